@@ -14,5 +14,7 @@ def real_data() -> pathlib.Path:
     """The folder of real data that HPAX_REAL_DATA names."""
     folder = os.environ.get("HPAX_REAL_DATA", "")
     if not folder:
-        pytest.skip("HPAX_REAL_DATA is not set: it names the folder with the real images, which the project does not hold")
+        pytest.skip(
+            "HPAX_REAL_DATA is not set: it names the folder with the real images, which the project does not hold"
+        )
     return pathlib.Path(folder)

@@ -1,0 +1,68 @@
+"""The run and its loop, which knows nothing of logs, disks or clocks."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import jax
+import numpy as np
+import optax
+
+from hpax.task import Task
+from hpax.train import parallel
+from hpax.train.state import State, create
+from hpax.types import Array, Batch, Params
+
+
+class Batches(Protocol):
+    """An endless sequence of batches in which the batch of a step depends on nothing but the step."""
+
+    def __getitem__(self, step: int) -> Batch:
+        """This process's part of the batch that update number `step` eats (0 is the first)."""
+        ...
+
+    def iterate(self, start: int) -> Iterator[Batch]:
+        """The batches from update number `start` on, prefetched."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What to train, on what, for how long. A trained state is a function of this and nothing else."""
+
+    task: Task
+    batches: Batches
+    optimizer: optax.GradientTransformation
+    steps: int
+    seed: int = 0
+    init: Callable[[Params], Params] | None = None  # replaces fresh parameters, e.g. by pretrained ones
+    validation: Callable[[], Iterable[Batch]] | None = None  # one pass over this process's validation batches
+    pictures: Callable[[State], Mapping[str, np.ndarray]] | None = None  # name → uint8 (h, w, 3), for the log
+    devices: Sequence[jax.Device] | None = None  # local devices to use; None: all
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise ValueError(f"a run must take at least 1 step, got steps={self.steps}")
+
+    def initial(self) -> State:
+        """The state before the first update."""
+        return create(self.task, self.optimizer, self.batches[0], seed=self.seed, init=self.init)
+
+
+def updates(run: Run, state: State) -> Iterator[tuple[int, State, dict[str, Array]]]:
+    """Yields (updates done, replicated state, report) after each update until `run.steps` are done.
+
+    A yielded state lives until the next update, which reuses its memory: keep `parallel.unreplicate(state)`.
+    """
+    step = int(state.step)
+    advance = parallel.compile_update(run.task, run.optimizer, run.devices)
+    replicated = parallel.replicate(state, run.devices)
+    seed = np.uint32(run.seed)
+    if step >= run.steps:
+        return
+    for batch in run.batches.iterate(step):
+        replicated, report = advance(replicated, parallel.shard(batch, run.devices), seed)
+        step += 1
+        yield step, replicated, report
+        if step >= run.steps:
+            return

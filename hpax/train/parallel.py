@@ -1,0 +1,73 @@
+"""Data parallelism: the only place that knows pmap.
+
+A replicated tree has a leading axis of local devices; so has a batch on its way to them. Everything else in hpax
+sees plain trees and plain batches.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from hpax.task import Task
+from hpax.train.update import update
+from hpax.types import Array, Batch
+
+AXIS = "devices"
+"""The name of the axis over which networks and updates reduce."""
+
+
+def replicate(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
+    """Copies every leaf to each local device, on a new leading axis."""
+    count = len(devices or jax.local_devices())
+    return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), tree)
+
+
+def unreplicate(tree: Any) -> Any:
+    """One device's copy, as NumPy arrays that later steps cannot touch."""
+
+    def first(leaf):
+        shard = leaf.addressable_shards[0].data if isinstance(leaf, jax.Array) else leaf
+        return np.array(shard).reshape(np.shape(leaf)[1:])
+
+    return jax.tree.map(first, tree)
+
+
+def shard(batch: Batch, devices: Sequence[jax.Device] | None = None) -> dict[str, Array]:
+    """Splits the leading axis of this process's part of a batch over its devices.
+
+    Raises:
+        ValueError: the examples do not divide evenly; the message gives the nearest sizes that do.
+    """
+    count = len(devices or jax.local_devices())
+    size = len(batch["mask"])
+    if size % count:
+        below, above = size // count * count, -(-size // count) * count
+        remedy = f"{below} or {above}" if below else f"{above}"
+        raise ValueError(f"the batch of a process, {size}, must divide by its {count} devices; use {remedy}")
+    return {name: np.reshape(value, (count, size // count, *value.shape[1:])) for name, value in batch.items()}
+
+
+def compile_update(
+    task: Task, optimizer: optax.GradientTransformation, devices: Sequence[jax.Device] | None = None
+) -> Callable:
+    """`(replicated state, sharded batch, seed) -> (replicated state, report)`; the old state's memory is reused."""
+
+    def step(state, batch, seed):
+        return update(task, optimizer, state, batch, seed, axis_name=AXIS)
+
+    return jax.pmap(step, AXIS, in_axes=(0, 0, None), devices=devices, donate_argnums=0)
+
+
+def compile_evaluation(task: Task, devices: Sequence[jax.Device] | None = None) -> Callable:
+    """`(replicated params, replicated model state, sharded batch) -> (sums by name, count)` over all devices."""
+
+    def totals(params, model_state, batch):
+        real = batch["mask"] > 0
+        values = task.evaluate(params, model_state, batch)
+        sums = {name: jax.numpy.where(real, value, 0).sum() for name, value in values.items()}
+        return jax.lax.psum((sums, real.sum()), AXIS)
+
+    return jax.pmap(totals, AXIS, devices=devices)

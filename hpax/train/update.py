@@ -1,0 +1,46 @@
+"""One optimisation step, the same function whether it runs alone, jitted or on many devices."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from hpax.task import Task
+from hpax.train.state import UPDATE, State, stream
+from hpax.types import Array, Batch
+
+
+def update(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    state: State,
+    batch: Batch,
+    seed: Array,
+    *,
+    axis_name: str | None = None,
+) -> tuple[State, dict[str, Array]]:
+    """Moves the parameters by one step on a global batch, of which `batch` is this device's part.
+
+    Sums and counts are added over `axis_name` before anything is divided, so that neither the number of devices nor
+    where the padding lies changes the step. The report holds "loss", the mean over real examples, and "examples".
+    """
+    key = jax.random.fold_in(stream(seed, UPDATE), state.step)
+    if axis_name is not None:
+        key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+    real = batch["mask"] > 0
+    examples = _total(real.sum(dtype=jnp.float32), axis_name)
+
+    def share(params):
+        losses, model_state = task.loss(params, state.model_state, batch, key=key)
+        return jnp.where(real, losses, 0).sum() / jnp.maximum(examples, 1), model_state
+
+    (loss, model_state), gradient = jax.value_and_grad(share, has_aux=True)(state.params)
+    loss, gradient = _total((loss, gradient), axis_name)
+    if axis_name is not None:  # equal already where the networks reduce over the axis, as ours do
+        model_state = jax.lax.pmean(model_state, axis_name)
+    changes, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, changes)
+    return State(state.step + 1, params, model_state, opt_state), {"loss": loss, "examples": examples}
+
+
+def _total(tree, axis_name: str | None):
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)

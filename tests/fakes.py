@@ -1,0 +1,55 @@
+"""Small things drawn by code that stand in for big ones."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+FEATURES = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Regression:
+    """A linear task with a running mean as model state: the smallest thing that can be trained."""
+
+    noise: float = 0.0
+
+    def init(self, key, batch):
+        return {"w": jax.random.normal(key, (FEATURES,))}, {"mean": jnp.zeros(())}
+
+    def loss(self, params, model_state, batch, *, key):
+        error = jnp.square(batch["x"] @ params["w"] - batch["y"])
+        error = error + self.noise * jax.random.normal(key, error.shape) * params["w"].sum()
+        return error, {"mean": 0.9 * model_state["mean"] + 0.1 * params["w"].mean()}
+
+    def evaluate(self, params, model_state, batch):
+        error = batch["x"] @ params["w"] - batch["y"]
+        return {"loss": jnp.square(error), "bias": error}
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    """Endless batches for `Regression`, each a function of (seed, step); the last `padding` rows are nonsense."""
+
+    size: int = 16
+    padding: int = 0
+    seed: int = 0
+    part: int = 0  # of the processes that share a batch
+    parts: int = 1
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        generator = np.random.default_rng((self.seed, step))
+        x = generator.normal(size=(self.size, FEATURES)).astype(np.float32)
+        y = x @ np.arange(FEATURES, dtype=np.float32)
+        mask = np.ones(self.size, np.float32)
+        if self.padding:
+            x[-self.padding :], mask[-self.padding :] = 1e3, 0
+        batch = {"x": x, "y": y, "mask": mask}
+        return {name: np.split(value, self.parts)[self.part] for name, value in batch.items()}
+
+    def iterate(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+        while True:
+            yield self[start]
+            start += 1

@@ -1,0 +1,45 @@
+# Two commands on a fresh machine with python3 (3.11 or 3.12), venv and make: `make quickstart` and `make test`.
+PYTHON ?= $(or $(shell command -v python3.12), $(shell command -v python3.11), python3)
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.installed
+
+.PHONY: help quickstart test test-all lint report lock clean
+
+help:  ## what each command does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+quickstart: $(READY)  ## simulate cells, train an encoder, benchmark its features, make a page of pictures
+	@echo "== quickstart: simulate, train, extract, benchmark; the page lands in runs/quickstart"
+	$(BIN)/python -m experiments.quickstart
+
+test: $(READY) lint  ## the fast tests (minutes)
+	@echo "== tests; those marked slow run with make test-all"
+	$(BIN)/python -m pytest -n 2
+
+test-all: $(READY) lint  ## every test, the slow ones too
+	$(BIN)/python -m pytest -n 2 -m ""
+
+lint: $(READY)  ## style, and that BENCHMARKS.md is what results/ says
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m hpax.report --check
+
+report: $(READY)  ## collect runs/ into results/ and render BENCHMARKS.md
+	$(BIN)/python -m hpax.report runs
+
+lock: $(READY)  ## resolve requirements.lock anew from setup.cfg, for both Pythons
+	$(BIN)/uv pip compile setup.cfg --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --upgrade --quiet --output-file requirements.lock
+
+clean:  ## remove the environment and caches; runs/ stays
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info build
+
+$(READY): requirements.lock setup.cfg
+	@echo "== environment: $(VENV) from requirements.lock (about a minute, 1.6 GB)"
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))" || \
+		{ echo "hpax needs Python 3.11 or 3.12, $(PYTHON) is another; run make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python && $(BIN)/python -c "import pip" || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,162 @@
+"""One simulated field: four images, index masks, and what every cell truly shows."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8, UInt16
+from scipy import ndimage
+
+from hpax import atlas
+from hpax.simulate import layout, patterns, stains
+from hpax.simulate.cell import Cell
+from hpax.simulate.morphology import CELL_LINES
+from hpax.simulate.optics import Optics, expose, gains
+from hpax.simulate.proteome import Protein
+from hpax.simulate.streams import stream
+
+SPINDLE = atlas.LOCATIONS.index("Mitotic spindle")
+ENOUGH = 0.1  # share of the cells that must show a location before an annotator names it for the image
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Field:
+    """A field of view and its truth. Cell i of the masks, from 1, has row i-1 of `cell_labels`."""
+
+    image: UInt8[np.ndarray, "h w 4"]  # atlas.CHANNELS
+    cells: UInt16[np.ndarray, "h w"]  # 0 = background, or a cell without a visible nucleus
+    nuclei: UInt16[np.ndarray, "h w"]
+    cell_labels: UInt8[np.ndarray, "n 19"]  # what each cell shows, not what it could
+    labels: UInt8[np.ndarray, " 19"]  # as an annotator would give them
+    id: str
+    protein: str
+    antibody: str
+    cell_line: str
+    um_per_pixel: float
+
+
+def field(
+    protein: Protein,
+    cell_line: str,
+    index: int,
+    *,
+    seed: int,
+    size: int = 512,
+    um_per_pixel: float = 0.32,
+    optics: Optics = Optics(),
+) -> Field:
+    """The field `index` of a protein in a cell line: the same bytes whenever and wherever it is asked for.
+
+    The field has 5 to 40 cells per (164 µm)², about 2% of them dividing; of a protein with Mitotic spindle every
+    field has at least one, because annotators chose such fields. Antibodies take turns over the index. A cell shows
+    each location of its protein, but for those that single-cell variation darkens and those that division turns into
+    another (`patterns.MITOTIC`); a cell that shows none is Negative. `labels` names the locations of the protein that
+    at least a tenth of the interphase cells show, and the spindle if a single cell does; Negative if there is none.
+
+    Args:
+        protein: from `proteome`, or made by hand.
+        cell_line: a name in `CELL_LINES`.
+        index: of the field among those of this protein and cell line.
+        seed: of the data set; the looks of the protein have their own.
+        size: pixels of a side; um_per_pixel: µm of one; together at least 16 µm.
+        optics: the microscope.
+
+    Raises:
+        ValueError: an unknown cell line, a negative seed or index, a size or pixel that is too small or too large.
+    """
+    _check(cell_line, size, um_per_pixel)
+    keys = (seed, protein.seed, protein.index, cell_line, index)
+    morphology, canvas = CELL_LINES[cell_line], layout.Canvas(size, um_per_pixel)
+    outlines = layout.place(stream(*keys, "place"), canvas, morphology, mitosis=SPINDLE in protein.locations)
+    owner = layout.territories(outlines, canvas)
+    cells = layout.cells(outlines, owner, canvas, morphology, *keys)
+    signal = np.zeros((*canvas.shape, len(atlas.CHANNELS)))
+    shown = [_paint(cell, signal[cell.window], protein) for cell in cells]
+    masks, nuclei, kept = _truth(cells, canvas)
+    antibody = protein.antibodies[index % len(protein.antibodies)]
+    gain = gains(optics, stream("antibody", antibody, protein.seed), stream(*keys, "gain"))
+    draw = stream(*keys, "optics")
+    cell_labels = np.array([shown[number] for number in kept], np.uint8).reshape(-1, len(atlas.LOCATIONS))
+    return Field(
+        image=expose(signal, optics, draw, um_per_pixel=um_per_pixel, gain=gain)[canvas.field],
+        cells=masks,
+        nuclei=nuclei,
+        cell_labels=cell_labels,
+        labels=annotate(cell_labels, np.array([cells[number].mitotic for number in kept], bool), protein.locations),
+        id=f"{protein.name}_{antibody}_{cell_line}_{index}".replace(" ", "-"),
+        protein=protein.name,
+        antibody=antibody,
+        cell_line=cell_line,
+        um_per_pixel=um_per_pixel,
+    )
+
+
+def annotate(
+    cell_labels: UInt8[np.ndarray, "n 19"], mitotic: Bool[np.ndarray, " n"], locations: tuple[int, ...]
+) -> UInt8[np.ndarray, " 19"]:
+    """Image labels: those of `locations` that enough interphase cells show, the spindle if any cell does."""
+    votes = cell_labels[~mitotic].mean(0) if (~mitotic).any() else np.zeros(len(atlas.LOCATIONS))
+    seen = [location for location in locations if location != SPINDLE and votes[location] >= ENOUGH]
+    if SPINDLE in locations and cell_labels[:, SPINDLE].any():
+        seen.append(SPINDLE)
+    return atlas.multi_hot(seen or [atlas.NEGATIVE])
+
+
+def _check(cell_line: str, size: int, um_per_pixel: float) -> None:
+    if cell_line not in CELL_LINES:
+        raise ValueError(f"cell line {cell_line!r} is not simulated; choose one of {sorted(CELL_LINES)}")
+    if not 0.04 <= um_per_pixel <= 1.0:
+        raise ValueError(
+            f"um_per_pixel must be in [0.04, 1.0], got {um_per_pixel}; 0.08 is the HPA's, 0.32 the default"
+        )
+    if not 16 <= size * um_per_pixel <= 400:
+        raise ValueError(
+            f"a field must be 16 to 400 µm wide, got {size} pixels of {um_per_pixel} µm = {size * um_per_pixel:g} µm; "
+            f"use a size between {int(np.ceil(16 / um_per_pixel))} and {int(400 / um_per_pixel)}"
+        )
+
+
+def _paint(cell: Cell, signal: Float[np.ndarray, "h w 4"], protein: Protein) -> UInt8[np.ndarray, " 19"]:
+    """Add the cell's four stains to its window of `signal`; returns what it shows of the protein."""
+    draw = cell.draw("expression")
+    level = np.exp(draw.normal(0, (0.3, 0.18, 0.3, 0.25)))
+    lit = [location for location in protein.locations if draw.uniform() >= protein.variation]
+    shown = {patterns.MITOTIC.get(location, location) if cell.mitotic else location for location in lit}
+    if not cell.mitotic:
+        shown.discard(SPINDLE)
+    planes = [
+        sum(patterns.show(cell, location, protein.style(location)) for location in lit or [atlas.NEGATIVE]),
+        stains.nucleus(cell),
+        stains.microtubules(cell),
+        stains.endoplasmic_reticulum(cell),
+    ]
+    for channel, plane in enumerate(planes):
+        signal[..., channel] += level[channel] * np.maximum(plane, 0)
+    return atlas.multi_hot(shown or [atlas.NEGATIVE])
+
+
+def _truth(cells: list[Cell], canvas: layout.Canvas) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Masks of cells and nuclei in the field, and which cells they number: those with enough of a nucleus in it."""
+    masks, nuclei = (np.zeros(canvas.shape, np.uint16) for _ in range(2))
+    kept: list[int] = []
+    for number, cell in enumerate(cells):
+        beyond = np.ones(canvas.shape, bool)
+        beyond[canvas.field] = False
+        visible = ~beyond[cell.window]
+        nucleus = _largest(cell.nucleus & visible)
+        if nucleus.sum() * canvas.um_per_pixel**2 < layout.VISIBLE:
+            continue
+        kept.append(number)
+        masks[cell.window][_joined(cell.inside & visible, nucleus)] = len(kept)
+        nuclei[cell.window][nucleus] = len(kept)
+    return masks[canvas.field], nuclei[canvas.field], kept
+
+
+def _largest(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    pieces, count = ndimage.label(mask)
+    return mask if count < 2 else pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+
+
+def _joined(mask: Bool[np.ndarray, "h w"], core: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """The piece of `mask` that holds `core`."""
+    pieces, _ = ndimage.label(mask)
+    return pieces == pieces[core][0]

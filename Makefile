@@ -1,5 +1,7 @@
 # Two commands on a fresh machine with python3 (3.11 or 3.12), venv and make: `make quickstart` and `make test`.
-PYTHON ?= $(or $(shell command -v python3.12), $(shell command -v python3.11), python3)
+FITS = import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+PYTHON ?= $(shell for python in python3 python3.12 python3.11; do \
+	$$python -c "$(FITS)" 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.installed
@@ -37,8 +39,8 @@ clean:  ## remove the environment and caches; runs/ stays
 
 $(READY): requirements.lock setup.cfg
 	@echo "== environment: $(VENV) from requirements.lock (about a minute, 1.6 GB)"
-	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))" || \
-		{ echo "hpax needs Python 3.11 or 3.12, $(PYTHON) is another; run make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@test -n "$(PYTHON)" && $(PYTHON) -c "$(FITS)" || { echo "hpax needs Python 3.11 or 3.12, found neither;" \
+		"install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python && $(BIN)/python -c "import pip" || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .

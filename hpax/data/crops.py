@@ -1,0 +1,43 @@
+"""Cutting cells out of fields, and resizing crops; numpy and Pillow, at build time."""
+
+import numpy as np
+from jaxtyping import Float, Integer, UInt
+from PIL import Image
+
+
+def cut(
+    field: UInt[np.ndarray, "h w c"], centres: Float[np.ndarray, "n 2"], size: int
+) -> UInt[np.ndarray, "n {size} {size} c"]:
+    """Squares of `size` pixels around `centres` (y, x); what lies outside the field is 0."""
+    corners = np.rint(centres).astype(int) - size // 2
+    crops = np.zeros((len(corners), size, size, field.shape[-1]), field.dtype)
+    for crop, (top, left) in zip(crops, corners, strict=True):
+        inside = field[max(top, 0) : max(top + size, 0), max(left, 0) : max(left + size, 0)]
+        y, x = max(-top, 0), max(-left, 0)
+        crop[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
+    return crops
+
+
+def sticks_out(centres: Float[np.ndarray, "n 2"], size: int, shape: tuple[int, int]) -> np.ndarray:
+    """(n,) bool: the crop around that centre reaches over the edge of a field of `shape` (h, w)."""
+    corners = np.rint(centres).astype(int) - size // 2
+    return ((corners < 0) | (corners + size > np.asarray(shape))).any(1)
+
+
+def resize(crop: UInt[np.ndarray, "h w c"], size: int) -> UInt[np.ndarray, "{size} {size} c"]:
+    """The crop at `size` pixels, each channel averaged (Pillow's antialiased bilinear), in its own dtype."""
+    if crop.shape[:2] == (size, size):
+        return crop
+    channels = (Image.fromarray(crop[..., c].astype(np.float32)) for c in range(crop.shape[-1]))
+    resized = [np.asarray(channel.resize((size, size), Image.Resampling.BILINEAR)) for channel in channels]
+    return np.rint(np.stack(resized, axis=-1)).astype(crop.dtype)
+
+
+def centroids(mask: Integer[np.ndarray, "h w"]) -> dict[int, tuple[float, float]]:
+    """Index of each object of an index mask → its centre of mass (y, x)."""
+    indices, where = np.unique(mask, return_inverse=True)
+    where = where.reshape(-1)
+    y, x = np.divmod(np.arange(mask.size), mask.shape[1])
+    counts = np.bincount(where)
+    centres = zip(np.bincount(where, y) / counts, np.bincount(where, x) / counts, strict=True)
+    return {int(i): (float(cy), float(cx)) for i, (cy, cx) in zip(indices, centres, strict=True) if i != 0}

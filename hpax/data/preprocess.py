@@ -1,0 +1,45 @@
+"""Crops as the published networks see them: integers in, float32 in [0, 1] out, over any leading axes.
+
+The protein is channel 0. A flat channel becomes 0 everywhere.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt
+
+from hpax import atlas
+
+FLOOR = 0.05  # structural markers under this fraction of full scale are background
+
+
+def human(crops: UInt[np.ndarray, "*b s s c"]) -> Float[np.ndarray, "*b s s c"]:
+    """Human cells (Lu et al. 2019): the protein spans [0, 1] in each crop, markers are stretched from [0.05, 1].
+
+    The published code stretches; the paper only says that pixels under 0.05 become 0.
+    """
+    image = as_float(crops)
+    markers = np.clip((image[..., atlas.STRUCTURE] - FLOOR) / (1 - FLOOR), 0, 1)
+    return np.concatenate([span(image[..., atlas.PROTEIN]), markers], axis=-1)
+
+
+def yeast(crops: UInt[np.ndarray, "*b s s c"]) -> Float[np.ndarray, "*b s s c"]:
+    """Yeast cells (Lu et al. 2019): every channel spans [0, 1] in each crop."""
+    return span(as_float(crops))
+
+
+def as_float(image: UInt[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Unsigned integers to float32 in [0, 1]: the full scale of the dtype is 1."""
+    return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+
+
+def span(image: Float[np.ndarray, "*b h w c"]) -> Float[np.ndarray, "*b h w c"]:
+    """Each channel of each image linearly to minimum 0 and maximum 1."""
+    low = image.min((-3, -2), keepdims=True)
+    extent = image.max((-3, -2), keepdims=True) - low
+    return (image - low) / np.where(extent > 0, extent, 1)
+
+
+def flip(images: Float[np.ndarray, "b h w c"], flips: Bool[np.ndarray, "b 2"]) -> Float[np.ndarray, "b h w c"]:
+    """Each image upside down where `flips[:, 0]`, mirrored where `flips[:, 1]`."""
+    vertical, horizontal = flips[:, 0, None, None, None], flips[:, 1, None, None, None]
+    images = np.where(vertical, images[:, ::-1], images)
+    return np.where(horizontal, images[:, :, ::-1], images)

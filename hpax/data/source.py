@@ -1,0 +1,89 @@
+"""A built data set: examples at random access, and a table of everything but the pixels."""
+
+import pathlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorflow_datasets as tfds
+from jaxtyping import Int, UInt
+
+from hpax.data import index, splits
+
+
+class Source:
+    """One split (or several, "train+test"; or "all") of a built data set.
+
+    `source[i]` decodes example i. `table`, `labels` and `groups` decode no pixel. A folder built elsewhere opens with
+    `Source(tfds.builder_from_directory(folder))`.
+
+    Raises:
+        ValueError: no protein of the data set falls in the split.
+    """
+
+    def __init__(self, builder: tfds.core.DatasetBuilder, split: str = "all"):
+        self.info = builder.info
+        self.splits = _resolve(split, tuple(builder.info.splits))
+        self._folder = pathlib.Path(builder.data_dir)
+        self._examples = builder.as_data_source(split="+".join(self.splits))
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Several examples at once: faster, and what grain asks for."""
+        return [_as_text(example) for example in self._examples.__getitems__([int(i) for i in indices])]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per example, with its `id` as index; text columns are categorical. Do not change it."""
+        return self._index[0]
+
+    @property
+    def labels(self) -> UInt[np.ndarray, "n 19"]:
+        """The multi-hot labels of every example.
+
+        Raises:
+            KeyError: the data set knows no labels.
+        """
+        if self._index[1] is None:
+            raise KeyError(f"{self.info.name} holds no labels, only {', '.join(self.table)}; group by one of those")
+        return self._index[1]
+
+    @cached_property
+    def groups(self) -> Int[np.ndarray, " n"]:
+        """The image of every example as a number: cells of one group may be paired."""
+        return self.table["image_id"].cat.codes.to_numpy(np.int32)
+
+    @cached_property
+    def _index(self) -> tuple[pd.DataFrame, np.ndarray | None]:
+        return index.read([index_path(self._folder, split) for split in self.splits])
+
+
+def index_path(folder: pathlib.Path, split: str) -> pathlib.Path:
+    """Where the index of a split lies in the folder of its data set."""
+    return folder / f"index-{split}.npz"
+
+
+def write_index(builder: tfds.core.DatasetBuilder, split: str):
+    """Reads a freshly built split once, without its pixels, and writes its index beside it."""
+    large = [name for name, feature in builder.info.features.items() if len(feature.shape) > 1]
+    skip = {name: tfds.decode.SkipDecoding() for name in large}
+    examples = ({k: v for k, v in e.items() if k not in skip} for e in builder.as_data_source(split, decoders=skip))
+    index.write(index_path(pathlib.Path(builder.data_dir), split), examples)
+
+
+def _resolve(split: str, existing: Sequence[str]) -> list[str]:
+    wanted = [name for name in splits.FRACTIONS if name in existing] if split == "all" else split.split("+")
+    if missing := [name for name in wanted if name not in existing]:
+        raise ValueError(f"no protein falls in split {missing[0]!r}; there are {', '.join(existing)}, and 'all'")
+    return wanted
+
+
+def _as_text(example: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in example.items()}

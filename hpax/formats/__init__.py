@@ -1,0 +1,1 @@
+"""What goes in and out: fields of view from disk. Files from strangers are hostile until read."""

@@ -53,3 +53,26 @@ class Numbers:
         while True:
             yield self[start]
             start += 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Endless pairs of noise cells for `PairedInpainting`; the last `padding` rows repeat the first, masked out."""
+
+    size: int = 16
+    padding: int = 0
+    side: int = 8  # pixels
+    channels: int = 3
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        shape = (self.size, self.side, self.side, self.channels)
+        source, target = np.random.default_rng((1, step)).random((2, *shape), dtype=np.float32)
+        mask = np.ones(self.size, np.float32)
+        if self.padding:
+            source[-self.padding :], target[-self.padding :], mask[-self.padding :] = source[0], target[0], 0
+        return {"source": source, "target": target, "mask": mask}
+
+    def iterate(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+        while True:
+            yield self[start]
+            start += 1

@@ -1,0 +1,1 @@
+"""Flax modules: networks and the layers they are built of."""

@@ -1,0 +1,115 @@
+"""The paired cell inpainting network of Lu et al. (2019, Methods; layer sizes as in their published code)."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Float
+
+from hpax.nn.norm import BatchNorm
+from hpax.types import Array
+
+SOURCE_WIDTHS = (96, 256, 384, 384, 256)
+MARKER_WIDTHS = (16, 32, 32)
+DECODER_WIDTHS = ((256, 384, 384), (256,), (96,))  # the resolution doubles between groups
+POOLED = (1, 2)  # the layers of an encoder whose output is halved
+STRIDE = 2 ** len(POOLED)
+
+_glorot = nn.initializers.glorot_uniform()  # Keras's default
+
+
+class Encoder(nn.Module):
+    """A stack of 3×3 convolution → ReLU → BatchNorm, halved after the first two layers."""
+
+    widths: tuple[int, ...] = SOURCE_WIDTHS
+    axis_name: str | None = None
+    momentum: float = 0.99
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
+    ) -> tuple[Float[Array, "b h4 w4 k"], dict[str, Array]]:
+        """The code of each image, and what each layer `conv1`, `conv2`, … says after its ReLU, before its BatchNorm."""
+        x, taps = images, {}
+        for layer, width in enumerate(self.widths, start=1):
+            x = nn.relu(nn.Conv(width, (3, 3), kernel_init=_glorot, name=f"conv{layer}")(x))
+            taps[f"conv{layer}"] = x
+            x = BatchNorm(self.axis_name, self.momentum, name=f"norm{layer}")(x, mask=mask, train=train)
+            if layer in POOLED:
+                x = nn.max_pool(x, (2, 2), (2, 2))
+        return x, taps
+
+
+class Decoder(nn.Module):
+    """Paints an image from a code: 3×3 convolutions with ReLU, nearest upsampling, a linear 1×1 end; no BatchNorm."""
+
+    widths: tuple[tuple[int, ...], ...] = DECODER_WIDTHS
+    channels: int = 1
+
+    @nn.compact
+    def __call__(self, code: Float[Array, "b h4 w4 k"]) -> Float[Array, "b h w c"]:
+        """The painted image, at twice the code's resolution for each group of layers after the first."""
+        x, layer = code, 0
+        for group, widths in enumerate(self.widths):
+            x = x.repeat(2, axis=1).repeat(2, axis=2) if group else x
+            for width in widths:
+                layer += 1
+                x = nn.relu(nn.Conv(width, (3, 3), kernel_init=_glorot, name=f"conv{layer}")(x))
+        return nn.Conv(self.channels, (1, 1), kernel_init=_glorot, name="paint")(x)
+
+
+class Inpainter(nn.Module):
+    """Paints a target cell's protein from its structural markers and another cell with every channel.
+
+    At width 1 it has 7,324,529 parameters for human cells (three channels) and 7,323,521 for yeast (two), moving
+    statistics included. Number and kind of channels follow from the first input.
+    """
+
+    width: float = 1.0  # scales the channels of every layer
+    protein_channels: int = 1
+    axis_name: str | None = None  # the mapped axis of data parallelism, for BatchNorm
+    momentum: float = 0.99  # of BatchNorm's moving averages; lower it for runs of a few hundred steps
+
+    def setup(self) -> None:
+        """The three parts; `source` is the encoder that is kept after training."""
+        self.source = Encoder(self._scaled(SOURCE_WIDTHS), self.axis_name, self.momentum)
+        self.markers = Encoder(self._scaled(MARKER_WIDTHS), self.axis_name, self.momentum)
+        self.decoder = Decoder(tuple(map(self._scaled, DECODER_WIDTHS)), self.protein_channels)
+
+    def _scaled(self, widths: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(max(1, round(self.width * width)) for width in widths)
+
+    def __call__(
+        self,
+        source: Float[Array, "b h w c"],
+        markers: Float[Array, "b h w m"],
+        *,
+        mask: Float[Array, " b"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "b h w p"]:
+        """The protein of the cells whose structure is `markers`, given `source`, cells of the same protein.
+
+        Args:
+            source: every channel of the source cells, in [0, 1].
+            markers: the structural channels of the target cells, in [0, 1].
+            mask: 1 for an example, 0 for padding, which BatchNorm leaves out.
+            train: normalise by the batch instead of by the moving averages.
+
+        Raises:
+            ValueError: the images' sides are not multiples of 4, or differ between source and markers.
+        """
+        _check_sides(source.shape, markers.shape)
+        told, _ = self.source(source, mask=mask, train=train)
+        seen, _ = self.markers(markers, mask=mask, train=train)
+        return self.decoder(jnp.concatenate([told, seen], axis=-1))
+
+    def encode(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b k"]]:
+        """The features of cells: the maximum over space of each source layer `conv1` … `conv5` after its ReLU."""
+        _, taps = self.source(images)
+        return {layer: tap.max((1, 2)) for layer, tap in taps.items()}
+
+
+def _check_sides(source: tuple[int, ...], markers: tuple[int, ...]) -> None:
+    if source[1:3] != markers[1:3]:
+        raise ValueError(f"source and markers must be equally large, got {source[1:3]} and {markers[1:3]}; resize one")
+    if any(side % STRIDE for side in source[1:3]):
+        fit = tuple(max(STRIDE, side // STRIDE * STRIDE) for side in source[1:3])
+        raise ValueError(f"image sides must be multiples of {STRIDE}, got {source[1:3]}; use {fit}")

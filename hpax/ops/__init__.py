@@ -1,0 +1,1 @@
+"""Pure functions of arrays, jitted or vmapped by their callers."""

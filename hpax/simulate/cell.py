@@ -11,6 +11,7 @@ from scipy import ndimage
 from hpax.simulate.morphology import Morphology
 
 Points = Complex[np.ndarray, "..."]
+Paths = Complex[np.ndarray, "steps n"]
 Plane = Float[np.ndarray, "h w"]
 
 
@@ -71,10 +72,13 @@ class Cell:
 
     @functools.cached_property
     def walls(self) -> Complex[np.ndarray, "h w"]:
-        """The push away from the cell's edge and the nucleus: 0 further than 1.5 µm from both, length 1 on them."""
-        room = np.minimum(self.membrane, np.maximum(self.envelope, 0))
-        along_y, along_x = np.gradient(np.minimum(room, 1.5), self.um_per_pixel)
-        return (along_x + 1j * along_y) * (1 - np.minimum(room, 1.5) / 1.5)
+        """The push away from the nucleus, over 1.5 µm, and from the cell's edge, over 0.8 µm; up to length 1."""
+        push = np.zeros(self.inside.shape, complex)
+        for distance, reach in ((np.maximum(self.envelope, 0), 1.5), (self.membrane, 0.8)):
+            near = np.minimum(distance, reach)
+            along_y, along_x = np.gradient(near, self.um_per_pixel)
+            push += (along_x + 1j * along_y) * (1 - near / reach)
+        return push
 
     def indices(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
         """Row and column in the window of each position, clipped to the window."""
@@ -107,15 +111,11 @@ def splat(cell: Cell, points: Points, weights: np.ndarray | float = 1.0) -> Plan
     y, x, weights = y[kept], x[kept], weights[kept]
     row, column = y.astype(int), x.astype(int)
     down, right = y - row, x - column
-    corner = row * width + column
+    above, below = (row * width + column, 1 - down), ((row + 1) * width + column, down)
     density = np.zeros(height * width)
-    for step, share in (
-        (0, (1 - down) * (1 - right)),
-        (1, (1 - down) * right),
-        (width, down * (1 - right)),
-        (width + 1, down * right),
-    ):
-        density += np.bincount(corner + step, weights * share, minlength=height * width)
+    for corner, share in (above, below):
+        density += np.bincount(corner, weights * share * (1 - right), minlength=height * width)
+        density += np.bincount(corner + 1, weights * share * right, minlength=height * width)
     return density.reshape(height, width)
 
 
@@ -129,9 +129,7 @@ def spots(cell: Cell, points: Points, sigma: float, brightness: np.ndarray | flo
     return blur(cell, splat(cell, points, brightness), sigma) * (2 * np.pi * sigma**2)
 
 
-def threads(
-    cell: Cell, paths: Complex[np.ndarray, "steps n"], sigma: float, weights: np.ndarray | float = 1.0
-) -> Plane:
+def threads(cell: Cell, paths: Paths, sigma: float, weights: np.ndarray | float = 1.0) -> Plane:
     """Lines along `paths`, `sigma` µm thick, whose ridge is about their weight.
 
     `weights` (steps-1, n) or a scalar fade or end a line.
@@ -154,7 +152,7 @@ def walk(
     step: float,
     wander: float,
     steer: float = 1.2,
-) -> Complex[np.ndarray, "steps n"]:
+) -> Paths:
     """Paths from `start` that keep their heading but for random turns (radians per µm) and the push of walls."""
     turns = draw.normal(0, wander * step, (steps, len(start)))
     turns = np.exp(1j * turns)
@@ -167,7 +165,7 @@ def walk(
     return np.array(path)
 
 
-def alive(cell: Cell, paths: Complex[np.ndarray, "steps n"], lengths: np.ndarray) -> Float[np.ndarray, "steps n"]:
+def alive(cell: Cell, paths: Paths, lengths: np.ndarray) -> Float[np.ndarray, "steps n"]:
     """1 for the pieces of each path up to its length in steps and to where it first leaves the cell."""
     within = cell.inside[cell.indices(paths[1:])] & (np.arange(len(paths) - 1)[:, None] < lengths)
     return np.logical_and.accumulate(within, axis=0).astype(float)

@@ -10,12 +10,14 @@ from hpax import atlas
 from hpax.simulate import layout, patterns, stains
 from hpax.simulate.cell import Cell
 from hpax.simulate.morphology import CELL_LINES
-from hpax.simulate.optics import Optics, expose, gains
+from hpax.simulate.optics import Optics, expose, strengths
 from hpax.simulate.proteome import Protein
 from hpax.simulate.streams import stream
 
 SPINDLE = atlas.LOCATIONS.index("Mitotic spindle")
 ENOUGH = 0.1  # share of the cells that must show a location before an annotator names it for the image
+
+DEFAULT_OPTICS = Optics()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,13 +44,13 @@ def field(
     seed: int,
     size: int = 512,
     um_per_pixel: float = 0.32,
-    optics: Optics = Optics(),
+    optics: Optics = DEFAULT_OPTICS,
 ) -> Field:
     """The field `index` of a protein in a cell line: the same bytes whenever and wherever it is asked for.
 
     The field has 5 to 40 cells per (164 µm)², about 2% of them dividing; of a protein with Mitotic spindle every
     field has at least one, because annotators chose such fields. Antibodies take turns over the index. A cell shows
-    each location of its protein, but for those that single-cell variation darkens and those that division turns into
+    each location of its protein, but for those that single-cell variation darkens (never the spindle, which varies by itself) and those that division turns into
     another (`patterns.MITOTIC`); a cell that shows none is Negative. `labels` names the locations of the protein that
     at least a tenth of the interphase cells show, and the spindle if a single cell does; Negative if there is none.
 
@@ -73,11 +75,11 @@ def field(
     shown = [_paint(cell, signal[cell.window], protein) for cell in cells]
     masks, nuclei, kept = _truth(cells, canvas)
     antibody = protein.antibodies[index % len(protein.antibodies)]
-    gain = gains(optics, stream("antibody", antibody, protein.seed), stream(*keys, "gain"))
+    strength = strengths(optics, stream("antibody", protein.seed, protein.index, antibody), stream(*keys, "strength"))
     draw = stream(*keys, "optics")
     cell_labels = np.array([shown[number] for number in kept], np.uint8).reshape(-1, len(atlas.LOCATIONS))
     return Field(
-        image=expose(signal, optics, draw, um_per_pixel=um_per_pixel, gain=gain)[canvas.field],
+        image=expose(signal, optics, draw, um_per_pixel=um_per_pixel, strength=strength)[canvas.field],
         cells=masks,
         nuclei=nuclei,
         cell_labels=cell_labels,
@@ -119,7 +121,7 @@ def _paint(cell: Cell, signal: Float[np.ndarray, "h w 4"], protein: Protein) -> 
     """Add the cell's four stains to its window of `signal`; returns what it shows of the protein."""
     draw = cell.draw("expression")
     level = np.exp(draw.normal(0, (0.3, 0.18, 0.3, 0.25)))
-    lit = [location for location in protein.locations if draw.uniform() >= protein.variation]
+    lit = [place for place in protein.locations if draw.uniform() >= protein.variation or place == SPINDLE]
     shown = {patterns.MITOTIC.get(location, location) if cell.mitotic else location for location in lit}
     if not cell.mitotic:
         shown.discard(SPINDLE)

@@ -30,7 +30,7 @@ class Canvas:
     @property
     def margin(self) -> int:
         """Pixels beyond each side of the field."""
-        return int(round(MARGIN / self.um_per_pixel))
+        return round(MARGIN / self.um_per_pixel)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -46,6 +46,11 @@ class Canvas:
     def area(self) -> float:
         """Of the field, relative to a default one."""
         return (self.size * self.um_per_pixel) ** 2 / DEFAULT_AREA
+
+    @property
+    def safe(self) -> float:
+        """How far from its border a cell of the field is surely whole, in µm, or as far as a small field allows."""
+        return min(8.0, self.size * self.um_per_pixel / 4)
 
     def beyond(self, z: complex) -> float:
         """How far outside the field a position lies, in µm; negative within."""
@@ -76,7 +81,7 @@ def outline(draw: np.random.Generator, morphology: Morphology, centre: complex, 
     area = max(morphology.cell_area * np.exp(morphology.cell_spread * draw.normal() + 0.15 * growth), 1.6 * area)
     reach = _ellipse(area, 1 + (morphology.elongation - 1) * draw.gamma(4, 0.25), axis)
     reach = reach * (1 + 0.25 * draw.uniform() * np.cos(_angles() - draw.uniform(0, 2 * np.pi)))
-    reach = reach * (1 + _ripple(draw, 2, 9, 2 * morphology.ruffling) + _ripple(draw, 9, 30, 0.5 * morphology.ruffling))
+    reach = reach * (1 + _ripple(draw, 2, 9, 2 * morphology.ruffling) + _ripple(draw, 9, 24, 0.3 * morphology.ruffling))
     reach = reach + np.sqrt(area / np.pi) * _protrusions(draw, morphology, axis)
     return Outline(centre, axis, nucleus, np.maximum(reach, nucleus + 1.2), False)
 
@@ -88,21 +93,18 @@ def place(draw: np.random.Generator, canvas: Canvas, morphology: Morphology, *, 
     wanted = max(wanted, 1)
     crowd = _crowd(draw, canvas, morphology.clumping)
     placed: list[Outline] = []
-    inside = visible = 0
-    for _ in range(80 * wanted + 80):
+    inside = beside = 0
+    for _ in range(100 * wanted + 100):
         z = complex(*draw.uniform(0, canvas.shape[0] * canvas.um_per_pixel, 2))
         away = canvas.beyond(z)
-        mitotic = draw.uniform() < MITOTIC_RATE or (mitosis and away < -8 and not any(o.mitotic for o in placed))
-        cell = outline(draw, morphology, z, mitotic=mitotic)
-        peeps = away < cell.nucleus.max()
-        if (
-            draw.uniform() > crowd(z)
-            or not _fits(cell, placed)
-            or (away >= 0 and peeps and visible >= MOST * canvas.area)
-        ):
+        forced = mitosis and away < -canvas.safe and not any(other.mitotic for other in placed)
+        cell = outline(draw, morphology, z, mitotic=draw.uniform() < MITOTIC_RATE or forced)
+        peeps = 0 <= away < cell.nucleus.max()
+        full = peeps and beside >= MOST * canvas.area - wanted
+        if full or draw.uniform() > crowd(z) or not _fits(cell, placed):
             continue
         placed.append(cell)
-        inside, visible = inside + (away < 0), visible + peeps
+        inside, beside = inside + (away < 0), beside + peeps
         if inside == wanted:
             break
     return placed
@@ -229,10 +231,8 @@ def _fits(cell: Outline, others: list[Outline]) -> bool:
     """Whether the nucleus clears every other one, and a rounded cell every other nucleus."""
     for other in others:
         towards = np.angle(other.centre - cell.centre)
-        mine = (cell.reach if cell.mitotic else cell.nucleus)[int(towards / (2 * np.pi) * ANGLES) % ANGLES]
-        theirs = (other.reach if other.mitotic else other.nucleus)[
-            int((towards + np.pi) / (2 * np.pi) * ANGLES) % ANGLES
-        ]
+        mine = at_angle(cell.reach if cell.mitotic else cell.nucleus, towards)
+        theirs = at_angle(other.reach if other.mitotic else other.nucleus, towards + np.pi)
         if abs(other.centre - cell.centre) < mine + theirs + GAP:
             return False
     return True

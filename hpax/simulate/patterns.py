@@ -78,32 +78,32 @@ def golgi(cell: Cell, style: Style) -> Plane:
     start = cell.sample(draw, near, int(16 + 10 * style.number))
     tangent = np.angle(start - cell.centre) + np.pi / 2 + draw.normal(0, 0.5, len(start))
     paths = walk(cell, draw, start, tangent, steps=6, step=0.5, wander=0.7)
-    ribbons = threads(cell, paths, 0.26 * style.size, alive(cell, paths, draw.integers(2, 7, len(start))))
-    return (1 - np.exp(-0.9 * ribbons)) * cell.inside + 0.05 * _cytosolic(cell)
+    ribbons = threads(cell, paths, 0.32 * style.size, alive(cell, paths, draw.integers(2, 7, len(start))))
+    return 1.15 * (1 - np.exp(-1.2 * ribbons)) * cell.inside + 0.05 * _cytosolic(cell)
 
 
 def intermediate_filaments(cell: Cell, style: Style) -> Plane:
     """Curly bundles that wrap the nucleus and thin out towards the edge."""
     draw = cell.draw("intermediate_filaments")
-    count = int(34 * style.number) + 10
+    count = int(60 * style.number) + 20
     around = draw.uniform(0, 2 * np.pi, count)
-    start = cell.centre + np.exp(1j * around) * (at_angle(cell.nucleus_contour, around) + draw.exponential(2.0, count))
-    heading = around + np.pi / 2 * draw.choice((-1, 1), count) + draw.normal(0, 0.5, count)
-    paths = walk(cell, draw, start, heading, steps=32, step=0.8, wander=0.45 + 0.3 * style.contrast)
-    bundles = threads(cell, paths, 0.24 * style.size, alive(cell, paths, 8 + draw.exponential(14, count)))
-    return (1 - np.exp(-0.75 * bundles)) * np.where(cell.envelope > 0, 1, 0.12) * cell.inside
+    start = cell.centre + np.exp(1j * around) * (at_angle(cell.nucleus_contour, around) + draw.exponential(1.6, count))
+    heading = around + np.pi / 2 * draw.choice((-1, 1), count) + draw.normal(0, 0.4, count)
+    paths = walk(cell, draw, start, heading, steps=26, step=0.8, wander=0.22 + 0.25 * style.contrast)
+    bundles = threads(cell, paths, 0.18 * style.size, alive(cell, paths, 6 + draw.exponential(10, count)))
+    return (1 - np.exp(-0.55 * bundles)) * np.where(cell.envelope > 0, 1, 0.12) * cell.inside
 
 
 def actin_filaments(cell: Cell, style: Style) -> Plane:
     """Straight parallel stress fibres over the whole cell, and a bright edge."""
     draw = cell.draw("actin_filaments")
-    count = int(22 * style.number) + 8
+    count = int(28 * style.number) + 10
     middle = cell.sample(draw, cell.inside * (cell.membrane > 0.8), count)
     direction = np.exp(1j * (cell.axis + draw.normal(0, 0.06 + 0.12 * style.contrast, len(middle))))
     along = np.linspace(-1, 1, 25)[:, None]
-    paths = middle + along * direction * draw.uniform(5, 16, len(middle))
-    within = cell.inside[cell.indices(paths[1:])] & (np.abs(np.diff(paths, axis=0)) > 0)
-    fibres = threads(cell, paths, 0.2 * style.size, within.astype(float))
+    paths = middle + along * direction * draw.uniform(4, 15, len(middle))
+    within = cell.inside[cell.indices(paths[1:])] * draw.uniform(0.25, 1.1, len(middle))
+    fibres = threads(cell, paths, 0.17 * style.size, within)
     edge = np.exp(-cell.membrane / 0.7) * (0.4 + 0.4 * style.spread)
     return np.where(cell.inside, (1 - np.exp(-0.9 * fibres)) * (0.1 if cell.mitotic else 1) + edge, 0)
 
@@ -137,7 +137,7 @@ def centrosome(cell: Cell, style: Style) -> Plane:
 
 def plasma_membrane(cell: Cell, style: Style) -> Plane:
     """A line along the cell's edge, faint within."""
-    line = np.exp(-0.5 * (np.maximum(cell.membrane - 0.5, 0) / (0.3 * style.size)) ** 2)
+    line = np.exp(-0.5 * (cell.membrane / (0.38 * style.size)) ** 2)
     ruffles = np.clip(1 + (0.2 + 0.3 * style.contrast) * cell.noise("ruffles", 1.2), 0.3, 2)
     return np.where(cell.inside, line * ruffles + 0.08 * (0.5 + style.spread), 0)
 

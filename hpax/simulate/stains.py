@@ -19,18 +19,20 @@ def microtubules(cell: Cell) -> Plane:
         return spindle(cell) + 0.06 * cell.inside
     draw, morphology = cell.draw("microtubules"), cell.morphology
     count = morphology.microtubules
-    origin = np.full(count, cell.centrosome) + draw.normal(0, 0.5, (2, count)).T @ (1, 1j)
-    elsewhere = draw.uniform(size=count) < 0.45
     around = draw.uniform(0, 2 * np.pi, count)
-    ring = cell.centre + np.exp(1j * around) * (at_angle(cell.nucleus_contour, around) + draw.uniform(0.3, 2.5, count))
-    origin = np.where(elsewhere, ring, origin)
-    heading = np.where(elsewhere, around + draw.normal(0, 0.9, count), draw.uniform(0, 2 * np.pi, count))
-    along = cell.axis + np.pi * draw.integers(0, 2, count) + draw.normal(0, 0.25, count)
+    ring = cell.centre + np.exp(1j * around) * (at_angle(cell.nucleus_contour, around) + draw.exponential(1.8, count))
+    aster = draw.uniform(size=count) < 0.35
+    origin = np.where(aster, cell.centrosome + draw.normal(0, 0.4, (count, 2)) @ (1, 1j), ring)
+    heading = np.where(aster, draw.uniform(0, 2 * np.pi, count), around + draw.normal(0, 1.1, count))
+    along = cell.axis + np.pi * draw.integers(0, 2, count) + draw.normal(0, 0.3, count)
     heading = np.where(draw.uniform(size=count) < morphology.bundling, along, heading)
-    paths = walk(cell, draw, origin, heading, steps=42, step=0.9, wander=morphology.wander * 1.2)
-    lengths = 8 + draw.exponential(22, count)
-    network = threads(cell, paths, 0.14, alive(cell, paths, lengths))
-    return (1 - np.exp(-0.42 * network)) * np.where(cell.envelope > 0, 1, 0.18) * cell.inside
+    paths = walk(cell, draw, origin, heading, steps=50, step=0.8, wander=morphology.wander * 1.6)
+    network = threads(cell, paths, 0.13, alive(cell, paths, 8 + draw.exponential(24, count)))
+    return (
+        (1.15 * (1 - np.exp(-0.5 * network)) + 0.07 * cell.thickness)
+        * np.where(cell.envelope > 0, 1, 0.15)
+        * cell.inside
+    )
 
 
 def spindle(cell: Cell) -> Plane:
@@ -57,7 +59,7 @@ def endoplasmic_reticulum(cell: Cell) -> Plane:
 
 
 def reticulum(cell: Cell, name: str) -> Plane:
-    """A random net: bright where smooth noise changes sign, between 0.15 and 1."""
-    ridges = np.exp(-((cell.noise(name, 0.55) / 0.45) ** 2))
-    patches = np.clip(1 + 0.3 * cell.noise(name, 2.0), 0.3, 1.6)
-    return (0.15 + 0.85 * ridges) * patches
+    """A random fine net of tubules and sheets, between 0.2 and 1."""
+    tubules = np.exp(-((cell.noise(name, 0.42) / 0.6) ** 2))
+    patches = np.clip(1 + 0.25 * cell.noise(name, 1.6), 0.4, 1.6)
+    return (0.25 + 0.75 * tubules) * patches

@@ -15,6 +15,7 @@ class Textures:
         self._drawn: dict[tuple[str, float], Float[np.ndarray, "h w"]] = {}
 
     def __call__(self, name: str, scale: float) -> Float[np.ndarray, "h w"]:
+        """The noise `name` at `scale`; the same array whenever it is asked for."""
         if (name, scale) not in self._drawn:
             draw = stream(*self._keys, "texture", name, round(1000 * scale))
             self._drawn[name, scale] = smooth_noise(draw, self._shape, scale / self._um_per_pixel)

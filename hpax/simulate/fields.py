@@ -50,9 +50,10 @@ def field(
 
     The field has 5 to 40 cells per (164 µm)², about 2% of them dividing; of a protein with Mitotic spindle every
     field has at least one, because annotators chose such fields. Antibodies take turns over the index. A cell shows
-    each location of its protein, but for those that single-cell variation darkens (never the spindle, which varies by itself) and those that division turns into
-    another (`patterns.MITOTIC`); a cell that shows none is Negative. `labels` names the locations of the protein that
-    at least a tenth of the interphase cells show, and the spindle if a single cell does; Negative if there is none.
+    each location of its protein, but for those that single-cell variation darkens (never the spindle, which varies
+    by itself) and those that division turns into another (`patterns.MITOTIC`); a cell that shows none is Negative.
+    `labels` names the locations of the protein that at least a tenth of the interphase cells show, and the spindle
+    if a single cell does; Negative if there is none.
 
     Args:
         protein: from `proteome`, or made by hand.

@@ -29,8 +29,8 @@ class Morphology:
 
 
 CELL_LINES: dict[str, Morphology] = {
-    "A-431": Morphology(8.0, 0.5, 190, 1.3, 1000, 1.2, ruffling=0.05, microtubules=100, wander=0.22, nucleoli=3.5),
-    "A549": Morphology(6.0, 0.2, 185, 1.25, 1200, 1.5, protrusions=0.8, protrusion_length=0.6, microtubules=110),
+    "A-431": Morphology(8.0, 0.5, 190, 1.3, 1000, 1.2, ruffling=0.05, microtubules=140, wander=0.22, nucleoli=3.5),
+    "A549": Morphology(6.0, 0.2, 185, 1.25, 1200, 1.5, protrusions=0.8, protrusion_length=0.6, microtubules=150),
     "HEK 293": Morphology(
         density=11.0,
         clumping=0.8,
@@ -40,11 +40,11 @@ CELL_LINES: dict[str, Morphology] = {
         elongation=1.4,
         protrusions=1.5,
         protrusion_length=0.9,
-        microtubules=70,
+        microtubules=90,
         bundling=0.2,
     ),
     "HeLa": Morphology(
-        7.0, 0.35, 200, 1.35, 950, 1.5, protrusions=1, protrusion_length=0.5, microtubules=110, nucleoli=4
+        7.0, 0.35, 200, 1.35, 950, 1.5, protrusions=1, protrusion_length=0.5, microtubules=150, nucleoli=4
     ),
     "PC-3": Morphology(
         density=5.5,
@@ -56,7 +56,7 @@ CELL_LINES: dict[str, Morphology] = {
         protrusions=1.5,
         protrusion_length=0.9,
         ruffling=0.1,
-        microtubules=100,
+        microtubules=140,
         bundling=0.3,
     ),
     "SH-SY5Y": Morphology(
@@ -68,7 +68,7 @@ CELL_LINES: dict[str, Morphology] = {
         elongation=1.7,
         protrusions=2.2,
         protrusion_length=2.0,
-        microtubules=80,
+        microtubules=110,
         bundling=0.5,
         wander=0.1,
     ),
@@ -81,7 +81,7 @@ CELL_LINES: dict[str, Morphology] = {
         elongation=1.5,
         protrusions=0.6,
         protrusion_length=0.4,
-        microtubules=150,
+        microtubules=200,
         nucleoli=4,
     ),
     "U-251 MG": Morphology(
@@ -93,7 +93,7 @@ CELL_LINES: dict[str, Morphology] = {
         elongation=2.4,
         protrusions=1.6,
         protrusion_length=1.3,
-        microtubules=120,
+        microtubules=160,
         bundling=0.6,
         wander=0.1,
     ),

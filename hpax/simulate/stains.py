@@ -29,7 +29,7 @@ def microtubules(cell: Cell) -> Plane:
     paths = walk(cell, draw, origin, heading, steps=50, step=0.8, wander=morphology.wander * 1.6)
     network = threads(cell, paths, 0.13, alive(cell, paths, 8 + draw.exponential(24, count)))
     return (
-        (1.15 * (1 - np.exp(-0.5 * network)) + 0.07 * cell.thickness)
+        (1.15 * (1 - np.exp(-0.42 * network)) + 0.07 * cell.thickness)
         * np.where(cell.envelope > 0, 1, 0.15)
         * cell.inside
     )

@@ -1,0 +1,267 @@
+"""Look at the simulated atlas: a contact sheet of its 19 patterns, and simulated fields beside real ones.
+
+Writes `patterns.jpg`; `fields.jpg` with simulated and real fields in the HPA's colours; `simulated_against_real.jpg`
+with simulated fields and the distributions of both sides, which holds no real pixel; and `statistics.csv`. Prints for
+every statistic whether the simulated median lies within the 5–95% spread of the real fields.
+"""
+
+import csv
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.figure
+import numpy as np
+import rich.console
+import rich.table
+from jaxtyping import Float, UInt8
+from scipy import ndimage
+from skimage import filters, measure, morphology, segmentation
+
+from hpax import atlas, launch, simulate
+from hpax.formats import fields as formats
+
+UM_PER_PIXEL = 0.32  # of every field that is compared; native ones are averaged down to it
+BANDS = {"coarse": (0.02, 0.1), "middle": (0.1, 0.5), "fine": (0.5, 1.5)}  # cycles per µm
+QUANTILES = (50, 90, 99)
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to draw and to compare."""
+
+    seed: int = 0
+    fields: int = 64  # simulated fields to compare
+    cells: int = 6  # shown per pattern
+    real: str = ""  # folder of real fields, such as hpa_fields of the one that HPAX_REAL_DATA names; may be empty
+
+
+def run(config: Config, workdir: Path) -> launch.Result:
+    """Draw the sheets, compare the statistics; without real fields, only the simulated side."""
+    _save(pattern_sheet(config.seed, config.cells), workdir / "patterns.jpg")
+    pictures = {"simulated": simulated_fields(config.seed, config.fields)}
+    if config.real:
+        pictures["real"] = real_fields(Path(config.real))
+    statistics = {side: [field_statistics(picture) for picture in images] for side, images in pictures.items()}
+    _save(field_sheet(pictures), workdir / "fields.jpg")
+    _save(statistics_sheet(pictures["simulated"], statistics), workdir / "simulated_against_real.jpg")
+    rows = compare(statistics["simulated"], statistics.get("real", []))
+    _write_table(rows, workdir / "statistics.csv")
+    _print_table(rows)
+    metrics = {row["statistic"]: row["simulated"] for row in rows}
+    headline = ["nuclei per field", "nucleus area (µm²)"]
+    if config.real:
+        metrics["share within the real spread"] = sum(row["within"] for row in rows) / len(rows)
+        headline.append("share within the real spread")
+    counts = {f"{side} fields": len(images) for side, images in pictures.items()}
+    return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=headline)
+
+
+def simulated_fields(seed: int, count: int) -> list[UInt8[np.ndarray, "h w 4"]]:
+    """`count` fields of as many proteins of a skewed proteome, in every cell line by turns."""
+    proteins = simulate.proteome(proteins=count, seed=seed)
+    lines = sorted(simulate.CELL_LINES)
+    return [simulate.field(p, lines[p.index % len(lines)], 0, seed=seed).image for p in proteins]
+
+
+def real_fields(folder: Path) -> list[UInt8[np.ndarray, "h w 4"]]:
+    """Every field in `folder` at about 0.32 µm per pixel: native ones are averaged over 4×4 pixels."""
+    pictures = [formats.read_field(files) for files in formats.find_fields(folder)]
+    return [_reduced(picture) for picture in pictures]
+
+
+def _reduced(picture: np.ndarray) -> UInt8[np.ndarray, "h w 4"]:
+    if picture.dtype == np.uint16:
+        picture = picture / 257
+    factor = max(1, round(UM_PER_PIXEL / atlas.um_per_pixel(picture.shape[1])))
+    return np.rint(measure.block_reduce(picture, (factor, factor, 1), np.mean)).astype(np.uint8)
+
+
+def field_statistics(picture: UInt8[np.ndarray, "h w 4"]) -> dict[str, float]:
+    """Nuclei, grey levels and power spectra of a field at 0.32 µm per pixel."""
+    areas, count = nuclei(picture[..., atlas.CHANNELS.index("nucleus")])
+    found = {"nuclei per field": float(count), "nucleus area (µm²)": float(np.median(areas)) if areas else np.nan}
+    for channel, name in enumerate(atlas.CHANNELS):
+        plane = picture[..., channel]
+        found[f"{name}: share of black"] = float((plane == 0).mean())
+        for quantile in QUANTILES:
+            found[f"{name}: {quantile}% quantile"] = float(np.percentile(plane, quantile))
+        found |= {f"{name}: {key}": value for key, value in spectrum(plane).items()}
+    return found
+
+
+def nuclei(plane: UInt8[np.ndarray, "h w"]) -> tuple[list[float], int]:
+    """Areas (µm²) of the nuclei that are not cut, and the count of all, as Lu et al. (2019) find them.
+
+    Otsu's threshold of the raw picture applied to its blur (σ = 5 pixels of 0.32 µm), holes under 300 pixels filled,
+    objects of 100 pixels or more.
+    """
+    if plane.min() == plane.max():
+        return [], 0
+    smooth = ndimage.gaussian_filter(plane.astype(float), 5)
+    mask = morphology.remove_small_holes(smooth > filters.threshold_otsu(plane), max_size=299)
+    everything = measure.regionprops(measure.label(morphology.remove_small_objects(mask, max_size=99)))
+    whole = measure.regionprops(segmentation.clear_border(measure.label(mask)))
+    return [r.area * UM_PER_PIXEL**2 for r in whole if r.area >= 100], len(everything)
+
+
+def spectrum(plane: UInt8[np.ndarray, "h w"]) -> dict[str, float]:
+    """The slope of the radial power spectrum between 0.05 and 1 cycles per µm, and the share of power per band."""
+    power, frequency = radial_power(plane)
+    chosen = (frequency > 0.05) & (frequency < 1) & (power > 0)
+    if chosen.sum() < 2:
+        return {"spectral slope": np.nan, **{f"{name} power": np.nan for name in BANDS}}
+    rings = power * frequency  # power of a ring is density × circumference
+    shares = {
+        name: rings[(frequency > low) & (frequency <= high)].sum() / rings.sum() for name, (low, high) in BANDS.items()
+    }
+    slope = np.polyfit(np.log(frequency[chosen]), np.log(power[chosen]), 1)[0]
+    return {"spectral slope": float(slope), **{f"{name} power": float(share) for name, share in shares.items()}}
+
+
+def radial_power(plane: UInt8[np.ndarray, "h w"]) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Mean power at each radial frequency (cycles per µm), mean grey level removed, edges tapered."""
+    taper = np.outer(np.hanning(plane.shape[0]), np.hanning(plane.shape[1]))
+    power = np.abs(np.fft.fft2((plane - plane.mean()) * taper)) ** 2
+    radius = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n) for n in plane.shape), indexing="ij"))
+    ring = np.rint(radius * min(plane.shape)).astype(int)
+    mean = np.bincount(ring.ravel(), power.ravel()) / np.maximum(np.bincount(ring.ravel()), 1)
+    rings = np.arange(1, min(plane.shape) // 2)
+    return mean[rings], rings / (min(plane.shape) * UM_PER_PIXEL)
+
+
+def compare(simulated: Sequence[dict[str, float]], real: Sequence[dict[str, float]]) -> list[dict]:
+    """Each statistic: the simulated median, the real median and 5–95% spread, and whether the one lies in the other."""
+    rows = []
+    for name in simulated[0]:
+        median = float(np.nanmedian([found[name] for found in simulated]))
+        row = {"statistic": name, "simulated": median}
+        if real:
+            low, middle, high = np.nanpercentile([found[name] for found in real], (5, 50, 95))
+            row |= {"real": middle, "5%": low, "95%": high, "within": bool(low <= median <= high)}
+        rows.append(row)
+    return rows
+
+
+def pattern_sheet(seed: int, count: int) -> matplotlib.figure.Figure:
+    """`count` cells of every class, two of a protein: protein green, nucleus blue, microtubules red."""
+    proteins = simulate.proteome(
+        proteins=len(atlas.LOCATIONS) * -(-count // 2), seed=seed, balanced=True, multilocalised=0, varying=0
+    )
+    figure = matplotlib.figure.Figure(figsize=(13, 11), facecolor="black", layout="constrained")
+    for location, axes in enumerate(figure.subplots(4, 5).ravel()):
+        axes.axis("off")
+        if location < len(atlas.LOCATIONS):
+            crops = [crop for p in proteins[location :: len(atlas.LOCATIONS)] for crop in _crops(p, seed)[:2]][:count]
+            axes.imshow(_tiled(crops, columns=-(-count // 2)))
+            axes.set_title(f"{location} {atlas.LOCATIONS[location]}", color="white", fontsize=10)
+    return figure
+
+
+def _crops(protein: simulate.Protein, seed: int, half: int = 56) -> list[UInt8[np.ndarray, "h w 3"]]:
+    """Cells in colour, the protein stretched, that show what the protein can; the most central first."""
+    lines = sorted(simulate.CELL_LINES)
+    field = simulate.field(protein, lines[(3 * protein.index) % len(lines)], 0, seed=seed)
+    shown = np.flatnonzero(field.cell_labels[:, protein.locations[0]])
+    centres = [np.argwhere(field.nuclei == index + 1).mean(0) for index in shown]
+    centres.sort(key=lambda centre: np.abs(centre - field.nuclei.shape[0] / 2).max())
+    padded = np.pad(field.image, ((half, half), (half, half), (0, 0)))
+    crops = []
+    for row, column in np.rint(centres).astype(int):
+        crop = padded[row : row + 2 * half, column : column + 2 * half].astype(float)
+        crop[..., 0] *= 255 / max(np.percentile(crop[..., 0], 99.7), 60)
+        crops.append(in_colour(crop))
+    return crops
+
+
+def field_sheet(pictures: dict[str, list[UInt8[np.ndarray, "h w 4"]]], shown: int = 8) -> matplotlib.figure.Figure:
+    """`shown` fields of each side, drawn evenly from its list, in the HPA's colours."""
+    figure = matplotlib.figure.Figure(figsize=(16, 8.4 * len(pictures)), facecolor="black", layout="constrained")
+    for axes, (side, images) in zip(np.ravel(figure.subplots(len(pictures), 1)), pictures.items(), strict=True):
+        axes.imshow(_tiled([in_colour(image) for image in _spaced(images, shown)], columns=4))
+        axes.set_title(f"{side} (green protein, blue nucleus, red microtubules)", color="white", fontsize=16)
+        axes.axis("off")
+    return figure
+
+
+def statistics_sheet(
+    simulated: list[UInt8[np.ndarray, "h w 4"]], statistics: dict[str, list[dict[str, float]]]
+) -> matplotlib.figure.Figure:
+    """Four simulated fields above the distribution of every statistic, simulated and real."""
+    names = list(statistics["simulated"][0])
+    figure = matplotlib.figure.Figure(figsize=(16, 18), layout="constrained")
+    grid = figure.add_gridspec(7, 6, height_ratios=[2.2, *[1] * 6])
+    axes = figure.add_subplot(grid[0, :])
+    axes.imshow(_tiled([in_colour(image) for image in _spaced(simulated, 4)], columns=4))
+    axes.axis("off")
+    for place, name in enumerate(names):
+        axes = figure.add_subplot(grid[1 + place // 6, place % 6])
+        axes.set_title(name, fontsize=9)
+        everything = [found[name] for side in statistics.values() for found in side if np.isfinite(found[name])]
+        edges = np.linspace(min(everything), max(everything) + 1e-9, 16)
+        for side, found in statistics.items():
+            values = [row[name] for row in found]
+            axes.hist(values, edges, density=True, histtype="stepfilled", alpha=0.5, label=f"{side} ({len(values)})")
+        axes.set_yticks([])
+        axes.tick_params(labelsize=7)
+    figure.legend(*axes.get_legend_handles_labels(), loc="lower right")
+    return figure
+
+
+def in_colour(picture: Float[np.ndarray, "h w 4"] | UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Red microtubules, green protein, blue nucleus, as the HPA shows them."""
+    order = [atlas.CHANNELS.index(name) for name in ("microtubules", "protein", "nucleus")]
+    return np.clip(picture[..., order], 0, 255).astype(np.uint8)
+
+
+def _spaced(images: list[np.ndarray], count: int) -> list[np.ndarray]:
+    return [images[i] for i in np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)]
+
+
+def _tiled(tiles: Sequence[np.ndarray], columns: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Tiles cut to the smallest one's size, row by row with a dark line between."""
+    size = min(min(tile.shape[:2]) for tile in tiles)
+    rows = -(-len(tiles) // columns)
+    sheet = np.full((rows * (size + 4), columns * (size + 4), 3), 40, np.uint8)
+    for place, tile in enumerate(tiles):
+        row, column = (size + 4) * (place // columns), (size + 4) * (place % columns)
+        sheet[row : row + size, column : column + size] = tile[:size, :size]
+    return sheet
+
+
+def _save(figure: matplotlib.figure.Figure, path: Path) -> None:
+    figure.savefig(path, dpi=110, facecolor=figure.get_facecolor(), pil_kwargs={"quality": 80})
+    log.info("wrote %s", path)
+
+
+def _write_table(rows: Sequence[dict], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _print_table(rows: Sequence[dict]) -> None:
+    table = rich.table.Table(*rows[0], title="median of fields at 0.32 µm per pixel")
+    for row in rows:
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+    console = rich.console.Console()
+    console.print(table)
+    if "within" in rows[0]:
+        inside = sum(row["within"] for row in rows)
+        console.print(f"{inside} of {len(rows)} simulated medians lie within the real fields' 5–95% spread")
+
+
+SWEEPS: dict[str, tuple[dict, ...]] = {}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return launch.main(Config, run, sweeps=SWEEPS, argv=argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Pictures of cells and features, and the one page that holds them."""

@@ -1,0 +1,44 @@
+"""Charts as pictures, drawn off screen and alike whatever a person's matplotlib settings."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib.style
+import numpy as np
+from jaxtyping import UInt8
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+DPI = 110
+
+
+def drawn(
+    paint: Callable[[Axes], None], *, title: str = "", width: float = 6.4, height: float = 4.8
+) -> UInt8[np.ndarray, "height width 3"]:
+    """What `paint` draws on fresh axes; width and height in inches of 110 pixels."""
+    with matplotlib.style.context("default"):
+        figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        paint(figure.add_subplot(title=title))
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def curves(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    across: str = "step",
+    up: str = "loss",
+    title: str = "",
+    log: bool = False,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Named lines of (x, y) with a legend; `log` scales y, where what is not above zero has no place."""
+
+    def paint(axes: Axes) -> None:
+        for name, (x, y) in lines.items():
+            axes.plot(x, y, label=name, marker="." if len(x) < 30 else "", linewidth=1.5)
+        axes.set(xlabel=across, ylabel=up, yscale="log" if log else "linear")
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+
+    return drawn(paint, title=title, height=3.6)

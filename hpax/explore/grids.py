@@ -1,0 +1,88 @@
+"""Pictures side by side, with names."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Num, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from hpax.explore import colour
+
+INK, PAPER = (235, 235, 240), (18, 18, 22)
+GAP = 4  # pixels between pictures
+TEXT = 14  # pixels, the height of the letters
+
+Picture = UInt8[np.ndarray, "h w 3"]
+
+
+def grid(
+    rows: Sequence[Sequence[Picture]],
+    *,
+    names: Sequence[str] = (),
+    titles: Sequence[str] = (),
+    title: str = "",
+    scale: int = 1,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Rows of pictures of one size: `names` beside the rows, `titles` over the columns, `title` over all.
+
+    Each pixel becomes scale×scale equal pixels; text too long for its place ends in an ellipsis.
+
+    Raises:
+        ValueError: pictures of different sizes, a ragged or empty grid, or names that do not match it.
+    """
+    shapes = {np.shape(picture) for row in rows for picture in row}
+    lengths = {len(row) for row in rows}
+    if len(shapes) != 1 or len(lengths) != 1:
+        raise ValueError(f"a grid needs pictures of one size in rows of one length, got {shapes} in rows of {lengths}")
+    if len(names) not in (0, len(rows)) or len(titles) not in (0, *lengths):
+        raise ValueError(f"{len(names)} names and {len(titles)} titles must match {len(rows)} rows of {lengths}")
+    height, width = (scale * side for side in next(iter(shapes))[:2])
+    font = ImageFont.load_default(TEXT)
+    left = round(max(map(font.getlength, names), default=-2 * GAP)) + 3 * GAP
+    top = GAP + (TEXT + 2 * GAP) * (bool(title) + bool(titles))
+    size = (left + lengths.pop() * (width + GAP), top + len(rows) * (height + GAP))
+    page = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((left, GAP), shortened(title, size[0] - left, font), INK, font)
+    for column, text in enumerate(titles):
+        position = (left + column * (width + GAP), top - TEXT - 2 * GAP)
+        draw.text(position, shortened(text, width, font), INK, font)
+    for index, row in enumerate(rows):
+        down = top + index * (height + GAP)
+        if names:
+            draw.text((GAP, down + (height - TEXT) // 2), names[index], INK, font)
+        for column, picture in enumerate(row):
+            large = Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST)
+            page.paste(large, (left + column * (width + GAP), down))
+    return np.asarray(page)
+
+
+def inpainting(
+    source: Num[np.ndarray, "n h w c"],
+    target: Num[np.ndarray, "n h w c"],
+    predicted: Float[np.ndarray, "n h w 1"],
+    *,
+    titles: Sequence[str] = (),
+    title: str = "",
+    colours: Sequence[str] | None = None,
+    scale: int = 2,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """A column for each pair: what the network saw, what it said, and what was true (Lu et al. 2019, Fig. 2).
+
+    The proteins, predicted and actual, are shown alone, as the markers would flatter the prediction.
+    """
+    rows = {
+        "source": colour.picture(source, colours=colours),
+        "target markers": colour.structure(target, colours=colours),
+        "prediction": colour.protein(predicted),
+        "actual": colour.protein(target),
+    }
+    return grid([list(row) for row in rows.values()], names=list(rows), titles=titles, title=title, scale=scale)
+
+
+def shortened(text: str, width: float, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """`text`, cut and ended with an ellipsis if it is wider than `width` pixels."""
+    if font.getlength(text) <= width:
+        return text
+    fitting = (f"{text[:end].rstrip()}…" for end in range(len(text) - 1, 0, -1))
+    return next((short for short in fitting if font.getlength(short) <= width), "")

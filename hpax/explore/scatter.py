@@ -1,0 +1,68 @@
+"""Features on a plane: a seeded UMAP, and its points coloured by label."""
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
+
+from hpax.explore import charts
+
+SHAPES = "o^s"
+SHADES = 10  # colours of the cycle; after it the shape of the points changes
+OTHER = "0.7"  # grey
+
+
+def embed(
+    features: Float[np.ndarray, "n d"], *, seed: int, neighbours: int = 20, min_dist: float = 0.3
+) -> Float[np.ndarray, "n 2"]:
+    """UMAP by Euclidean distance, as Lu et al. (2019) ran it; the same seed gives the same points.
+
+    Scale the features before. The first call of a process compiles for tens of seconds. One thread, as UMAP is
+    reproducible only so. Fewer than `neighbours` + 1 points take as many neighbours as there are.
+
+    Raises:
+        ValueError: fewer than 5 points, or features that are not finite.
+    """
+    if len(features) < 5 or not np.isfinite(features).all():
+        raise ValueError(f"UMAP needs 5 or more points of finite features, got {len(features)}; add or mend some")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Tensorflow not installed", category=ImportWarning)
+        import umap  # here, as it takes seconds
+    neighbours = min(neighbours, len(features) - 1)
+    reducer = umap.UMAP(n_neighbors=neighbours, min_dist=min_dist, metric="euclidean", random_state=seed, n_jobs=1)
+    return reducer.fit_transform(features)
+
+
+def scatter(
+    points: Float[np.ndarray, "n 2"], labels: Sequence[str], *, title: str = "", most: int = 20
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Points in the colour and shape of their label, rare labels on top; the legend says how many each has.
+
+    Labels beyond the `most` frequent are grey and share one entry. A label's look follows its alphabetical place, so
+    pictures of the same labels agree.
+
+    Raises:
+        ValueError: as many labels as points are needed.
+    """
+    if len(points) != len(labels):
+        raise ValueError(f"each point needs one label, got {len(points)} points and {len(labels)} labels")
+    names = np.asarray(labels, dtype=str)
+    counts = sorted(Counter(names.tolist()).items(), key=lambda item: (-item[1], item[0]))
+    shown = sorted(name for name, _ in counts[:most])
+
+    def paint(axes: Axes) -> None:
+        rest = ~np.isin(names, shown)
+        if rest.any():
+            text = f"{len(counts) - len(shown)} others ({rest.sum()})"
+            axes.scatter(*points[rest].T, s=10, color=OTHER, label=text, linewidths=0)
+        for name, count in counts[:most]:
+            place, cloud = shown.index(name), points[names == name]
+            look = {"color": f"C{place % SHADES}", "marker": SHAPES[place // SHADES % len(SHAPES)]}
+            axes.scatter(*cloud.T, s=14, label=f"{name} ({count})", linewidths=0, **look)
+        axes.set(xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2")
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, markerscale=1.5)
+
+    return charts.drawn(paint, title=title, width=8.5, height=5.5)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
+from hpax.nn.conv import glorot_uniform
 from hpax.nn.norm import BatchNorm
 from hpax.types import Array
 
@@ -12,8 +13,6 @@ MARKER_WIDTHS = (16, 32, 32)
 DECODER_WIDTHS = ((256, 384, 384), (256,), (96,))  # the resolution doubles between groups
 POOLED = (1, 2)  # the layers of an encoder whose output is halved
 STRIDE = 2 ** len(POOLED)
-
-_glorot = nn.initializers.glorot_uniform()  # Keras's default
 
 
 class Encoder(nn.Module):
@@ -30,7 +29,7 @@ class Encoder(nn.Module):
         """The code of each image, and what each layer `conv1`, `conv2`, … says after its ReLU, before its BatchNorm."""
         x, taps = images, {}
         for layer, width in enumerate(self.widths, start=1):
-            x = nn.relu(nn.Conv(width, (3, 3), kernel_init=_glorot, name=f"conv{layer}")(x))
+            x = nn.relu(nn.Conv(width, (3, 3), kernel_init=glorot_uniform, name=f"conv{layer}")(x))
             taps[f"conv{layer}"] = x
             x = BatchNorm(self.axis_name, self.momentum, name=f"norm{layer}")(x, mask=mask, train=train)
             if layer in POOLED:
@@ -52,8 +51,8 @@ class Decoder(nn.Module):
             x = x.repeat(2, axis=1).repeat(2, axis=2) if group else x
             for width in widths:
                 layer += 1
-                x = nn.relu(nn.Conv(width, (3, 3), kernel_init=_glorot, name=f"conv{layer}")(x))
-        return nn.Conv(self.channels, (1, 1), kernel_init=_glorot, name="paint")(x)
+                x = nn.relu(nn.Conv(width, (3, 3), kernel_init=glorot_uniform, name=f"conv{layer}")(x))
+        return nn.Conv(self.channels, (1, 1), kernel_init=glorot_uniform, name="paint")(x)
 
 
 class Inpainter(nn.Module):

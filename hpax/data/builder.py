@@ -1,11 +1,16 @@
 """What the builders share: options that name the folder, the two schemas, shards of whole images, splits by protein."""
 
+import collections
+import concurrent.futures
+import contextlib
 import dataclasses
 import functools
+import hashlib
 import itertools
+import logging
+import multiprocessing
 import pathlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,26 +23,30 @@ from hpax.data import splits
 
 Example = tuple[str, dict[str, Any]]
 
+log = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Config(tfds.core.BuilderConfig):
-    """Options of a data set. The name spells each of them, so that two configs never share a folder."""
+    """Options of a data set. The name tells what differs from the defaults and ends in a digest of all options.
+
+    So two configs never share a folder; `description` (in dataset_info.json) spells every option.
+    """
 
     name: str = ""
     fingerprint: str = ""  # of the folder that the data set is read from; "" where there is none
 
     def __post_init__(self):
         inherited = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
-        own = [field.name for field in dataclasses.fields(self) if field.name not in inherited]
-        own.sort(key="fingerprint".__eq__)  # last
-        spelled = ((name, _spell(getattr(self, name))) for name in own)
-        self.name = self.name or ",".join(f"{name}={value}" for name, value in spelled if value)
+        own = [field for field in dataclasses.fields(self) if field.name not in inherited]
+        self.description = _spell((field.name, getattr(self, field.name)) for field in own)
+        changed = _spell((f.name, getattr(self, f.name)) for f in own if getattr(self, f.name) != f.default)
+        digest = hashlib.blake2b(self.description.encode(), digest_size=4).hexdigest()
+        self.name = self.name or f"{changed[:120] or 'default'}-{digest}"
 
 
-def _spell(value: Any) -> str:
-    if callable(value):
-        return f"{value.__module__}.{value.__qualname__}"
-    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _spell(options: Iterable[tuple[str, Any]]) -> str:
+    return ",".join(f"{name}={value}" for name, value in options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +62,12 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
     """Writes pictures in order, a bounded number to a shard, so that no data set has to fit in memory.
 
     A data set says what it consists of (`pictures`), and turns one picture into examples (`examples`); both are
-    functions of the config, the second one of nothing else.
+    functions of the config, the second one of nothing else, so that several processes may share the work.
     """
 
-    PICTURES_PER_SHARD: ClassVar[int] = 32
+    PICTURES_PER_SHARD: ClassVar[int] = 128
     show_progress = False
+    workers = 1
 
     @staticmethod
     def pictures(config: Config, folder: pathlib.Path | None) -> Iterable[Picture]:
@@ -65,39 +75,77 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
         raise NotImplementedError
 
     @staticmethod
-    def examples(config: Config, picture: Picture) -> Iterator[Example]:
-        """The examples of one picture under keys unique in the data set."""
+    def examples(config: Config, picture: Picture) -> Iterable[Example]:
+        """The examples of one picture under keys unique in the data set; none if it holds too few cells."""
         raise NotImplementedError
 
     def _download_and_prepare(self, dl_manager, download_config=None):
         columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
-        console = Console(stderr=True)
-        with rich.progress.Progress(*columns, console=console, disable=not self.show_progress) as self._bar:
+        with contextlib.ExitStack() as stack:
+            bar = rich.progress.Progress(*columns, console=Console(stderr=True), disable=not self.show_progress)
+            self._bar = stack.enter_context(bar)
+            self._pool = stack.enter_context(_pool(self.workers)) if self.workers > 1 else None
             super()._download_and_prepare(dl_manager, download_config)
         if not self.info.splits.total_num_examples:
-            raise ValueError(f"{self.name} would be empty: no picture holds enough cells; lower min_cells")
+            raise ValueError(f"{self.name} would be empty: no image holds enough cells; lower min_cells")
+        if self._left_out:
+            log.warning("%s left out %d pictures with too few cells", self.name, self._left_out)
 
     def _shard_iterators_per_split(self, dl_manager) -> Mapping[str, Sequence[Any]]:
         folder = pathlib.Path(dl_manager.manual_dir) if self.MANUAL_DOWNLOAD_INSTRUCTIONS else None
         pictures = list(self.pictures(self.builder_config, folder))
-        task = self._bar.add_task(self.name, total=len(pictures))
-        advance = functools.partial(self._bar.advance, task)
+        self._task, self._left_out = self._bar.add_task(self.name, total=len(pictures)), 0
         return {
-            split: [functools.partial(self._shard, chunk, advance) for chunk in _chunks(part, self.PICTURES_PER_SHARD)]
+            split: [functools.partial(self._shard, chunk) for chunk in _chunks(part, self.PICTURES_PER_SHARD)]
             for split, part in _split(pictures).items()
         }
 
-    def _shard(self, pictures: Sequence[Picture], advance) -> Iterator[Example]:
-        for picture in pictures:
-            yield from self.examples(self.builder_config, picture)
-            advance()
+    def _shard(self, pictures: Sequence[Picture]) -> Iterator[Example]:
+        work = functools.partial(self.examples, self.builder_config)
+        for examples in _in_order(work, pictures, self._pool, ahead=2 * self.workers):
+            empty = True
+            for key, example in examples:
+                empty = False
+                yield key, example
+                example.clear()  # written by now; TFDS keeps the dict to count it, and should not keep the pixels
+            self._left_out += empty
+            self._bar.advance(self._task)
+
+
+def _pool(workers: int) -> concurrent.futures.Executor:
+    """Fresh processes: forking one that runs JAX's threads can hang."""
+    return concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+
+
+def _in_order(
+    work: Callable[[Picture], Iterable[Example]],
+    pictures: Sequence[Picture],
+    pool: concurrent.futures.Executor | None,
+    *,
+    ahead: int,
+) -> Iterator[Iterable[Example]]:
+    """The work on each picture in order; a pool is kept busy, but at most `ahead` results wait."""
+    if pool is None:
+        yield from map(work, pictures)
+        return
+    waiting = collections.deque()
+    for picture in pictures:
+        waiting.append(pool.submit(_listed, work, picture))
+        if len(waiting) == ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _listed(work: Callable[[Picture], Iterable[Example]], picture: Picture) -> list[Example]:
+    return list(work(picture))
 
 
 def _split(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:
     """Split → its pictures, only splits that have any."""
     strata = {picture.protein: picture.stratum for picture in pictures if picture.stratum is not None}
     split_of = splits.by_protein({picture.protein for picture in pictures}) | splits.by_class(strata)
-    parts = defaultdict(list)
+    parts = collections.defaultdict(list)
     for picture in pictures:
         parts[split_of[picture.protein]].append(picture)
     return {split: parts[split] for split in splits.FRACTIONS if split in parts}

@@ -10,8 +10,9 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from hpax.data import builder, crops
+from hpax.data import builder
 from hpax.formats import fields
+from hpax.segment import crops
 
 log = logging.getLogger(__name__)
 

@@ -1,15 +1,25 @@
-"""Cutting cells out of fields, and resizing crops; numpy and Pillow, at build time."""
+"""Cutting cells out of fields, and resizing crops."""
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt
+from jaxtyping import Bool, Float, Integer, UInt
 from PIL import Image
+
+
+def centroids(mask: Integer[np.ndarray, "h w"]) -> dict[int, tuple[float, float]]:
+    """Index of each object of an index mask → its centre of mass (y, x) in pixels."""
+    indices, where = np.unique(mask, return_inverse=True)
+    y, x = np.divmod(np.arange(mask.size), mask.shape[1])
+    where = where.reshape(-1)
+    counts = np.bincount(where)
+    centres = np.stack([np.bincount(where, y), np.bincount(where, x)], axis=1) / counts[:, None]
+    return {int(i): (float(cy), float(cx)) for i, (cy, cx) in zip(indices, centres, strict=True) if i != 0}
 
 
 def cut(
     field: UInt[np.ndarray, "h w c"], centres: Float[np.ndarray, "n 2"], size: int
 ) -> UInt[np.ndarray, "n {size} {size} c"]:
     """Squares of `size` pixels around `centres` (y, x); what lies outside the field is 0."""
-    corners = np.rint(centres).astype(int) - size // 2
+    corners = _corners(centres, size)
     crops = np.zeros((len(corners), size, size, field.shape[-1]), field.dtype)
     for crop, (top, left) in zip(crops, corners, strict=True):
         inside = field[max(top, 0) : max(top + size, 0), max(left, 0) : max(left + size, 0)]
@@ -18,9 +28,9 @@ def cut(
     return crops
 
 
-def sticks_out(centres: Float[np.ndarray, "n 2"], size: int, shape: tuple[int, int]) -> np.ndarray:
-    """(n,) bool: the crop around that centre reaches over the edge of a field of `shape` (h, w)."""
-    corners = np.rint(centres).astype(int) - size // 2
+def sticks_out(centres: Float[np.ndarray, "n 2"], size: int, shape: tuple[int, int]) -> Bool[np.ndarray, " n"]:
+    """Whether the square around each centre reaches over the edge of a field of `shape` (h, w)."""
+    corners = _corners(centres, size)
     return ((corners < 0) | (corners + size > np.asarray(shape))).any(1)
 
 
@@ -33,11 +43,5 @@ def resize(crop: UInt[np.ndarray, "h w c"], size: int) -> UInt[np.ndarray, "{siz
     return np.rint(np.stack(resized, axis=-1)).astype(crop.dtype)
 
 
-def centroids(mask: Integer[np.ndarray, "h w"]) -> dict[int, tuple[float, float]]:
-    """Index of each object of an index mask → its centre of mass (y, x)."""
-    indices, where = np.unique(mask, return_inverse=True)
-    where = where.reshape(-1)
-    y, x = np.divmod(np.arange(mask.size), mask.shape[1])
-    counts = np.bincount(where)
-    centres = zip(np.bincount(where, y) / counts, np.bincount(where, x) / counts, strict=True)
-    return {int(i): (float(cy), float(cx)) for i, (cy, cx) in zip(indices, centres, strict=True) if i != 0}
+def _corners(centres: Float[np.ndarray, "n 2"], size: int) -> Integer[np.ndarray, "n 2"]:
+    return np.floor(np.asarray(centres).reshape(-1, 2) + 0.5).astype(int) - size // 2

@@ -1,0 +1,54 @@
+"""Fields to single-cell examples: the part that simulated and real cells share."""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt
+
+from hpax.data import builder
+from hpax.segment import crops, nuclei
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Cutting(builder.Config):
+    """How cells are cut out of fields (Lu et al. 2019: 41 µm around the nucleus, at 64 pixels)."""
+
+    crop_um: float = nuclei.CROP  # µm of a crop's side
+    crop_size: int = 64  # pixels of the stored crop
+    min_cells: int = 5  # images with fewer cells are left out, as published; pairs need at least 2
+    whole: bool = False  # leave out crops that reach over the edge of the field, else fill them with 0
+
+    def __post_init__(self):
+        if not (self.crop_um > 0 and self.crop_size > 0):
+            raise ValueError(f"crop_um and crop_size must be positive, got {self.crop_um} and {self.crop_size}")
+        super().__post_init__()
+
+
+def cut(
+    config: Cutting,
+    image: UInt[np.ndarray, "h w c"],
+    um_per_pixel: float,
+    centres: Mapping[int, tuple[float, float]],
+    labels: Mapping[int, UInt[np.ndarray, " 19"]],
+    origin: Mapping[str, Any],
+) -> Iterator[dict[str, Any]]:
+    """The cells of one field: an example for each index in `centres`, (y, x) in pixels, with its row of `labels`."""
+    size = max(1, round(config.crop_um / um_per_pixel))
+    points = np.array(list(centres.values()), float).reshape(-1, 2)
+    outside = crops.sticks_out(points, size, image.shape[:2])
+    for (index, (y, x)), sticks_out in zip(centres.items(), outside, strict=True):
+        if config.whole and sticks_out:
+            continue
+        crop = crops.resize(crops.cut(image, np.array([[y, x]]), size)[0], config.crop_size)
+        id = f"{origin['field']}_{index}"
+        yield {"image": crop, "id": id, **origin, "x": x, "y": y, "labels": labels[index]}
+
+
+def of_large_images(cells: Iterable[dict[str, Any]], min_cells: int) -> Iterator[builder.Example]:
+    """The cells of those images that have at least `min_cells`, with their ids as keys."""
+    cells = list(cells)
+    counts = collections.Counter(cell["image_id"] for cell in cells)
+    return ((cell["id"], cell) for cell in cells if counts[cell["image_id"]] >= min_cells)

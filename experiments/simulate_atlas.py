@@ -151,7 +151,7 @@ def pattern_sheet(seed: int, count: int) -> matplotlib.figure.Figure:
     proteins = simulate.proteome(
         proteins=len(atlas.LOCATIONS) * -(-count // 2), seed=seed, balanced=True, multilocalised=0, varying=0
     )
-    figure = matplotlib.figure.Figure(figsize=(13, 11), facecolor="black", layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(15, 9), facecolor="black", layout="constrained")
     for location, axes in enumerate(figure.subplots(4, 5).ravel()):
         axes.axis("off")
         if location < len(atlas.LOCATIONS):

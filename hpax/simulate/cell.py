@@ -67,7 +67,7 @@ class Cell:
     @functools.cached_property
     def thickness(self) -> Plane:
         """Height of the cell relative to its highest point: flat at the edge, high around the nucleus."""
-        rim = np.minimum(self.membrane / 2.5, 1)
+        rim = np.minimum(self.membrane / 1.5, 1)
         return np.sqrt(rim) * (0.4 + 0.6 * np.exp(-np.maximum(self.envelope, 0) / 7))
 
     @functools.cached_property

@@ -191,10 +191,11 @@ def _ellipse(area: float, aspect: float, axis: float) -> Float[np.ndarray, " ang
 
 
 def _ripple(draw: np.random.Generator, low: int, high: int, size: float) -> Float[np.ndarray, " angles"]:
-    """A random periodic function of the angle with waves `low` to `high` per turn and standard deviation `size`."""
+    """A random periodic function with `low` to `high` waves a turn, long ones strongest; deviation `size`."""
     waves = np.arange(low, high)
-    amplitude = draw.normal(0, 1, len(waves)) / np.sqrt(len(waves) / 2)
-    return size * (amplitude @ np.cos(waves[:, None] * _angles() + draw.uniform(0, 2 * np.pi, (len(waves), 1)))) / 1.4
+    amplitude = draw.normal(0, 1, len(waves)) / waves
+    ripple = amplitude @ np.cos(waves[:, None] * _angles() + draw.uniform(0, 2 * np.pi, (len(waves), 1)))
+    return size * ripple * np.sqrt(2 / np.sum(1 / waves**2))
 
 
 def _protrusions(draw: np.random.Generator, morphology: Morphology, axis: float) -> Float[np.ndarray, " angles"]:

@@ -29,7 +29,7 @@ class Morphology:
 
 
 CELL_LINES: dict[str, Morphology] = {
-    "A-431": Morphology(8.0, 0.5, 190, 1.3, 1000, 1.2, ruffling=0.05, microtubules=140, wander=0.22, nucleoli=3.5),
+    "A-431": Morphology(8.0, 0.5, 195, 1.3, 1150, 1.2, ruffling=0.05, microtubules=140, wander=0.22, nucleoli=3.5),
     "A549": Morphology(6.0, 0.2, 185, 1.25, 1200, 1.5, protrusions=0.8, protrusion_length=0.6, microtubules=150),
     "HEK 293": Morphology(
         density=11.0,
@@ -44,7 +44,7 @@ CELL_LINES: dict[str, Morphology] = {
         bundling=0.2,
     ),
     "HeLa": Morphology(
-        7.0, 0.35, 200, 1.35, 950, 1.5, protrusions=1, protrusion_length=0.5, microtubules=150, nucleoli=4
+        7.0, 0.35, 200, 1.35, 1100, 1.5, protrusions=1, protrusion_length=0.5, microtubules=150, nucleoli=4
     ),
     "PC-3": Morphology(
         density=5.5,

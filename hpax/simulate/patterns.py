@@ -65,7 +65,7 @@ def nuclear_bodies(cell: Cell, style: Style) -> Plane:
 
 def endoplasmic_reticulum(cell: Cell, style: Style) -> Plane:
     """The net of the ER and the envelope that it continues."""
-    fade = np.exp(-np.maximum(cell.envelope, 0) / (5 + 8 * style.spread)) * np.minimum(cell.membrane / 1.2, 1)
+    fade = np.exp(-np.maximum(cell.envelope, 0) / (5 + 8 * style.spread)) * np.minimum(cell.membrane / 0.7, 1)
     net = np.where(cell.envelope > 0, fade * stains.reticulum(cell, "er"), 0.06)
     return (0.95 * net + 0.35 * np.exp(-0.5 * (cell.envelope / 0.35) ** 2)) * cell.inside
 
@@ -158,8 +158,8 @@ def mitochondria(cell: Cell, style: Style) -> Plane:
 def aggresome(cell: Cell, style: Style) -> Plane:
     """One large uneven clump beside the nucleus, on a faint cytosol."""
     away = (cell.centrosome - cell.centre) / max(abs(cell.centrosome - cell.centre), 1e-9)
-    radius = (1.3 + 0.6 * style.spread) * style.size
-    depth = 1 - np.abs(cell.z - cell.centrosome - 0.4 * away) / radius + 0.22 * cell.noise("clump", 0.7)
+    radius = (1.7 + 0.8 * style.spread) * style.size
+    depth = 1 - np.abs(cell.z - cell.centrosome - 0.7 * away) / radius + 0.22 * cell.noise("clump", 0.7)
     return np.clip(2.5 * depth, 0, 1.1) * cell.cytoplasm + 0.1 * (0.5 + style.contrast) * _cytosolic(cell)
 
 

@@ -9,7 +9,7 @@ def nucleus(cell: Cell) -> Plane:
     """DNA: grainy, with dark nucleoli; condensed chromosomes in a mitotic cell."""
     if cell.mitotic:
         return np.clip(-cell.envelope / 0.3, 0, 1) * (1.25 + 0.25 * cell.noise("chromatin", 0.5)) * cell.inside
-    grain = 0.78 + 0.10 * cell.noise("chromatin", 0.35) + 0.08 * cell.noise("chromatin", 1.2)
+    grain = 0.78 + 0.11 * cell.noise("chromatin", 0.35) + 0.11 * cell.noise("chromatin", 1.0)
     return np.clip(-cell.envelope / 0.5, 0, 1) * grain * (1 - 0.6 * cell.nucleolar) * cell.inside
 
 
@@ -18,15 +18,17 @@ def microtubules(cell: Cell) -> Plane:
     if cell.mitotic:
         return spindle(cell) + 0.06 * cell.inside
     draw, morphology = cell.draw("microtubules"), cell.morphology
-    count = morphology.microtubules
+    area = cell.inside.sum() * cell.um_per_pixel**2
+    count = int(morphology.microtubules * np.sqrt(min(area / morphology.cell_area, 2.0))) + 1
     around = draw.uniform(0, 2 * np.pi, count)
     ring = cell.centre + np.exp(1j * around) * (at_angle(cell.nucleus_contour, around) + draw.exponential(1.8, count))
     aster = draw.uniform(size=count) < 0.35
     origin = np.where(aster, cell.centrosome + draw.normal(0, 0.4, (count, 2)) @ (1, 1j), ring)
-    heading = np.where(aster, draw.uniform(0, 2 * np.pi, count), around + draw.normal(0, 1.1, count))
+    across = around + draw.choice((-1, 1), count) * draw.uniform(0.2, 1.9, count)
+    heading = np.where(aster, draw.uniform(0, 2 * np.pi, count), across)
     along = cell.axis + np.pi * draw.integers(0, 2, count) + draw.normal(0, 0.3, count)
     heading = np.where(draw.uniform(size=count) < morphology.bundling, along, heading)
-    paths = walk(cell, draw, origin, heading, steps=50, step=0.8, wander=morphology.wander * 1.6)
+    paths = walk(cell, draw, origin, heading, steps=50, step=0.8, wander=morphology.wander * 2)
     network = threads(cell, paths, 0.13, alive(cell, paths, 8 + draw.exponential(24, count)))
     return (
         (1.15 * (1 - np.exp(-0.42 * network)) + 0.07 * cell.thickness)
@@ -53,7 +55,7 @@ def spindle(cell: Cell) -> Plane:
 
 def endoplasmic_reticulum(cell: Cell) -> Plane:
     """A net around the nucleus that thins out towards the edge."""
-    fade = np.exp(-np.maximum(cell.envelope, 0) / cell.morphology.er_reach) * np.minimum(cell.membrane / 1.2, 1)
+    fade = np.exp(-np.maximum(cell.envelope, 0) / cell.morphology.er_reach) * np.minimum(cell.membrane / 0.7, 1)
     sheet = np.where(cell.envelope > 0, reticulum(cell, "er"), 0.14 + 0.03 * cell.noise("er", 0.35))
     return np.where(cell.inside, 0.9 * fade * sheet, 0)
 

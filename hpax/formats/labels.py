@@ -1,0 +1,149 @@
+"""Index images (0 is background, every other value a cell) in PNG and TIFF, as runs, and in and out of submissions."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from jaxtyping import Bool, Float, Float64, Int64, Integer, UInt
+from PIL import Image, UnidentifiedImageError
+
+from hpax import atlas
+from hpax.formats import kaggle, rle
+
+PIXELS = 2**28
+"""The most pixels an index image may have; 16,384 × 16,384."""
+
+Labels = UInt[np.ndarray, "h w"]
+
+
+def read(path: str | os.PathLike[str]) -> Labels:
+    """The index image in a PNG (8 or 16 bits, grey or palette) or a TIFF (unsigned, up to 32 bits).
+
+    Raises:
+        ValueError: the file is damaged, has colours, several pages or another type, or is too large; it names the file.
+    """
+    path = Path(path)
+    try:
+        labels = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _read_png(path)
+    except (
+        UnidentifiedImageError,
+        tifffile.TiffFileError,
+        SyntaxError,
+        EOFError,
+        IndexError,
+        KeyError,
+        OSError,
+    ) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ValueError(f"{path} must be a readable PNG or TIFF ({type(error).__name__}: {error})") from error
+    if labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16, np.uint32):
+        found = f"{labels.dtype} of shape {labels.shape}"
+        raise ValueError(
+            f"{path} must be one grey page of uint8, uint16 or uint32, it is {found}; export indices, not colours"
+        )
+    return labels
+
+
+def write(path: str | os.PathLike[str], labels: Labels) -> None:
+    """Write an index image; TIFF holds any index, PNG those up to 65,535. The file appears once complete.
+
+    Raises:
+        ValueError: an index does not fit, or the suffix is neither .png nor .tif(f).
+    """
+    path, most = Path(path), int(labels.max(initial=0))
+    draft = path.with_name(f".{os.getpid()}.{path.name}")
+    if path.suffix.lower() in (".tif", ".tiff"):
+        tifffile.imwrite(draft, labels.astype(np.min_scalar_type(most)), compression="zlib")
+    elif path.suffix.lower() == ".png" and most < 2**16:
+        Image.fromarray(labels.astype(np.uint16 if most > 255 else np.uint8)).save(draft)
+    else:
+        raise ValueError(f"{path} must end in .tif, or in .png for indices up to 65535, the highest is {most}")
+    os.replace(draft, path)
+
+
+def runs(labels: Integer[np.ndarray, "h w"]) -> tuple[rle.Runs, Int64[np.ndarray, " n"]]:
+    """The runs of all cells, mask i of which is the i-th index of the second result (sorted)."""
+    flat = labels.ravel(order="F")
+    start = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])[: flat.size]
+    stop = np.append(start[1:], flat.size)[: start.size]
+    value = flat[start]
+    start, stop, value = start[value > 0], stop[value > 0], value[value > 0]
+    indices, owner = np.unique(value, return_inverse=True)
+    order = np.argsort(owner, kind="stable")
+    return np.stack([owner[order], start[order], stop[order]]).astype(np.int32), indices.astype(np.int64)
+
+
+def paint(runs: rle.Runs, masks: int, height: int, width: int) -> Labels:
+    """The index image of disjoint masks, where mask i has index i + 1; uint16, or uint32 beyond 65,535 masks.
+
+    Raises:
+        ValueError: masks overlap, which an index image cannot show.
+    """
+    owner, start, stop = runs[:, np.argsort(runs[1], kind="stable")]
+    if (start[1:] < stop[:-1]).any():
+        raise ValueError("masks must not share pixels to fit an index image; choose among the overlapping ones before")
+    edges = np.stack([start, stop], 1).ravel()
+    sizes = np.diff(edges, prepend=0, append=height * width)
+    values = np.zeros(len(sizes), np.uint16 if masks < 2**16 else np.uint32)
+    values[1::2] = owner + 1
+    return np.repeat(values, sizes).reshape(width, height).T
+
+
+def listing(id: str, labels: Integer[np.ndarray, "h w"], scores: Float[np.ndarray, "n c"]) -> kaggle.Listing:
+    """An index image and its cells' scores as a row of a submission.
+
+    Row i scores the cell of index i + 1; a class of NaN is not listed, nor is a cell without a pixel. For a truth give
+    1 where a class is true and NaN elsewhere (`truth_scores`).
+
+    Raises:
+        ValueError: a cell has no row, or there are not 19 columns.
+    """
+    cells, indices = runs(labels)
+    if scores.ndim != 2 or scores.shape[1] != len(atlas.LOCATIONS) or indices.max(initial=0) > len(scores):
+        need = f"({indices.max(initial=0)} or more, {len(atlas.LOCATIONS)})"
+        raise ValueError(f"scores must have a row per index and a column per class {need}, got {scores.shape}")
+    own = np.asarray(scores, np.float64)[indices - 1]
+    mask, label = np.nonzero(~np.isnan(own))
+    columns = label.astype(np.int32), own[mask, label], mask.astype(np.int32)
+    return kaggle.Listing(id, *labels.shape, *columns, cells, len(indices))
+
+
+def truth_scores(classes: Bool[np.ndarray, "n c"] | UInt[np.ndarray, "n c"]) -> Float64[np.ndarray, "n c"]:
+    """1 where a class is true and NaN elsewhere, so that `listing` lists the true ones."""
+    return np.where(classes, 1.0, np.nan)
+
+
+def unlisting(listing: kaggle.Listing) -> tuple[Labels, Float64[np.ndarray, "n c"]]:
+    """The index image and the scores of a row's cells, NaN where a class is not listed; the inverse of `listing`.
+
+    Masks without a pixel keep their row. The highest score counts where a cell lists a class twice.
+
+    Raises:
+        ValueError: masks overlap.
+    """
+    scores = np.full((listing.masks, len(atlas.LOCATIONS)), -np.inf)
+    np.maximum.at(scores, (listing.mask, listing.label), listing.score)
+    labels = paint(listing.runs, listing.masks, listing.height, listing.width)
+    return labels, np.where(np.isinf(scores), np.nan, scores)
+
+
+def _read_png(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        if image.width * image.height > PIXELS:
+            raise ValueError(f"{path} must have at most {PIXELS} pixels, it has {image.width} × {image.height}")
+        if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
+            raise ValueError(f"{path} must be one grey page, its mode is {image.mode}; export indices, not colours")
+        labels = np.asarray(image)
+    if labels.dtype == np.int32 and labels.min(initial=0) >= 0:  # 16-bit PNG in some versions of Pillow
+        return labels.astype(np.uint32)
+    return labels.astype(np.uint8) if labels.dtype == bool else labels.astype(labels.dtype.newbyteorder("="))
+
+
+def _read_tiff(path: Path) -> np.ndarray:
+    with tifffile.TiffFile(path) as file:
+        shape = file.pages[0].shape
+        if len(file.pages) != 1 or np.prod(shape, dtype=np.float64) > PIXELS:
+            raise ValueError(f"{path} must be one page of at most {PIXELS} pixels, it has {len(file.pages)} of {shape}")
+        return file.pages[0].asarray()

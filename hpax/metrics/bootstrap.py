@@ -1,0 +1,134 @@
+"""Intervals of AP, and the difference of two submissions, by drawing images with replacement. NumPy and SciPy only.
+
+A resample gives every image a weight, the times it was drawn, and changes neither the ranking nor the matches. Between
+two true positives only the count of false ones matters, so a class is a sparse matrix (true positives × images) of
+counts, and all resamples are one product with their weights. An image drawn twice keeps its copies together, which is
+exact where scores are distinct.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.sparse
+from jaxtyping import Float, Float64, Integer
+
+from hpax.metrics.detection import Average, Scores, mean_ap
+from hpax.metrics.tally import Tally
+
+_TOGETHER = 250
+"""How many resamples are computed at once; bounds memory."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A statistic over all images, and its spread over resamples of them; NaN where it is undefined."""
+
+    value: float
+    sd: float
+    low: float
+    high: float
+    level: float  # of confidence, as 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class Intervals:
+    """Of the mAP in both averages, and of each class."""
+
+    map_fixed: Interval
+    map_present: Interval
+    ap: tuple[Interval, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """mAP of the first submission minus that of the second on the same resamples."""
+
+    difference: Interval
+    p: float  # two-sided: twice the share of resamples on the other side of 0, at least 1 / (resamples + 1)
+
+
+def intervals(
+    tally: Tally, scores: Scores, *, resamples: int = 1000, seed: int = 0, level: float = 0.95, threshold: int = 0
+) -> Intervals:
+    """Percentile intervals of `scores` over resamples of the images of its tally."""
+    ap = resample(tally, scores, resamples=resamples, seed=seed, threshold=threshold)
+    means = [_interval(scores.mean(name, threshold), mean_ap(ap, name), level) for name in ("fixed", "present")]
+    classes = (_interval(*pair, level) for pair in zip(scores.ap[threshold], ap.T, strict=True))
+    return Intervals(*means, tuple(classes))
+
+
+def compare(
+    first: tuple[Tally, Scores],
+    second: tuple[Tally, Scores],
+    *,
+    average: Average = "fixed",
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Comparison:
+    """Whether one submission beats another on images like these, paired: both see the same resamples.
+
+    Raises:
+        ValueError: the two were scored on different images.
+    """
+    if not np.array_equal(first[0].images, second[0].images):
+        raise ValueError("a paired comparison needs two submissions scored on the same images; select those in both")
+    drawn = [mean_ap(resample(*side, resamples=resamples, seed=seed), average) for side in (first, second)]
+    difference = drawn[0] - drawn[1]
+    value = first[1].mean(average) - second[1].mean(average)
+    tail = min((difference <= 0).sum(), (difference >= 0).sum())
+    p = min(1.0, 2 * (tail + 1) / (resamples + 1))
+    return Comparison(_interval(value, difference, level), float(p))
+
+
+def resample(
+    tally: Tally, scores: Scores, *, resamples: int, seed: int, threshold: int = 0
+) -> Float64[np.ndarray, "b c"]:
+    """AP of every class in each of b resamples of the images; NaN where a resample has no truth of the class."""
+    images = len(tally.images)
+    if not images or resamples < 1:
+        raise ValueError(f"a bootstrap needs images and resamples, got {images} and {resamples}")
+    generator = np.random.default_rng(seed)
+    parts = []
+    for size in _sizes(resamples):
+        weights = generator.multinomial(images, np.full(images, 1 / images), size).T.astype(np.float64)
+        positives = tally.truths.T @ weights
+        area = np.stack([_area(counts, hits, weights) for counts, hits in _classes(scores, images, threshold)])
+        parts.append(np.divide(area, positives, out=np.full_like(area, np.nan), where=positives > 0))
+    return np.concatenate(parts, 1).T
+
+
+def _sizes(resamples: int) -> Iterator[int]:
+    for start in range(0, resamples, _TOGETHER):
+        yield min(_TOGETHER, resamples - start)
+
+
+def _classes(
+    scores: Scores, images: int, threshold: int
+) -> Iterator[tuple[scipy.sparse.csr_array, Integer[np.ndarray, " h"]]]:
+    """For every class: detections of each image from one true positive to the next, and the images of these."""
+    for image, hit in zip(scores.ranking.image, scores.hit[threshold], strict=True):
+        hits = np.flatnonzero(hit)
+        upto = hits[-1] + 1 if len(hits) else 0
+        gap = np.cumsum(hit[:upto]) - hit[:upto]
+        ones = np.ones(upto)
+        yield scipy.sparse.csr_array((ones, (gap, image[:upto])), shape=(len(hits), images)), image[hits]
+
+
+def _area(
+    counts: scipy.sparse.csr_array, hits: Integer[np.ndarray, " h"], weights: Float[np.ndarray, "n b"]
+) -> Float64[np.ndarray, " b"]:
+    """Weighted true positives times the precision envelope at each, summed."""
+    gained = weights[hits]
+    seen = np.cumsum(counts @ weights, 0)
+    precision = np.cumsum(gained, 0) / np.maximum(seen, 1)
+    return (gained * np.maximum.accumulate(precision[::-1], 0)[::-1]).sum(0)
+
+
+def _interval(value: float, drawn: Float64[np.ndarray, " b"], level: float) -> Interval:
+    drawn = drawn[~np.isnan(drawn)]
+    if not len(drawn):
+        return Interval(float(value), np.nan, np.nan, np.nan, level)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(value), float(drawn.std()), float(low), float(high), level)

@@ -1,0 +1,291 @@
+"""Images, one by one, to the little that scoring detections needs of them. NumPy only, so that workers start fast.
+
+What counts as what follows the Open Images challenge evaluator of the TensorFlow Object Detection API, which scored
+the HPA single-cell competition: a detection looks at the truth of its class with the highest IoU and at no other; masks
+without a pixel count as nothing; detections of a class that is not verified in an image are ignored.
+"""
+
+import concurrent.futures
+import contextlib
+import functools
+import multiprocessing
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float64, Int32, Integer
+
+from hpax import atlas
+from hpax.formats import kaggle
+from hpax.ops import overlap
+
+CLASSES = len(atlas.LOCATIONS)
+
+MOST = 10_000
+"""How many detections of a class in an image count, those of the highest scores."""
+
+Verified = Literal["all", "truth"] | Mapping[str, Collection[int]]
+"""The classes evaluated in an image besides those of its truth: all, none, or by its ID."""
+
+
+class Tally(NamedTuple):
+    """Some images' detections and truths, reduced to what scoring needs. Tallies of distinct images merge in any order.
+
+    It is a pytree of NumPy arrays. d detections, n images, c classes, m matched cells.
+    """
+
+    image: Int32[np.ndarray, " d"]  # number of the image; on equal scores a higher number comes first
+    label: Int32[np.ndarray, " d"]
+    score: Float64[np.ndarray, " d"]
+    position: Int32[np.ndarray, " d"]  # in the listing of its image
+    truth: Int32[np.ndarray, " d"]  # which truth of this class in this image has the highest IoU; -1 if none has any
+    iou: Float64[np.ndarray, " d"]  # with that truth
+    images: Int32[np.ndarray, " n"]
+    truths: Int32[np.ndarray, "n c"]  # objects of each class
+    cells: Int32[np.ndarray, "n 2"]  # predicted and true masks that have a pixel
+    ignored: Int32[np.ndarray, " n"]  # detections of classes that are not evaluated in the image
+    matched: Int32[np.ndarray, " m"]  # image of each pair of masks that overlap each other most, whatever their classes
+    matched_iou: Float64[np.ndarray, " m"]
+
+    def select(self, images: Collection[int]) -> "Tally":
+        """The part of these images, as of a public or a private half; their numbers stay."""
+        chosen = np.fromiter(images, np.int32)
+        keep = {key: np.isin(getattr(self, key), chosen) for key in _OF}
+        return Tally(**{name: getattr(self, name)[keep[key]] for key, names in _OF.items() for name in (key, *names)})
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a .npz for another host to merge; it appears once complete."""
+        draft = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.npz")
+        np.savez_compressed(draft, **self._asdict())
+        os.replace(draft, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Tally":
+        """Read what `save` wrote; a ValueError if it is something else."""
+        with np.load(path, allow_pickle=False) as arrays:
+            if set(arrays.files) != set(cls._fields):
+                raise ValueError(
+                    f"{os.fspath(path)} must hold {cls._fields}, it has {arrays.files}; save it with Tally"
+                )
+            return cls(**{name: arrays[name] for name in cls._fields})
+
+
+_OF = {
+    "image": ("label", "score", "position", "truth", "iou"),
+    "images": ("truths", "cells", "ignored"),
+    "matched": ("matched_iou",),
+}
+"""Which columns of a tally belong together."""
+
+
+class Objects(NamedTuple):
+    """What an image lists: d objects of n masks. Of a truth, the scores mean nothing."""
+
+    label: Integer[np.ndarray, " d"]
+    score: Float[np.ndarray, " d"]
+    mask: Integer[np.ndarray, " d"]
+    areas: Integer[np.ndarray, " n"]  # pixels of each mask
+
+
+def merge(tallies: Iterable[Tally]) -> Tally:
+    """One tally of all images, of any shards and hosts, sorted by image: the order of merging leaves no trace.
+
+    Raises:
+        ValueError: two of them share an image.
+    """
+    tallies = list(tallies) or [_EMPTY]
+    merged = Tally(*map(np.concatenate, zip(*tallies, strict=True)))
+    numbers, counts = np.unique(merged.images, return_counts=True)
+    if (counts > 1).any():
+        twice = numbers[counts > 1][:5].tolist()
+        raise ValueError(f"tallies must be of distinct images, {twice} occur twice; number the images of all shards")
+    order = {key: np.argsort(getattr(merged, key), kind="stable") for key in _OF}
+    return Tally(**{name: getattr(merged, name)[order[key]] for key, names in _OF.items() for name in (key, *names)})
+
+
+def of_objects(
+    image: int, predicted: Objects, truth: Objects, iou: Float64[np.ndarray, "n m"], verified: Collection[int]
+) -> Tally:
+    """The tally of one image from the IoU of its masks.
+
+    Raises:
+        ValueError: a score is not finite.
+    """
+    if not np.isfinite(predicted.score).all():
+        raise ValueError(f"scores must be finite, image {image} has some that are not; drop those objects")
+    real = truth.areas[truth.mask] > 0
+    true_label, true_mask = truth.label[real], truth.mask[real]
+    nearest, overlap_ = nearest_truths(iou, true_label, true_mask)
+    truths = np.bincount(true_label, minlength=CLASSES)
+    evaluated = truths > 0
+    evaluated[list(verified)] = True
+    seen = predicted.areas[predicted.mask] > 0
+    counted = _most(predicted, np.flatnonzero(seen & evaluated[predicted.label]))
+    label, mask = predicted.label[counted], predicted.mask[counted]
+    mutual = mutual_matches(iou)
+    cells = [[(predicted.areas > 0).sum(), (truth.areas > 0).sum()]]
+    ignored = [(seen & ~evaluated[predicted.label]).sum()]
+    columns = np.full(len(label), image), label, predicted.score[counted], counted, nearest[label, mask]
+    columns += overlap_[label, mask], [image], truths[None], cells, ignored, np.full(len(mutual), image), mutual
+    return Tally(*(np.asarray(column, empty.dtype) for column, empty in zip(columns, _EMPTY, strict=True)))
+
+
+def of_listings(
+    image: int, predicted: kaggle.Listing, truth: kaggle.Listing, verified: Collection[int] = range(CLASSES)
+) -> Tally:
+    """The tally of one image from the rows of two CSVs.
+
+    Raises:
+        ValueError: the two are of different sizes.
+    """
+    if (predicted.height, predicted.width) != (truth.height, truth.width):
+        sizes = f"{predicted.width} × {predicted.height} and {truth.width} × {truth.height}"
+        raise ValueError(f"an image must have one size, {predicted.id!r} has {sizes}; predict at the truth's")
+    shared = overlap.of_runs(predicted.runs, truth.runs, (predicted.masks, truth.masks))
+    sides = [
+        Objects(side.label, side.score, side.mask, overlap.areas(side.runs, side.masks)) for side in (predicted, truth)
+    ]
+    return of_objects(image, *sides, overlap.iou(shared, sides[0].areas, sides[1].areas), verified)
+
+
+def of_labels(
+    image: int,
+    labels: Integer[np.ndarray, "h w"],
+    scores: Float[np.ndarray, "n c"],
+    truth_labels: Integer[np.ndarray, "h w"],
+    truth_classes: Integer[np.ndarray, "m c"],
+    verified: Collection[int] = range(CLASSES),
+) -> Tally:
+    """The tally of one image from index images (0 is background) and what row i says of the cell of index i + 1.
+
+    A cell is listed for every class whose score is not NaN, cell after cell. `truth_classes` is 1 for the true ones.
+
+    Raises:
+        ValueError: the images differ in shape, or hold an index without a row.
+    """
+    shared, indices, true_indices = overlap.of_labels(labels, truth_labels)
+    rows, true_rows = len(scores) + 1, len(truth_classes) + 1
+    for name, found, limit in (("labels", indices, rows), ("truth_labels", true_indices, true_rows)):
+        if found.min(initial=0) < 0 or found.max(initial=0) >= limit:
+            raise ValueError(f"{name} must be within 0 and {limit - 1}, got {found.max()}; give each cell its row")
+    joint = np.zeros((rows, true_rows), np.int64)
+    joint[np.ix_(indices, true_indices)] = shared
+    areas, true_areas = joint.sum(1)[1:], joint.sum(0)[1:]
+    mask, label = np.nonzero(~np.isnan(scores))
+    predicted = Objects(label, np.asarray(scores, np.float64)[mask, label], mask, areas)
+    true_mask, true_label = np.nonzero(truth_classes)
+    truth = Objects(true_label, np.ones(len(true_label)), true_mask, true_areas)
+    return of_objects(image, predicted, truth, overlap.iou(joint[1:, 1:], areas, true_areas), verified)
+
+
+def of_files(
+    truth: str | os.PathLike[str],
+    submission: str | os.PathLike[str],
+    *,
+    verified: Verified = "all",
+    workers: int = 1,
+    limits: kaggle.Limits = kaggle.Limits(),
+) -> tuple[Tally, tuple[str, ...]]:
+    """The tally of a submission against a truth, read image by image, and the IDs that number its images.
+
+    Raises:
+        kaggle.SubmissionError: a file has defects; the message names the first twenty.
+    """
+    tables = kaggle.Table(truth, limits), kaggle.Table(submission, limits)
+    for table, defects in zip(
+        tables, (tables[0].defects, tables[1].defects + tables[1].against(tables[0])), strict=True
+    ):
+        if defects:
+            raise kaggle.SubmissionError(table.path, defects)
+    one = functools.partial(_of_row, tables=tables, verified=verified)
+    numbered = list(enumerate(tables[0].entries))
+    found: dict[int, list[kaggle.Defect]] = {0: [], 1: []}
+    tallies = []
+    with _mapper(workers) as mapper:
+        for tally, *defects in mapper(one, numbered):
+            tallies.append(tally)
+            for side, more in enumerate(defects):
+                found[side] += more
+            if max(map(len, found.values())) >= kaggle.SHOWN:
+                break
+    for side, table in enumerate(tables):
+        if found[side]:
+            raise kaggle.SubmissionError(table.path, found[side])
+    return merge(tallies), tuple(tables[0].entries)
+
+
+def nearest_truths(
+    iou: Float64[np.ndarray, "n m"], label: Integer[np.ndarray, " t"], mask: Integer[np.ndarray, " t"]
+) -> tuple[Int32[np.ndarray, "c n"], Float64[np.ndarray, "c n"]]:
+    """For every class and predicted mask the truth of highest IoU, numbered within its class, and that IoU.
+
+    The first of equal ones; −1 and 0 where no truth of the class shares a pixel.
+    """
+    nearest = np.full((CLASSES, len(iou)), -1, np.int32)
+    best = np.zeros((CLASSES, len(iou)))
+    for index in np.unique(label):
+        candidates = iou[:, mask[label == index]]
+        first = candidates.argmax(1)
+        best[index] = candidates[np.arange(len(iou)), first]
+        nearest[index] = np.where(best[index] > 0, first, -1)
+    return nearest, best
+
+
+def mutual_matches(iou: Float64[np.ndarray, "n m"]) -> Float64[np.ndarray, " p"]:
+    """IoU of the pairs of a predicted and a true mask that overlap each other most."""
+    if not iou.size:
+        return np.zeros(0)
+    nearest = iou.argmax(1)
+    rows = np.flatnonzero(iou.argmax(0)[nearest] == np.arange(len(iou)))
+    pairs = iou[rows, nearest[rows]]
+    return pairs[pairs > 0]
+
+
+def _most(objects: Objects, counted: Integer[np.ndarray, " d"]) -> Integer[np.ndarray, " d"]:
+    """The counted objects without those beyond `MOST` of their class, by score; of equal ones the later listed stay."""
+    label = objects.label[counted]
+    if np.bincount(label, minlength=1).max() <= MOST:
+        return counted
+    order = np.lexsort((-counted, -objects.score[counted], label))
+    place = np.arange(len(order)) - np.searchsorted(label[order], label[order])
+    return counted[np.sort(order[place < MOST])]
+
+
+def _of_row(
+    numbered: tuple[int, str], tables: tuple[kaggle.Table, kaggle.Table], verified: Verified
+) -> tuple[Tally, list[kaggle.Defect], list[kaggle.Defect]]:
+    """The tally of one image, and the defects of its truth and its submission that forbid scoring."""
+    number, id = numbered
+    listings, found = zip(*(table.read(id) for table in tables), strict=True)
+    defects = [[defect for defect in some if not defect.warning] for some in found]
+    if any(defects):
+        return _EMPTY, *defects
+    if isinstance(verified, str):
+        classes: Collection[int] = range(CLASSES) if verified == "all" else ()
+    else:
+        classes = verified.get(id, ())
+    return of_listings(number, listings[1], listings[0], classes), *defects
+
+
+@contextlib.contextmanager
+def _mapper(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """`map` in this process, or over worker processes that end with the context."""
+    if workers < 2:
+        yield map
+        return
+    with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield functools.partial(pool.map, chunksize=8)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _empty() -> Tally:
+    floats, shaped = ("score", "iou", "matched_iou"), {"truths": (0, CLASSES), "cells": (0, 2)}
+    arrays = (np.zeros(shaped.get(name, 0), np.float64 if name in floats else np.int32) for name in Tally._fields)
+    return Tally(*arrays)
+
+
+_EMPTY = _empty()

@@ -1,7 +1,9 @@
 """Pictures side by side, with names."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 from jaxtyping import Float, Num, UInt8
 from PIL import Image, ImageDraw, ImageFont
@@ -10,7 +12,8 @@ from hpax.explore import colour
 
 INK, PAPER = (235, 235, 240), (18, 18, 22)
 GAP = 4  # pixels between pictures
-TEXT = 14  # pixels, the height of the letters
+TEXT = 13  # pixels, the size of the letters
+LINE = TEXT + 2 * GAP  # pixels
 
 Picture = UInt8[np.ndarray, "h w 3"]
 
@@ -30,27 +33,19 @@ def grid(
     Raises:
         ValueError: pictures of different sizes, a ragged or empty grid, or names that do not match it.
     """
-    shapes = {np.shape(picture) for row in rows for picture in row}
-    lengths = {len(row) for row in rows}
-    if len(shapes) != 1 or len(lengths) != 1:
-        raise ValueError(f"a grid needs pictures of one size in rows of one length, got {shapes} in rows of {lengths}")
-    if len(names) not in (0, len(rows)) or len(titles) not in (0, *lengths):
-        raise ValueError(f"{len(names)} names and {len(titles)} titles must match {len(rows)} rows of {lengths}")
-    height, width = (scale * side for side in next(iter(shapes))[:2])
-    font = ImageFont.load_default(TEXT)
+    height, width, columns = _extent(rows, names, titles)
+    height, width = scale * height, scale * width
+    font = letters()
     left = round(max(map(font.getlength, names), default=-2 * GAP)) + 3 * GAP
-    top = GAP + (TEXT + 2 * GAP) * (bool(title) + bool(titles))
-    size = (left + lengths.pop() * (width + GAP), top + len(rows) * (height + GAP))
-    page = Image.new("RGB", size, PAPER)
+    top = GAP + LINE * (bool(title) + bool(titles))
+    page = Image.new("RGB", (left + columns * (width + GAP), top + len(rows) * (height + GAP)), PAPER)
     draw = ImageDraw.Draw(page)
-    draw.text((left, GAP), shortened(title, size[0] - left, font), INK, font)
+    draw.text((left, GAP), shortened(title, page.width - left, font), INK, font)
     for column, text in enumerate(titles):
-        position = (left + column * (width + GAP), top - TEXT - 2 * GAP)
-        draw.text(position, shortened(text, width, font), INK, font)
+        draw.text((left + column * (width + GAP), top - LINE), shortened(text, width, font), INK, font)
     for index, row in enumerate(rows):
         down = top + index * (height + GAP)
-        if names:
-            draw.text((GAP, down + (height - TEXT) // 2), names[index], INK, font)
+        draw.text((GAP, down + (height - TEXT) // 2), names[index] if names else "", INK, font)
         for column, picture in enumerate(row):
             large = Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST)
             page.paste(large, (left + column * (width + GAP), down))
@@ -67,7 +62,7 @@ def inpainting(
     colours: Sequence[str] | None = None,
     scale: int = 2,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """A column for each pair: what the network saw, what it said, and what was true (Lu et al. 2019, Fig. 2).
+    """A column for each pair: what the network saw, what it said, and what was true.
 
     The proteins, predicted and actual, are shown alone, as the markers would flatter the prediction.
     """
@@ -80,9 +75,27 @@ def inpainting(
     return grid([list(row) for row in rows.values()], names=list(rows), titles=titles, title=title, scale=scale)
 
 
-def shortened(text: str, width: float, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def letters() -> ImageFont.FreeTypeFont:
+    """The letters of every grid: those that matplotlib brings along, which know µ and →."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), TEXT)
+
+
+def shortened(text: str, width: float, font: ImageFont.FreeTypeFont) -> str:
     """`text`, cut and ended with an ellipsis if it is wider than `width` pixels."""
     if font.getlength(text) <= width:
         return text
     fitting = (f"{text[:end].rstrip()}…" for end in range(len(text) - 1, 0, -1))
     return next((short for short in fitting if font.getlength(short) <= width), "")
+
+
+def _extent(rows: Sequence[Sequence[Picture]], names: Sequence[str], titles: Sequence[str]) -> tuple[int, int, int]:
+    """Height and width of the pictures and the number of columns, the same in all rows."""
+    shapes = {np.shape(picture)[:2] for row in rows for picture in row}
+    lengths = {len(row) for row in rows}
+    if len(shapes) != 1 or len(lengths) != 1:
+        raise ValueError(f"a grid needs pictures of one size in rows of one length, got {shapes} in rows of {lengths}")
+    if len(names) not in (0, len(rows)) or len(titles) not in (0, *lengths):
+        raise ValueError(
+            f"a grid of {len(rows)} rows of {lengths} got {len(names)} names, {len(titles)} titles; name all"
+        )
+    return *shapes.pop(), lengths.pop()

@@ -10,9 +10,11 @@ from matplotlib.axes import Axes
 
 from hpax.explore import charts
 
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Seven that colour-blind readers tell apart (Okabe and Ito 2008)."""
+
 SHAPES = "o^s"
-SHADES = 10  # colours of the cycle; after it the shape of the points changes
-OTHER = "0.7"  # grey
+"""The first seven labels are circles, the next seven triangles, then squares."""
 
 
 def embed(
@@ -54,14 +56,13 @@ def scatter(
     shown = sorted(name for name, _ in counts[:most])
 
     def paint(axes: Axes) -> None:
-        rest = ~np.isin(names, shown)
-        if rest.any():
-            text = f"{len(counts) - len(shown)} others ({rest.sum()})"
-            axes.scatter(*points[rest].T, s=10, color=OTHER, label=text, linewidths=0)
         for name, count in counts[:most]:
             place, cloud = shown.index(name), points[names == name]
-            look = {"color": f"C{place % SHADES}", "marker": SHAPES[place // SHADES % len(SHAPES)]}
+            look = {"color": COLOURS[place % len(COLOURS)], "marker": SHAPES[place // len(COLOURS) % len(SHAPES)]}
             axes.scatter(*cloud.T, s=14, label=f"{name} ({count})", linewidths=0, **look)
+        if (rest := ~np.isin(names, shown)).any():
+            text = f"{len(counts) - len(shown)} others ({rest.sum()})"
+            axes.scatter(*points[rest].T, s=10, color="0.75", zorder=0, label=text, linewidths=0)
         axes.set(xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2")
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, markerscale=1.5)
 

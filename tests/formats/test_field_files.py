@@ -1,0 +1,192 @@
+import collections
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from hpax import atlas
+from hpax.formats import fields
+
+GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, pixels, photometric="minisblack")
+    else:
+        Image.fromarray(pixels).save(path)
+    return path
+
+
+def save_field(folder, id="one", extension="png", **changed):
+    for level, channel in enumerate(atlas.CHANNELS):
+        colour = atlas.COLOURS[channel]
+        pixels = changed.get(colour, np.full((6, 8), 10 * (level + 1), np.uint8))
+        if pixels is not None:
+            save(folder / f"{id}_{colour}.{extension}", pixels)
+
+
+def read_only_field(folder, **options):
+    (files,) = fields.find_fields(folder)
+    return fields.read_field(files, **options)
+
+
+@pytest.mark.parametrize("extension", ["png", "tif", "jpg", "PNG"])
+def test_channels_come_in_the_order_of_the_atlas(tmp_path, extension):
+    save_field(tmp_path, extension=extension)
+    image = read_only_field(tmp_path)
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, np.broadcast_to(np.uint8([10, 20, 30, 40]), (6, 8, 4)))
+
+
+@pytest.mark.parametrize("planes", [[0, 1, 2], [0], [1], [2], [0, 1]])
+def test_a_picture_in_grey_or_in_its_own_colour_gives_its_signal(tmp_path, planes):
+    coloured = np.zeros((6, 8, 3), np.uint8)
+    coloured[..., planes] = GREY[..., None]
+    np.testing.assert_array_equal(fields.read_channel(save(tmp_path / "a.png", coloured)), GREY)
+
+
+@pytest.mark.parametrize("extension", ["png", "tif"])
+def test_sixteen_bits_survive(tmp_path, extension):
+    deep = GREY.astype(np.uint16) * 200 + 7
+    read = fields.read_channel(save(tmp_path / f"a.{extension}", deep))
+    assert read.dtype == np.uint16
+    np.testing.assert_array_equal(read, deep)
+
+
+def test_one_channel_of_16_bits_lifts_the_others_to_the_same_range(tmp_path):
+    save_field(tmp_path, red=np.full((6, 8), 65535, np.uint16))
+    assert read_only_field(tmp_path)[0, 0].tolist() == [10 * 257, 20 * 257, 65535, 40 * 257]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_span_16_bits(tmp_path, dtype):
+    read = fields.read_channel(save(tmp_path / "a.tif", np.array([[0, 0.25, 1]], dtype)))
+    assert read.dtype == np.uint16
+    assert read.tolist() == [[0, 16384, 65535]]
+
+
+def test_transparency_and_palettes_are_understood(tmp_path):
+    Image.fromarray(GREY).convert("LA").save(tmp_path / "grey.png")
+    Image.fromarray(GREY).convert("RGBA").save(tmp_path / "rgb.png")
+    Image.fromarray(GREY).convert("P").save(tmp_path / "palette.png")
+    for name in ("grey", "rgb", "palette"):
+        np.testing.assert_array_equal(fields.read_channel(tmp_path / f"{name}.png"), GREY)
+
+
+def test_fields_are_found_below_in_order_and_the_rest_is_passed_over(tmp_path):
+    save_field(tmp_path / "kaggle", "b")
+    save_field(tmp_path / "proteinatlas", "a_1_2", extension="jpg")
+    save(tmp_path / "proteinatlas" / "a_1_2_blue_red_green.jpg", GREY)
+    save(tmp_path / "masks" / "b.png", GREY)
+    assert [files.id for files in fields.find_fields(tmp_path)] == ["a_1_2", "b"]
+
+
+def truncated(path):
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+
+
+def deep_colour(path):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
+    body = zlib.compress(b"".join(b"\0" + bytes(12) for _ in range(2)))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b""))
+
+
+def cut_short(path):
+    truncated(save(path, np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)))
+
+
+HOSTILE = {
+    "truncated": (cut_short, "cannot be read"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty"),
+    "no image": (lambda path: path.write_bytes(b"<html>404</html>"), "not an image"),
+    "16-bit colour": (deep_colour, "16-bit colour"),
+    "print planes": (lambda path: Image.new("CMYK", (4, 4)).save(path, format="TIFF"), "CMYK"),
+    "too large": (lambda path: save(path, np.zeros((70, 70), np.uint8)), "more than the bound of 4096"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_picture_is_named_and_refused(tmp_path, kind):
+    make, told = HOSTILE[kind]
+    make(tmp_path / "a_red.png")
+    with pytest.raises(ValueError, match=told) as error:
+        fields.read_channel(tmp_path / "a_red.png", max_pixels=64**2)
+    assert "a_red.png" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "told"),
+    [
+        (np.array([[0.5, np.nan], [np.inf, 0]], np.float32), "2 NaN or infinite"),
+        (np.array([[0.5, np.nan]], np.float64), "1 NaN or infinite"),
+        (np.array([[0.0, 200.0]], np.float32), r"floats in \[0, 200\]"),
+        (np.array([[-1, 3]], np.int16), "int16|int32"),
+        (np.zeros((3, 4, 5), np.uint8), "3 pages"),
+        (np.zeros((2, 64, 64), np.float64), "2 pages"),
+        (np.zeros((65, 64), np.float64), "more than the bound"),
+    ],
+)
+def test_a_tiff_that_is_no_channel_is_refused(tmp_path, pixels, told):
+    with pytest.raises(ValueError, match=told):
+        fields.read_channel(save(tmp_path / "a.tif", pixels), max_pixels=64**2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_a_truncated_tiff_is_refused(tmp_path, dtype):
+    path = save(tmp_path / "a.tif", np.zeros((64, 64), dtype))
+    truncated(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match="cannot be read"):
+            fields.read_channel(path)
+
+
+def test_a_bomb_is_refused_before_it_expands(tmp_path):
+    huge = Image.new("L", (20000, 20000))  # 400 megapixels in 400 kB
+    huge.save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"20000x20000|exceeds limit"):
+        fields.read_channel(tmp_path / "a.png")
+
+
+def test_channels_must_agree_in_size(tmp_path):
+    save_field(tmp_path, yellow=np.zeros((6, 9), np.uint8))
+    with pytest.raises(ValueError, match=r"one_green.png 8x6.*one_yellow.png 9x6"):
+        read_only_field(tmp_path)
+
+
+def test_a_missing_channel_is_named(tmp_path):
+    save_field(tmp_path, blue=None)
+    with pytest.raises(FileNotFoundError, match=r"field one .* nucleus \(blue\)"):
+        fields.find_fields(tmp_path)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: None, lambda path: path.write_text("x")])
+def test_a_folder_without_fields_is_refused(tmp_path, make):
+    make(tmp_path / "fields")
+    with pytest.raises(FileNotFoundError, match="fields"):
+        fields.find_fields(tmp_path / "fields")
+
+
+def test_two_files_for_one_channel_are_refused(tmp_path):
+    save_field(tmp_path / "a")
+    save_field(tmp_path / "b")
+    with pytest.raises(ValueError, match="same channel"):
+        fields.find_fields(tmp_path)
+
+
+@pytest.mark.real
+def test_the_real_fields_are_all_read(real_data):
+    found = fields.find_fields(real_data / "hpa_fields")
+    annotations = fields.read_annotations(real_data / "hpa_fields" / "fields.csv")
+    sizes = collections.Counter(fields.read_field(files).shape[:2] for files in found if files.id in annotations)
+    assert sizes == {(512, 512): 72, (2048, 2048): 4, (1728, 1728): 1}

@@ -76,6 +76,10 @@ class Limits:
     expansion: int = 2**24  # bytes of run-length text of one image, once unpacked
 
 
+LIMITS = Limits()
+"""Far beyond any real image, and what a machine of 4 GB can hold."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Listing:
     """What one row lists, in its order; masks that several triples share are held once."""
@@ -91,6 +95,7 @@ class Listing:
 
     @property
     def pixels(self) -> int:
+        """Of the whole image."""
         return self.height * self.width
 
 
@@ -111,7 +116,7 @@ class Table:
     `defects` holds what is wrong with the header and the first three columns; such rows are left out.
     """
 
-    def __init__(self, path: str | os.PathLike[str], limits: Limits = Limits()):
+    def __init__(self, path: str | os.PathLike[str], limits: Limits = LIMITS):
         self.path, self.limits = Path(path), limits
         self.defects: list[Defect] = []
         self.entries: dict[str, Entry] = {}
@@ -158,7 +163,7 @@ class Table:
 
 
 def report(
-    path: str | os.PathLike[str], truth: str | os.PathLike[str] | None = None, limits: Limits = Limits()
+    path: str | os.PathLike[str], truth: str | os.PathLike[str] | None = None, limits: Limits = LIMITS
 ) -> list[Defect]:
     """Every defect of a file, warnings included, in the order of its rows; those of single triples too."""
     table = Table(path, limits)
@@ -168,9 +173,7 @@ def report(
     return sorted(defects, key=lambda defect: (defect.row == 0 and bool(defect.id), defect.row, defect.position))
 
 
-def strict(
-    path: str | os.PathLike[str], truth: str | os.PathLike[str] | None = None, limits: Limits = Limits()
-) -> Table:
+def strict(path: str | os.PathLike[str], truth: str | os.PathLike[str] | None = None, limits: Limits = LIMITS) -> Table:
     """The table of a file whose every row was read and found right; warnings are let pass.
 
     Raises:
@@ -181,7 +184,7 @@ def strict(
     return Table(path, limits)
 
 
-def parse(entry: Entry, text: bytes, limits: Limits = Limits()) -> tuple[Listing, list[Defect]]:
+def parse(entry: Entry, text: bytes, limits: Limits = LIMITS) -> tuple[Listing, list[Defect]]:
     """The listing that a PredictionString holds without its damaged triples, and what is wrong with these."""
     tokens = [] if text.strip() in _BLANK else text.split()
     faults: dict[int, str] = {}
@@ -209,7 +212,7 @@ def write(path: str | os.PathLike[str], listings: Iterable[Listing]) -> None:
     """Write listings as a CSV, one image at a time; the file appears once all are written.
 
     Raises:
-        ValueError: an ID that a CSV cannot hold or that occurred before, a class, score or mask that `report` would refuse.
+        ValueError: an ID occurred before or cannot stand in a CSV, or a class, score or mask is none.
     """
     path, seen = Path(path), set()
     draft = path.with_name(f".{path.name}.{os.getpid()}")

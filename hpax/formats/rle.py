@@ -106,23 +106,23 @@ def _decode(texts: Sequence[bytes], pixels: int) -> tuple[Runs, dict[int, str]]:
     codes = np.frombuffer(b"".join(texts), np.uint8) - np.uint8(_ZERO)
     if faults := _misspelt(codes, sizes):
         return empty(), faults
-    numbers, firsts = _numbers(codes)
+    numbers = _numbers(codes)
     if len(numbers) == 0:
         return empty(), {}
     amounts = np.add.reduceat(codes < _MORE, np.cumsum(sizes) - sizes, dtype=np.int64)
-    leading, lengths, pairs = _lengths(numbers, amounts)
+    leading, inside, outside, pairs = _lengths(numbers, amounts)
     owner = np.repeat(np.arange(len(texts)), pairs)
-    bad = (lengths.min(1) < 0) | (lengths.max(1) > pixels)
-    if bad.any() or leading.min() < 0 or leading.max() > pixels:
-        broken = np.union1d(owner[bad], np.flatnonzero((leading < 0) | (leading > pixels)))
+    bad = (np.minimum(inside, outside) < 0) | (np.maximum(inside, outside) > pixels)
+    broken = np.union1d(owner[bad], np.flatnonzero((leading < 0) | (leading > pixels)))
+    if len(broken):
         return empty(), dict.fromkeys(broken.tolist(), f"a run length is not within 0 and the {pixels} pixels")
-    stop = _restart(lengths.sum(1), pairs) + leading[owner]
-    stop, start = stop - lengths[:, 1], stop - lengths.sum(1)
-    total = leading + np.bincount(owner, lengths.sum(1), minlength=len(texts)).astype(np.int64)
+    both = inside + outside
+    start = _restart(both, pairs) - both + leading[owner]
+    total = leading + np.bincount(owner, both, minlength=len(texts)).astype(np.int64)
     wrong = np.flatnonzero(total != pixels).tolist()
-    seen = stop > start
     faults = {index: f"its runs sum to {total[index]} pixels, the image has {pixels}" for index in wrong}
-    return np.stack([owner[seen], start[seen], stop[seen]]).astype(np.int32), faults
+    seen = inside > 0
+    return np.stack([owner[seen], start[seen], (start + inside)[seen]]).astype(np.int32), faults
 
 
 def _misspelt(codes: np.ndarray, sizes: Int[np.ndarray, " n"]) -> dict[int, str]:
@@ -141,8 +141,8 @@ def _misspelt(codes: np.ndarray, sizes: Int[np.ndarray, " n"]) -> dict[int, str]
     return faults | dict.fromkeys(foreign, "it holds a character that run lengths never use")
 
 
-def _numbers(codes: np.ndarray) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """The signed numbers that the characters spell, and where each begins."""
+def _numbers(codes: np.ndarray) -> Int[np.ndarray, " n"]:
+    """The signed numbers that the characters spell."""
     closing = np.flatnonzero(codes < _MORE)
     firsts = np.concatenate([[0], closing[:-1] + 1]) if len(closing) else closing
     sizes = closing + 1 - firsts
@@ -152,28 +152,25 @@ def _numbers(codes: np.ndarray) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, 
         numbers[longer] |= (codes[firsts[longer] + group] & 31).astype(np.int64) << 5 * group
     negative = np.flatnonzero(codes[closing] & _SIGN)
     numbers[negative] -= np.int64(1) << 5 * sizes[negative]
-    return numbers, firsts
+    return numbers
 
 
 def _lengths(
     numbers: Int[np.ndarray, " n"], amounts: Int[np.ndarray, " m"]
-) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, "p 2"], Int[np.ndarray, " m"]]:
-    """Undo the differences: leading background of each mask, its (mask, background) lengths, and the count of these."""
-    ends = np.cumsum(amounts)
+) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " p"], Int[np.ndarray, " p"], Int[np.ndarray, " m"]]:
+    """Undo the differences: the background that leads each mask; then its runs, the background after each; how many."""
+    leading = np.cumsum(amounts) - amounts
     pairs = amounts // 2
-    slot = np.arange(len(numbers)) - np.repeat(ends - amounts - 2 * (np.cumsum(pairs) - pairs) + 1, amounts)
-    leading = ends - amounts
-    rest = np.ones(len(numbers), bool)
-    rest[leading] = False
-    differences = np.zeros(2 * int(pairs.sum()), np.int64)
-    differences[slot[rest]] = numbers[rest]
-    lengths = _restart(differences.reshape(-1, 2), pairs)
-    unwritten = np.cumsum(pairs)[amounts % 2 == 0] - 1  # the background after a mask that ends with the image
-    lengths[unwritten, 1] = 0
-    return numbers[leading], lengths, pairs
+    place = np.arange(len(numbers)) - np.repeat(leading, amounts)
+    inside = _restart(numbers[place % 2 == 1], pairs)
+    outside = np.zeros_like(inside)
+    written = np.ones(len(inside), bool)
+    written[np.cumsum(pairs)[amounts % 2 == 0] - 1] = False  # no background follows a mask that ends with the image
+    outside[written] = _restart(numbers[(place % 2 == 0) & (place > 0)], (amounts - 1) // 2)
+    return numbers[leading], inside, outside, pairs
 
 
-def _restart(values: np.ndarray, sizes: Int[np.ndarray, " m"]) -> np.ndarray:
-    """Cumulative sums along the first axis that begin anew in each of the consecutive parts of these sizes."""
-    sums = np.concatenate([np.zeros_like(values[:1]), values.cumsum(0)]) if len(values) else values
-    return sums[1:] - np.repeat(sums[np.cumsum(sizes) - sizes], sizes, 0) if len(values) else values
+def _restart(values: Int[np.ndarray, " n"], sizes: Int[np.ndarray, " m"]) -> Int[np.ndarray, " n"]:
+    """Cumulative sums that begin anew in each of the consecutive parts of these sizes."""
+    sums = np.concatenate([[0], np.cumsum(values)])
+    return sums[1:] - np.repeat(sums[np.cumsum(sizes) - sizes], sizes)

@@ -117,7 +117,7 @@ def score(tally: Tally, *, iou: float | Sequence[float] = IOU) -> Scores:
 
 
 def mean_ap(ap: Float[np.ndarray, "*b c"], average: Average = "fixed") -> Float[np.ndarray, "*b"]:
-    """`fixed`: the leaderboard's mean over all classes, one without truth counts 0. `present`: over those with truth."""
+    """`fixed`: the leaderboard's mean over all classes, 0 for one without truth. `present`: over those with truth."""
     if average not in ("fixed", "present"):
         raise ValueError(f'average must be "fixed" or "present", got {average!r}')
     total, present = np.nansum(ap, -1), (~np.isnan(ap)).sum(-1)

@@ -186,7 +186,7 @@ def of_files(
     *,
     verified: Verified = "all",
     workers: int = 1,
-    limits: kaggle.Limits = kaggle.Limits(),
+    limits: kaggle.Limits = kaggle.LIMITS,
 ) -> tuple[Tally, tuple[str, ...]]:
     """The tally of a submission against a truth, read image by image, and the IDs that number its images.
 

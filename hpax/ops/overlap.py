@@ -36,8 +36,10 @@ def of_runs(a: Runs, b: Runs, shape: tuple[int, int]) -> Int64[np.ndarray, "n m"
         return _sorted(a, by_start, shape)
     if disjoint(a):
         return _sorted(b, a[:, np.argsort(a[1], kind="stable")], (m, n)).T
-    bounds = np.searchsorted(b[0], np.arange(m + 1))
-    return np.concatenate([_sorted(a, b[:, lo:hi] * [[0], [1], [1]], (n, 1)) for lo, hi in zip(bounds, bounds[1:])], 1)
+    shared = np.zeros(shape, np.int64)
+    for mask, one in enumerate(np.split(b[1:], np.searchsorted(b[0], np.arange(1, m)), axis=1)):
+        shared[:, mask] = _sorted(a, np.insert(one, 0, 0, axis=0), (n, 1))[:, 0]
+    return shared
 
 
 def of_labels(

@@ -8,7 +8,7 @@
 
 from hpax.data import preprocess
 from hpax.data.build import build
-from hpax.data.pipeline import CellBatches, PairBatches
+from hpax.data.pipeline import CellBatches, PairBatches, Share
 from hpax.data.source import Source
 
-__all__ = ["CellBatches", "PairBatches", "Source", "build", "preprocess"]
+__all__ = ["CellBatches", "PairBatches", "Share", "Source", "build", "preprocess"]

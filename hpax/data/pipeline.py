@@ -45,8 +45,10 @@ class Share:
         Raises:
             ValueError: the batch does not divide by devices and processes.
         """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         unit = int(np.lcm(self.devices, self.processes))
-        if batch_size < 1 or batch_size % unit:
+        if batch_size % unit:
             what = f"{self.devices} devices" if unit == self.devices else f"{self.processes} processes"
             below = batch_size // unit * unit
             use = f"{below} or {below + unit}" if below else f"{unit}"
@@ -120,11 +122,10 @@ class PairBatches:
         cache_bytes: int = 2**28,
         threads: int = 2,
     ):
-        self.n = len(source)
-        self.batch_size, self.steps_per_epoch = batch_size, -(-self.n // batch_size)
+        self._rows, self._threads = share.rows(batch_size), threads
+        self.n, self.batch_size, self.steps_per_epoch = len(source), batch_size, -(-len(source) // batch_size)
         self._groups, self._crops, self._prepare = source.groups, Crops(source, cache_bytes), prepare
         self._seed, self._pair, self._flip, self._shuffle = seed, pair, flip, shuffle
-        self._rows, self._threads = share.rows(batch_size), threads
         self._plan = functools.lru_cache(maxsize=2)(self._make_plan)
         self._plan(0)
 
@@ -176,9 +177,9 @@ class CellBatches(Sequence[HostBatch]):
         share: Share = Share(),
         threads: int = 2,
     ):
+        self._rows, self._threads = share.rows(batch_size), threads
         self.n, self.batch_size = len(source), batch_size
         self._crops, self._prepare = Crops(source, cache_bytes=0), prepare
-        self._rows, self._threads = share.rows(batch_size), threads
 
     def __len__(self) -> int:
         return -(-self.n // self.batch_size)

@@ -1,0 +1,1 @@
+"""Metrics whose names fix their meaning."""

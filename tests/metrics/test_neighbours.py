@@ -1,0 +1,146 @@
+"""The nearest-neighbour benchmark agrees with scikit-learn and cannot be fooled by what it leaves out."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+
+from hpax.metrics import neighbours
+from hpax.metrics.neighbours import benchmark, nearest, vote
+
+
+def _cells(n=120, c=6, classes=4, groups=10, seed=0):
+    """Features that tell a group well and a class somewhat; a group has one class."""
+    rng = np.random.default_rng(seed)
+    group = rng.permutation(np.arange(n) % groups)
+    label = group % classes
+    centres = rng.normal(size=(classes, c))[label] + 0.7 * rng.normal(size=(groups, c))[group]
+    features = (centres + rng.normal(size=(n, c))) * np.arange(1, c + 1) + 100
+    return features.astype(np.float32), np.array(["nucleus", "cytosol", "golgi", "er"])[label], group
+
+
+def _oracle(features, labels, groups, k):
+    """scikit-learn, trained anew for every group on the cells of the others."""
+    features = StandardScaler().fit_transform(features.astype(np.float64))
+    told = np.empty_like(labels)
+    for group in np.unique(groups):
+        own = groups == group
+        model = KNeighborsClassifier(k, algorithm="brute").fit(features[~own], labels[~own])
+        told[own] = model.predict(features[own])
+    return balanced_accuracy_score(labels, told)
+
+
+def test_equals_scikit_learn_without_the_groups():
+    features, labels, groups = _cells()
+    result = benchmark(features, labels, groups, k=(1, 4, 11, 100))
+    for k, accuracy in result.balanced_accuracy.items():
+        assert accuracy == pytest.approx(_oracle(features, labels, groups, k), abs=1e-9)
+    assert result.groups == 10
+
+
+def test_equals_scikit_learn_without_the_cell_itself():
+    features, labels, _ = _cells(48)
+    result = benchmark(features, labels, None, k=(1, 6))
+    for k, accuracy in result.balanced_accuracy.items():
+        assert accuracy == pytest.approx(_oracle(features, labels, np.arange(48), k), abs=1e-9)
+    assert result.groups == 48
+
+
+def test_finds_the_neighbours_of_a_full_sort():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(300, 5)).astype(np.float32)
+    groups = rng.integers(0, 40, 300)
+    distance = np.linalg.norm(features[:, None].astype(np.float64) - features, axis=-1)
+    distance[groups[:, None] == groups] = np.inf
+    for block in (7, 100, 512):
+        np.testing.assert_array_equal(nearest(features, groups, k=9, block=block), distance.argsort(1)[:, :9])
+
+
+def test_tells_close_rivals_far_from_the_origin():
+    """Squares of 100s leave little room in float32 for differences of hundredths; the true distances do."""
+    features = 1000 + np.random.default_rng(0).normal(0, 0.05, (64, 3)).astype(np.float32)
+    features[:2] += 300
+    distance = np.linalg.norm(features[:, None].astype(np.float64) - features, axis=-1) + np.diag(np.full(64, np.inf))
+    np.testing.assert_array_equal(nearest(features, np.arange(64), k=5), distance.argsort(1)[:, :5])
+
+
+def test_of_equally_near_cells_the_first_counts():
+    features = np.zeros((40, 2), np.float32)
+    found = nearest(features, np.arange(40), k=3)
+    np.testing.assert_array_equal(found[[0, 1, 2, 30]], [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
+
+
+def test_of_equal_votes_the_lowest_class_wins_and_absentees_do_not_vote():
+    codes = np.array([2, 0, 1, 1, 2])
+    found = np.array([[0, 1, 2, 4], [0, 2, 3, 4], [0, 4, 2, -1], [2, -1, -1, -1], [2, 1, -1, -1]])
+    np.testing.assert_array_equal(vote(found, codes), [2, 1, 2, 1, 0])
+
+
+def test_counting_votes_in_parts_changes_nothing(monkeypatch):
+    rng = np.random.default_rng(0)
+    codes, found = rng.integers(0, 5, 50), rng.integers(-1, 50, (50, 7))
+    whole = vote(found, codes)
+    monkeypatch.setattr(neighbours, "_VOTES", 35)
+    np.testing.assert_array_equal(vote(found, codes), whole)
+
+
+def test_leaving_groups_out_exposes_features_that_know_the_group_alone():
+    """Each protein has its own spot in feature space: siblings find each other, strangers do not."""
+    rng = np.random.default_rng(0)
+    protein = np.arange(400) % 40
+    features = rng.normal(size=(40, 8))[protein] + 0.01 * rng.normal(size=(400, 8))
+    labels = protein % 4
+    assert benchmark(features, labels, None, k=(5,)).balanced_accuracy[5] == 1
+    assert benchmark(features, labels, protein, k=(5,)).balanced_accuracy[5] < 0.5
+
+
+def test_order_and_gain_of_cells_and_features_change_nothing():
+    features, labels, groups = _cells()
+    expected = benchmark(features, labels, groups).balanced_accuracy
+    rng = np.random.default_rng(1)
+    cells, columns = rng.permutation(len(labels)), rng.permutation(features.shape[1])
+    shuffled = features[np.ix_(cells, columns)] * 2 ** rng.integers(0, 5, features.shape[1]) + 3
+    assert benchmark(shuffled, labels[cells], groups[cells]).balanced_accuracy == pytest.approx(expected)
+
+
+def test_a_constant_feature_weighs_nothing():
+    features, labels, groups = _cells()
+    constant = np.full((len(labels), 1), 0.1, np.float32)
+    expected = benchmark(features, labels, groups).balanced_accuracy
+    assert benchmark(np.hstack([features, constant]), labels, groups).balanced_accuracy == expected
+
+
+def test_reports_what_the_numbers_rest_on():
+    features = np.arange(8, dtype=np.float32)[:, None]
+    labels = ["a", "a", "a", "b", "b", "b", "rare", "rare"]
+    groups = [0, 0, 1, 0, 2, 2, 3, 3]
+    result = benchmark(features, labels, groups, k=(1, 6))
+    assert (result.classes, result.counts, result.chance) == (("a", "b", "rare"), (3, 3, 2), 1 / 3)
+    assert (result.hopeless, result.groups, result.short) == (("rare",), 4, 3)
+    assert result.recall[1][2] == 0
+    dropped = benchmark(features, labels, groups, k=(1, 6), drop_hopeless=True)
+    assert (dropped.classes, dropped.counts, dropped.groups, dropped.hopeless) == (("a", "b"), (3, 3), 3, ("rare",))
+    assert dropped.recall[1].tolist() == benchmark(features[:6], labels[:6], groups[:6], k=(1,)).recall[1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"labels": ["a"] * 3}, "same cells, got 4, 3 and 4"),
+        ({"groups": [1] * 4}, "one group of 4 cells"),
+        ({"k": (0, 1)}, "at least 1"),
+        ({"features": np.array([[0.0], [1], [np.nan], [3]])}, "first row 2"),
+    ],
+)
+def test_rejects(change, says):
+    valid = {"features": np.arange(4.0)[:, None], "labels": list("abab"), "groups": [0, 1, 2, 3], "k": (1,)}
+    with pytest.raises(ValueError, match=says):
+        benchmark(**valid | change)
+
+
+def test_many_classes_are_counted_in_bounded_memory():
+    codes = np.arange(3000)
+    found = np.stack([np.roll(codes, shift) for shift in range(3)], 1)
+    assert neighbours._VOTES < 3 * 3000**2
+    np.testing.assert_array_equal(vote(found, codes), found.min(1))

@@ -235,7 +235,14 @@ def test_a_hostile_record_is_refused_and_nothing_is_written(wrong, write, run, t
 
 @pytest.mark.parametrize(
     "text",
-    ["{", '{"experiment": "toy", "arm": "a", "seed": NaN}', "[" * 100_000, "9" * 5000, " " * (report.MAX_BYTES + 1)],
+    [
+        "{",
+        json.dumps(record(metrics={"accuracy": float("nan")})),
+        "[" * 100_000,
+        "9" * 5000,
+        json.dumps(record()) + " " * report.MAX_BYTES,
+    ],
+    ids=["cut", "NaN", "deep", "digits", "large"],
 )
 def test_a_damaged_record_is_refused(text, write, run, tmp_path, capsys):
     write().write_text(text)
@@ -261,13 +268,14 @@ def test_text_is_shown_and_never_obeyed(write, run, tmp_path):
 
 
 def test_results_of_other_programs_and_links_are_left_out(write, run, tmp_path):
-    path = write()
+    path = write(arm="elsewhere").rename(tmp_path / "result.json")
+    write()
     (tmp_path / "runs/score").mkdir()
     (tmp_path / "runs/score/result.json").write_text('{"map_fixed": 0.5}')
     (tmp_path / "runs/linked").mkdir()
     (tmp_path / "runs/linked/result.json").symlink_to(path)
     assert run() == 0
-    assert len(table(tmp_path)) == 1
+    assert [row["arm"] for row in table(tmp_path)] == ["default"]
 
 
 @pytest.mark.parametrize("change", [("0.5", "half"), ("default,0", "default,1.5"), ("wall_s", "wall"), (",1200", "")])

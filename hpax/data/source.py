@@ -20,12 +20,12 @@ class Source:
     `Source(tfds.builder_from_directory(folder))`.
 
     Raises:
-        ValueError: no protein of the data set falls in the split.
+        ValueError: the split holds nothing, as when no protein falls in it.
     """
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str = "all"):
         self.info = builder.info
-        self.splits = _resolve(split, tuple(builder.info.splits))
+        self.splits = _resolve(split, filled_splits(builder))
         self._folder = pathlib.Path(builder.data_dir)
         self._examples = builder.as_data_source(split="+".join(self.splits))
 
@@ -70,6 +70,12 @@ def index_path(folder: pathlib.Path, split: str) -> pathlib.Path:
     return folder / f"index-{split}.npz"
 
 
+def filled_splits(builder: tfds.core.DatasetBuilder) -> list[str]:
+    """The splits that hold an example, in the order of `splits.FRACTIONS`; all pictures of one may lack cells."""
+    info = builder.info.splits
+    return [split for split in splits.FRACTIONS if split in info and info[split].num_examples]
+
+
 def write_index(builder: tfds.core.DatasetBuilder, split: str):
     """Reads a freshly built split once, without its pixels, and writes its index beside it."""
     large = [name for name, feature in builder.info.features.items() if len(feature.shape) > 1]
@@ -79,9 +85,9 @@ def write_index(builder: tfds.core.DatasetBuilder, split: str):
 
 
 def _resolve(split: str, existing: Sequence[str]) -> list[str]:
-    wanted = [name for name in splits.FRACTIONS if name in existing] if split == "all" else split.split("+")
+    wanted = list(existing) if split == "all" else split.split("+")
     if missing := [name for name in wanted if name not in existing]:
-        raise ValueError(f"no protein falls in split {missing[0]!r}; there are {', '.join(existing)}, and 'all'")
+        raise ValueError(f"split {missing[0]!r} holds nothing; there are {', '.join(existing)}, and 'all'")
     return wanted
 
 

@@ -1,5 +1,8 @@
 """A small data set on disk that several test files read."""
 
+import itertools
+
+import numpy as np
 import pytest
 
 from hpax.data import Source, build
@@ -14,3 +17,55 @@ def crops(tmp_path_factory) -> Source:
     folder = tmp_path_factory.mktemp("crops")
     dummy.write(folder / "source", "human", IMAGES, size=16)
     return build("cell_crops", folder / "built", source=folder / "source", size=16)
+
+
+@pytest.fixture(scope="session")
+def check_data_set():
+    """What every data set of hpax must hold, in place of TFDS's own builder test, which needs TensorFlow."""
+
+    def check(source: Source) -> None:
+        info = source.info
+        assert info.citation
+        assert info.description
+        assert info.redistribution_info.license
+        assert str(info.version) in info.release_notes
+        assert info.file_format.value == "array_record"
+        conforms(source)
+        agrees_with_its_index(source)
+        keeps_proteins_apart(source)
+
+    return check
+
+
+def conforms(source: Source) -> None:
+    features = source.info.features
+    for example in map(source.__getitem__, range(len(source))):
+        assert example.keys() == features.keys()
+        for name, value in example.items():
+            if isinstance(value, np.ndarray):
+                assert value.dtype == features[name].np_dtype, name
+                assert all(b in (None, a) for a, b in zip(value.shape, features[name].shape, strict=True)), name
+            else:
+                assert isinstance(value, str | float)
+
+
+def agrees_with_its_index(source: Source) -> None:
+    table = source.table
+    assert len(table) == len(source)
+    assert table.index.is_unique
+    for row, example in enumerate(map(source.__getitem__, range(len(source)))):
+        assert example["id"] == table.index[row]
+        for name in table:
+            np.testing.assert_equal(example[name], table[name].iloc[row])
+        if "labels" in example:
+            np.testing.assert_array_equal(example["labels"], source.labels[row])
+    same_image = table["image_id"].to_numpy()[:, None] == table["image_id"].to_numpy()
+    np.testing.assert_array_equal(source.groups[:, None] == source.groups, same_image)
+
+
+def keeps_proteins_apart(source: Source) -> None:
+    sizes = [source.info.splits[split].num_examples for split in source.splits]
+    parts = np.split(source.table["protein"].to_numpy(), np.cumsum(sizes)[:-1])
+    for part, other in itertools.combinations(map(set, parts), 2):
+        assert not part & other
+    assert source.info.splits.total_num_examples == len(source)

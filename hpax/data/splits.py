@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 FRACTIONS: dict[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
-_EACH_CLASS_FIRST = ("train", "test", "validation")
-
 
 def draw(protein: str) -> float:
     """A number in [0, 1) that depends on the name alone, on every machine."""
@@ -30,7 +28,7 @@ def by_protein(proteins: Iterable[str]) -> dict[str, str]:
 
 
 def by_class(classes: Mapping[str, int]) -> dict[str, str]:
-    """Protein → split, such that a class with at least three proteins has one in each split.
+    """Protein → split, such that the splits hold their fractions of every class, and at least one of three proteins.
 
     For closed sets whose classes are known, such as a simulated proteome: here adding a protein can move others of
     its class. `classes` names one class of each protein.
@@ -42,6 +40,9 @@ def by_class(classes: Mapping[str, int]) -> dict[str, str]:
 
 
 def _spread(proteins: Sequence[str]) -> Iterable[tuple[str, str]]:
-    for rank, protein in enumerate(sorted(proteins, key=lambda name: (draw(name), name))):
-        seeded = rank < len(_EACH_CLASS_FIRST) <= len(proteins)
-        yield protein, _EACH_CLASS_FIRST[rank] if seeded else split_of(protein)
+    if len(proteins) < len(FRACTIONS):
+        return by_protein(proteins).items()
+    held = {split: max(1, round(FRACTIONS[split] * len(proteins))) for split in ("validation", "test")}
+    counts = {"train": len(proteins) - sum(held.values()), **held}
+    order = sorted(proteins, key=lambda name: (draw(name), name))
+    return zip(order, [split for split, count in counts.items() for _ in range(count)], strict=True)

@@ -35,3 +35,10 @@ def test_every_class_of_three_proteins_lands_in_every_split():
     for index in range(7):
         assert {drawn[name] for name, c in classes.items() if c == index} == set(splits.FRACTIONS)
     assert splits.by_class(dict(reversed(classes.items()))) == drawn
+
+
+def test_the_splits_of_a_class_hold_their_fractions():
+    drawn = list(splits.by_class({f"P{index}": index % 2 for index in range(40)}).values())
+    assert {split: drawn.count(split) for split in splits.FRACTIONS} == {"train": 32, "validation": 4, "test": 4}
+    few = list(splits.by_class({f"P{index}": 0 for index in range(4)}).values())
+    assert {split: few.count(split) for split in splits.FRACTIONS} == {"train": 2, "validation": 1, "test": 1}

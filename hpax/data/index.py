@@ -15,7 +15,7 @@ ID = "id"
 LABELS = "labels"
 
 
-def write(path: pathlib.Path, examples: Iterable[Mapping[str, Any]]):
+def write(path: pathlib.Path, examples: Iterable[Mapping[str, Any]]) -> None:
     """Streams examples without pixels (text as bytes, numbers, `labels`) into an index at `path`."""
     codes: dict[str, dict[bytes, int]] = {}
     columns: dict[str, list[Any]] = {}

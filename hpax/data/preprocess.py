@@ -17,8 +17,9 @@ def human(crops: UInt[np.ndarray, "*b s s c"]) -> Float[np.ndarray, "*b s s c"]:
     The published code stretches; the paper only says that pixels under 0.05 become 0.
     """
     image = as_float(crops)
-    markers = np.clip((image[..., atlas.STRUCTURE] - FLOOR) / (1 - FLOOR), 0, 1)
-    return np.concatenate([span(image[..., atlas.PROTEIN]), markers], axis=-1)
+    image[..., atlas.PROTEIN] = span(image[..., atlas.PROTEIN])
+    image[..., atlas.STRUCTURE] = np.maximum(image[..., atlas.STRUCTURE] - FLOOR, 0) / (1 - FLOOR)
+    return image
 
 
 def yeast(crops: UInt[np.ndarray, "*b s s c"]) -> Float[np.ndarray, "*b s s c"]:
@@ -40,6 +41,7 @@ def span(image: Float[np.ndarray, "*b h w c"]) -> Float[np.ndarray, "*b h w c"]:
 
 def flip(images: Float[np.ndarray, "b h w c"], flips: Bool[np.ndarray, "b 2"]) -> Float[np.ndarray, "b h w c"]:
     """Each image upside down where `flips[:, 0]`, mirrored where `flips[:, 1]`."""
-    vertical, horizontal = flips[:, 0, None, None, None], flips[:, 1, None, None, None]
-    images = np.where(vertical, images[:, ::-1], images)
-    return np.where(horizontal, images[:, :, ::-1], images)
+    flipped = images.copy()
+    flipped[flips[:, 0]] = flipped[flips[:, 0], ::-1]
+    flipped[flips[:, 1]] = flipped[flips[:, 1], :, ::-1]
+    return flipped

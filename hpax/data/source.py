@@ -76,7 +76,7 @@ def filled_splits(builder: tfds.core.DatasetBuilder) -> list[str]:
     return [split for split in splits.FRACTIONS if split in info and info[split].num_examples]
 
 
-def write_index(builder: tfds.core.DatasetBuilder, split: str):
+def write_index(builder: tfds.core.DatasetBuilder, split: str) -> None:
     """Reads a freshly built split once, without its pixels, and writes its index beside it."""
     large = [name for name, feature in builder.info.features.items() if len(feature.shape) > 1]
     skip = {name: tfds.decode.SkipDecoding() for name in large}

@@ -1,0 +1,1 @@
+"""Encoders and formulas that turn cells into feature tables."""

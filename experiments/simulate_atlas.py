@@ -7,6 +7,7 @@ every statistic whether the simulated median lies within the 5–95% spread of t
 
 import csv
 import dataclasses
+import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,12 +126,18 @@ def spectrum(plane: UInt8[np.ndarray, "h w"]) -> dict[str, float]:
 def radial_power(plane: UInt8[np.ndarray, "h w"]) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Mean power at each radial frequency (cycles per µm), mean grey level removed, edges tapered."""
     taper = np.outer(np.hanning(plane.shape[0]), np.hanning(plane.shape[1]))
-    power = np.abs(np.fft.fft2((plane - plane.mean()) * taper)) ** 2
-    radius = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n) for n in plane.shape), indexing="ij"))
-    ring = np.rint(radius * min(plane.shape)).astype(int)
-    mean = np.bincount(ring.ravel(), power.ravel()) / np.maximum(np.bincount(ring.ravel()), 1)
+    power = np.abs(np.fft.rfft2((plane - plane.mean()) * taper)) ** 2
+    ring = _rings(plane.shape)
+    mean = np.bincount(ring, power.ravel()) / np.maximum(np.bincount(ring), 1)
     rings = np.arange(1, min(plane.shape) // 2)
     return mean[rings], rings / (min(plane.shape) * UM_PER_PIXEL)
+
+
+@functools.cache
+def _rings(shape: tuple[int, int]) -> np.ndarray:
+    """The ring, in cycles per shorter side, of every frequency of a real transform."""
+    radius = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None])
+    return np.rint(radius * min(shape)).astype(int).ravel()
 
 
 def compare(simulated: Sequence[dict[str, float]], real: Sequence[dict[str, float]]) -> list[dict]:
@@ -151,7 +158,8 @@ def pattern_sheet(seed: int, count: int) -> matplotlib.figure.Figure:
     proteins = simulate.proteome(
         proteins=len(atlas.LOCATIONS) * -(-count // 2), seed=seed, balanced=True, multilocalised=0, varying=0
     )
-    figure = matplotlib.figure.Figure(figsize=(15, 9), facecolor="black", layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(15, 9), facecolor="black")
+    figure.subplots_adjust(0.01, 0.01, 0.99, 0.96, wspace=0.03, hspace=0.12)
     for location, axes in enumerate(figure.subplots(4, 5).ravel()):
         axes.axis("off")
         if location < len(atlas.LOCATIONS):
@@ -192,8 +200,10 @@ def statistics_sheet(
 ) -> matplotlib.figure.Figure:
     """Four simulated fields above the distribution of every statistic, simulated and real."""
     names = list(statistics["simulated"][0])
-    figure = matplotlib.figure.Figure(figsize=(16, 18), layout="constrained")
-    grid = figure.add_gridspec(7, 6, height_ratios=[2.2, *[1] * 6])
+    figure = matplotlib.figure.Figure(figsize=(16, 17))
+    grid = figure.add_gridspec(
+        7, 6, height_ratios=[2.6, *[1] * 6], left=0.02, right=0.98, bottom=0.02, top=0.99, hspace=0.35, wspace=0.12
+    )
     axes = figure.add_subplot(grid[0, :])
     axes.imshow(_tiled([in_colour(image) for image in _spaced(simulated, 4)], columns=4))
     axes.axis("off")

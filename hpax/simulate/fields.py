@@ -28,6 +28,7 @@ class Field:
     cells: UInt16[np.ndarray, "h w"]  # 0 = background, or a cell without a visible nucleus
     nuclei: UInt16[np.ndarray, "h w"]
     cell_labels: UInt8[np.ndarray, "n 19"]  # what each cell shows, not what it could
+    mitotic: Bool[np.ndarray, " n"]  # which cells divide
     labels: UInt8[np.ndarray, " 19"]  # as an annotator would give them
     id: str
     protein: str
@@ -78,13 +79,15 @@ def field(
     antibody = protein.antibodies[index % len(protein.antibodies)]
     strength = strengths(optics, stream("antibody", protein.seed, protein.index, antibody), stream(*keys, "strength"))
     draw = stream(*keys, "optics")
+    mitotic = np.array([cells[number].mitotic for number in kept], bool)
     cell_labels = np.array([shown[number] for number in kept], np.uint8).reshape(-1, len(atlas.LOCATIONS))
     return Field(
         image=expose(signal, optics, draw, um_per_pixel=um_per_pixel, strength=strength)[canvas.field],
         cells=masks,
         nuclei=nuclei,
         cell_labels=cell_labels,
-        labels=annotate(cell_labels, np.array([cells[number].mitotic for number in kept], bool), protein.locations),
+        mitotic=mitotic,
+        labels=annotate(cell_labels, mitotic, protein.locations),
         id=f"{protein.name}_{antibody}_{cell_line}_{index}".replace(" ", "-"),
         protein=protein.name,
         antibody=antibody,

@@ -96,12 +96,13 @@ def place(draw: np.random.Generator, canvas: Canvas, morphology: Morphology, *, 
     inside = beside = 0
     for _ in range(100 * wanted + 100):
         z = complex(*draw.uniform(0, canvas.shape[0] * canvas.um_per_pixel, 2))
+        if draw.uniform() > crowd(z):
+            continue
         away = canvas.beyond(z)
         forced = mitosis and away < -canvas.safe and not any(other.mitotic for other in placed)
         cell = outline(draw, morphology, z, mitotic=draw.uniform() < MITOTIC_RATE or forced)
         peeps = 0 <= away < cell.nucleus.max()
-        full = peeps and beside >= MOST * canvas.area - wanted
-        if full or draw.uniform() > crowd(z) or not _fits(cell, placed):
+        if (peeps and beside >= MOST * canvas.area - wanted) or not _fits(cell, placed):
             continue
         placed.append(cell)
         inside, beside = inside + (away < 0), beside + peeps

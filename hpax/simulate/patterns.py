@@ -147,7 +147,7 @@ def mitochondria(cell: Cell, style: Style) -> Plane:
     draw = cell.draw("mitochondria")
     crowd = np.exp(-np.maximum(cell.envelope, 0) / (4 + 5 * style.spread)) * (cell.cytoplasm & (cell.membrane > 0.8))
     count = int(20 + 0.11 * style.number * cell.cytoplasm.sum() * cell.um_per_pixel**2)
-    start = cell.sample(draw, crowd, min(count, 180))
+    start = cell.sample(draw, crowd, min(count, 400))
     heading = np.angle(start - cell.centrosome) + draw.normal(0, 0.9, len(start))
     paths = walk(cell, draw, start, heading, steps=9, step=0.5, wander=0.55)
     lengths = draw.uniform(2, 4 + 6 * style.contrast, len(start))

@@ -54,6 +54,8 @@ class Config(builder.Config):
     def __post_init__(self):
         if self.organism not in LAYOUTS:
             raise ValueError(f"organism must be one of {', '.join(LAYOUTS)}, got {self.organism!r}")
+        if self.size < 1:
+            raise ValueError(f"size must be at least 1 pixel, got {self.size}")
         if self.min_cells is None:
             self.min_cells = LAYOUTS[self.organism].min_cells
         super().__post_init__()
@@ -100,9 +102,8 @@ class CellCrops(builder.Builder):
         for image in sorted(path for path in folder.iterdir() if path.is_dir()):
             if not (name := layout.folder.fullmatch(image.name)):
                 raise ValueError(f"{image} is not named as a {config.organism} image; expected {layout.folder.pattern}")
-            cells = find_cells(image, layout)
-            if len(cells) >= config.min_cells:
-                pictures.append(builder.Picture(name["protein"], (image.name, cells)))
+            if len(find_cells(image, layout)) >= config.min_cells:
+                pictures.append(builder.Picture(name["protein"], image))  # its cells are listed again when it is read
             else:
                 left_out += 1
         if left_out:
@@ -114,8 +115,8 @@ class CellCrops(builder.Builder):
     @staticmethod
     def examples(config: Config, picture: builder.Picture) -> Iterator[builder.Example]:
         """The cells of one image."""
-        image, cells = picture.content
-        for cell in cells:
+        image = picture.content.name
+        for cell in find_cells(picture.content, LAYOUTS[config.organism]):
             id = f"{image}_{cell.field}_{cell.number}"
             yield (
                 id,

@@ -2,8 +2,8 @@
 
     python -m experiments.score --truth T.csv --submission S.csv --workdir DIR
 
-Prints a table; writes `result.json`, `average_precision.png` and `precision_recall.png`. With `--check` only lists every
-defect of the submission. Files that would not be scored end with exit status 2 and the first twenty defects.
+Prints a table; writes `result.json`, `average_precision.png` and `precision_recall.png`. With `--check` only lists
+every defect of the submission. Files that would not be scored end with exit status 2 and the first twenty defects.
 """
 
 import csv

@@ -156,16 +156,20 @@ class Table:
             elif (entry.height, entry.width) != (known.height, known.width):
                 fault = f"the image is {known.width} wide and {known.height} high in the truth"
                 defects.append(Defect(entry.row, id, 0, f"{fault}, {entry.width} and {entry.height} here"))
-        missing = [id for id in truth.entries if id not in self.entries]
+        if any(defect.row == 1 for defect in self.defects):  # no row was read
+            return []
+        missing = truth.entries.keys() - self.entries.keys() - {defect.id for defect in self.defects}
         return defects + [
-            Defect(0, id, 0, "this image of the truth has no row; add one, empty if need be") for id in missing
+            Defect(0, id, 0, "this image of the truth has no row; add one, empty if need be")
+            for id in truth.entries
+            if id in missing
         ]
 
 
 def report(
     path: str | os.PathLike[str], truth: str | os.PathLike[str] | None = None, limits: Limits = LIMITS
 ) -> list[Defect]:
-    """Every defect of a file, warnings included, in the order of its rows; those of single triples too."""
+    """Every defect of a file, warnings included, in the order of its rows; missing IDs come last."""
     table = Table(path, limits)
     defects = table.defects + (table.against(Table(truth, limits)) if truth is not None else [])
     for id in table.entries:

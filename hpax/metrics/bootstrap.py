@@ -33,7 +33,11 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:
-    """Of the mAP in both averages, and of each class."""
+    """Of the mAP in both averages, and of each class.
+
+    A resample may miss every image of a rare class, which the fixed average then counts as 0: on few images its
+    interval lies low, that of the present classes does not.
+    """
 
     map_fixed: Interval
     map_present: Interval

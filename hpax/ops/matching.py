@@ -8,9 +8,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 def bucket(size: int) -> int:
-    """The least of 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, … that holds `size`: few shapes to compile, little padding."""
-    step = 1 << max((size - 1).bit_length() - 3, 0)
-    return max(-(-size // step) * step, 4)
+    """The least of 64, 80, 96, 112, 128, 160, 192, … that holds `size`: few shapes to compile, little padding."""
+    step = 1 << max((size - 1).bit_length() - 3, 4)
+    return max(-(-size // step) * step, 64)
 
 
 def true_positives(

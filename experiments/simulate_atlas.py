@@ -163,24 +163,34 @@ def pattern_sheet(seed: int, count: int) -> matplotlib.figure.Figure:
     for location, axes in enumerate(figure.subplots(4, 5).ravel()):
         axes.axis("off")
         if location < len(atlas.LOCATIONS):
-            crops = [crop for p in proteins[location :: len(atlas.LOCATIONS)] for crop in _crops(p, seed)[:2]][:count]
+            crops = [crop for p in proteins[location :: len(atlas.LOCATIONS)] for crop in _crops(p, seed)][:count]
             axes.imshow(_tiled(crops, columns=-(-count // 2)))
             axes.set_title(f"{location} {atlas.LOCATIONS[location]}", color="white", fontsize=10)
     return figure
 
 
-def _crops(protein: simulate.Protein, seed: int, half: int = 56) -> list[UInt8[np.ndarray, "h w 3"]]:
-    """Cells in colour, the protein stretched, that show what the protein can; the most central first."""
+def _crops(protein: simulate.Protein, seed: int, wanted: int = 2) -> list[UInt8[np.ndarray, "h w 3"]]:
+    """Cells that show what the protein can, in colour, from as few of its fields as hold them."""
     lines = sorted(simulate.CELL_LINES)
-    field = simulate.field(protein, lines[(3 * protein.index) % len(lines)], 0, seed=seed)
-    shown = np.flatnonzero(field.cell_labels[:, protein.locations[0]])
+    crops: list[np.ndarray] = []
+    for index in range(6):
+        field = simulate.field(protein, lines[(3 * protein.index) % len(lines)], index, seed=seed, size=384)
+        crops += _cells_in_colour(field, protein.locations[0])
+        if len(crops) >= wanted:
+            break
+    return crops[:wanted]
+
+
+def _cells_in_colour(field: simulate.Field, location: int, half: int = 56) -> list[UInt8[np.ndarray, "h w 3"]]:
+    """The cells that show `location`, the most central first, their protein stretched."""
+    shown = np.flatnonzero(field.cell_labels[:, location])
     centres = [np.argwhere(field.nuclei == index + 1).mean(0) for index in shown]
     centres.sort(key=lambda centre: np.abs(centre - field.nuclei.shape[0] / 2).max())
     padded = np.pad(field.image, ((half, half), (half, half), (0, 0)))
     crops = []
-    for row, column in np.rint(centres).astype(int):
+    for row, column in (np.rint(centre).astype(int) for centre in centres):
         crop = padded[row : row + 2 * half, column : column + 2 * half].astype(float)
-        crop[..., 0] *= 255 / max(np.percentile(crop[..., 0], 99.7), 60)
+        crop[..., atlas.PROTEIN] *= 255 / max(np.percentile(crop[..., atlas.PROTEIN], 99.7), 60)
         crops.append(in_colour(crop))
     return crops
 

@@ -84,7 +84,8 @@ class Cell:
         """Row and column in the window of each position, clipped to the window."""
         rows = (points.imag / self.um_per_pixel - self.window[0].start).astype(int)
         columns = (points.real / self.um_per_pixel - self.window[1].start).astype(int)
-        return np.clip(rows, 0, self.inside.shape[0] - 1), np.clip(columns, 0, self.inside.shape[1] - 1)
+        bottom, right = self.inside.shape[0] - 1, self.inside.shape[1] - 1
+        return np.minimum(np.maximum(rows, 0), bottom), np.minimum(np.maximum(columns, 0), right)
 
     def sample(self, draw: np.random.Generator, weight: Plane, count: int) -> Points:
         """`count` positions drawn in proportion to `weight`; none where it is 0 everywhere."""

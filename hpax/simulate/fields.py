@@ -82,7 +82,7 @@ def field(
     mitotic = np.array([cells[number].mitotic for number in kept], bool)
     cell_labels = np.array([shown[number] for number in kept], np.uint8).reshape(-1, len(atlas.LOCATIONS))
     return Field(
-        image=expose(signal, optics, draw, um_per_pixel=um_per_pixel, strength=strength)[canvas.field],
+        image=expose(signal[canvas.field], optics, draw, um_per_pixel=um_per_pixel, strength=strength),
         cells=masks,
         nuclei=nuclei,
         cell_labels=cell_labels,

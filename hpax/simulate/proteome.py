@@ -49,7 +49,7 @@ class Protein:
         draw = stream("style", self.seed, self.index, location)
         brightness, size, number = np.exp(draw.normal(0, (0.2, 0.18, 0.3)))
         weight = 1.0 if location == self.locations[0] else draw.uniform(0.55, 1.0)
-        return Style(0.85 * brightness * weight, size, number, *draw.uniform(0, 1, 2))
+        return Style(0.72 * brightness * weight, size, number, *draw.uniform(0, 1, 2))
 
 
 def proteome(

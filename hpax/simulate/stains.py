@@ -61,7 +61,7 @@ def endoplasmic_reticulum(cell: Cell) -> Plane:
 
 
 def reticulum(cell: Cell, name: str) -> Plane:
-    """A random fine net of tubules and sheets, between 0.2 and 1."""
+    """A random fine net of tubules and sheets, mostly between 0.3 and 1."""
     tubules = np.exp(-((cell.noise(name, 0.42) / 0.6) ** 2))
-    patches = np.clip(1 + 0.25 * cell.noise(name, 1.6), 0.4, 1.6)
-    return (0.25 + 0.75 * tubules) * patches
+    patches = np.clip(1 + 0.3 * cell.noise(name, 2.0), 0.4, 1.7)
+    return (0.3 + 0.7 * tubules) * patches

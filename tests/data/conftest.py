@@ -53,6 +53,7 @@ def agrees_with_its_index(source: Source) -> None:
     table = source.table
     assert len(table) == len(source)
     assert table.index.is_unique
+    assert all(column.cat.categories.is_monotonic_increasing for _, column in table.select_dtypes("category").items())
     for row, example in enumerate(map(source.__getitem__, range(len(source)))):
         assert example["id"] == table.index[row]
         for name in table:

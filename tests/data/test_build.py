@@ -7,7 +7,7 @@ import sys
 import pytest
 import tensorflow_datasets as tfds
 
-from hpax.data import Source, build
+from hpax.data import Source, build, simulated_cells
 from hpax.data.build import fingerprint
 from hpax.data.build.__main__ import main
 from hpax.data.cell_crops import DataSet, dummy
@@ -44,6 +44,16 @@ def test_configs_and_sources_never_share_a_folder(source, tmp_path):
     dummy.write(source, "human", {"NEW_9_C3": 5}, size=8)
     folders.add(build("cell_crops", data, source=source, size=8).info.data_dir)
     assert len(folders) == 3
+
+
+def test_a_name_is_short_and_tells_every_config_apart():
+    many = {"proteins": 12345, "cell_lines": 3, "fields": 4, "seed": 99999, "size": 1024, "um_per_pixel": 0.123456}
+    many |= {"multilocalised": 0.123456, "varying": 0.123456, "bleed_through": 0.123456}
+    configs = [simulated_cells.Config(**many, min_cells=min_cells) for min_cells in (5, 6)]
+    assert len({config.name for config in configs}) == 2
+    assert max(len(config.name) for config in configs) < 140  # TFDS adds to it, and file systems end at 255
+    assert simulated_cells.Config(proteins=7).name.startswith("proteins=7-")
+    assert "min_cells=6" in configs[1].description
 
 
 def test_a_fingerprint_follows_files_and_tables_but_not_their_place(source, tmp_path):

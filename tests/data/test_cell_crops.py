@@ -3,10 +3,12 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 import tifffile
 
-from hpax.data import PairBatches, build, preprocess
+from hpax.data import PairBatches, Source, build, preprocess
 from hpax.data.cell_crops import dummy
+from hpax.data.splits import split_of
 from hpax.formats import fields
 
 
@@ -15,6 +17,9 @@ def test_the_builder(crops, check_data_set):
     assert crops.info.features["image"].shape == (16, 16, 3)
     assert crops.table["protein"].value_counts().to_dict() == {"ABC1": 11, "AAAS": 9, "DEF2": 7, "GHI3": 5, "TP53": 5}
     assert crops.table["field"].nunique() == 7  # eight cells to a field
+    builder = tfds.builder_from_directory(crops.info.data_dir)
+    for split in crops.splits:
+        assert {split_of(protein) for protein in Source(builder, split).table["protein"]} == {split}
 
 
 def test_the_yeast_builder(tmp_path, check_data_set):

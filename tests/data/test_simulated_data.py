@@ -5,7 +5,7 @@ from hpax import atlas, simulate
 from hpax.data import PairBatches, build
 from hpax.segment import crops
 
-SMALL = {"proteins": 4, "cell_lines": 1, "size": 192, "seed": 5}
+SMALL = {"proteins": 4, "cell_lines": 1, "size": 192, "seed": 5, "varying": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +36,14 @@ def test_the_builder_of_cells(cells, check_data_set):
 
 def test_a_field_is_the_simulator_s(fields):
     (example,) = (fields[i] for i in range(len(fields)) if fields.table.index[i].endswith("_1") and i < 2)
-    protein = next(p for p in simulate.proteome(proteins=4, seed=5) if p.name == example["protein"])
+    protein = next(p for p in simulate.proteome(proteins=4, seed=5, varying=1.0) if p.name == example["protein"])
     field = simulate.field(protein, example["cell_line"], 1, seed=5, size=192)
     for name in ("image", "cells", "nuclei", "cell_labels", "labels"):
         np.testing.assert_array_equal(example[name], getattr(field, name), err_msg=name)
+
+
+def test_cells_of_one_field_may_differ(fields):
+    assert any(np.ptp(fields[i]["cell_labels"], axis=0).any() for i in range(len(fields)))
 
 
 def test_a_cell_is_a_crop_around_its_nucleus_with_its_own_labels(fields, cells):

@@ -3,6 +3,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 import tensorflow_datasets as tfds
@@ -64,6 +65,15 @@ def test_a_fingerprint_follows_files_and_tables_but_not_their_place(source, tmp_
     second = fingerprint(moved)
     (moved / "table.csv").write_text("id,label\na,2\n")
     assert len({first, second, fingerprint(moved)}) == 3
+
+
+def test_a_build_holds_one_example_at_a_time(tmp_path):
+    dummy.write(tmp_path / "source", "human", {f"P{image}_1_A1": 10 for image in range(10)}, size=4)
+    tracemalloc.start()
+    cells = build("cell_crops", tmp_path / "data", source=tmp_path / "source", size=128)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.5 * len(cells) * cells[0]["image"].nbytes
 
 
 def test_an_interrupted_build_leaves_nothing(source, tmp_path, monkeypatch):

@@ -73,3 +73,8 @@ def test_what_cannot_be_paired_is_said():
         pairs.targets(np.zeros(4, int), "random", seed=0, epoch=0)
     with pytest.raises(ValueError, match="one of sibling, self, random, got 'twin'"):
         pairs.targets(GROUPS, "twin", seed=0, epoch=0)
+
+
+def test_orders_targets_and_flips_are_drawn_from_streams_of_their_own():
+    streams = (pairs._ORDER, pairs._TARGET, pairs._FLIP)
+    assert len({int(pairs._generator(0, 0, stream).integers(2**62)) for stream in streams}) == 3

@@ -287,11 +287,20 @@ def _write(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def _table(title: str, records: Mapping[Path, Mapping[str, Any]]) -> rich.table.Table:
-    """Headline metrics, one row per arm and seed."""
+    """Headline metrics by arm and seed; the longer of the two runs down the page."""
     names = list(dict.fromkeys(name for record in records.values() for name in record.get("headline", ())))
-    table = rich.table.Table("arm", "seed", *names, title=title)
-    for folder, record in records.items():
-        numbers = (record["metrics"].get(name) for name in names)
-        cells = ("n/a" if number is None else f"{number:.4g}" for number in numbers)
-        table.add_row(folder.parent.name, folder.name.removeprefix("seed"), *cells)
+    runs = [f"{folder.parent.name} {folder.name}" for folder in records]
+    cells = [[_shown(record["metrics"].get(name)) for name in names] for record in records.values()]
+    if len(names) > max(4, len(runs)):
+        return _rows(rich.table.Table("", *runs, title=title), names, list(zip(*cells, strict=True)))
+    return _rows(rich.table.Table("", *names, title=title), runs, cells)
+
+
+def _rows(table: rich.table.Table, names: Sequence[str], cells: Sequence[Sequence[str]]) -> rich.table.Table:
+    for name, row in zip(names, cells, strict=True):
+        table.add_row(name, *row)
     return table
+
+
+def _shown(number: float | None) -> str:
+    return "n/a" if number is None else f"{number:.4g}"

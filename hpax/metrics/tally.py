@@ -225,11 +225,14 @@ def nearest_truths(
     """
     nearest = np.full((CLASSES, len(iou)), -1, np.int32)
     best = np.zeros((CLASSES, len(iou)))
-    for index in np.unique(label):
-        candidates = iou[:, mask[label == index]]
-        first = candidates.argmax(1)
-        best[index] = candidates[np.arange(len(iou)), first]
-        nearest[index] = np.where(best[index] > 0, first, -1)
+    if len(label):
+        order = np.argsort(label, kind="stable")
+        classes, first, amounts = np.unique(label[order], return_index=True, return_counts=True)
+        candidates = iou.T[mask[order]]
+        best[classes] = np.maximum.reduceat(candidates, first)
+        place = (np.arange(len(order)) - np.repeat(first, amounts))[:, None]
+        places = np.where(candidates == best[label[order]], place, len(order))
+        nearest[classes] = np.where(best[classes] > 0, np.minimum.reduceat(places, first), -1)
     return nearest, best
 
 

@@ -12,6 +12,9 @@ Runs = Int32[np.ndarray, "3 r"]
 _PAIRS = 2**22
 """How many pairs of runs are looked at together; bounds the memory of `of_runs`."""
 
+_ROUNDS = 2
+"""Most runs of a cell meet one run of the other side's cells; those that meet more than this are looked up again."""
+
 
 def areas(runs: Runs, masks: int) -> Int64[np.ndarray, " masks"]:
     """The pixels of masks 0 to masks − 1."""
@@ -31,11 +34,11 @@ def of_runs(a: Runs, b: Runs, shape: tuple[int, int]) -> Int64[np.ndarray, "n m"
     other side. Else `b` is taken mask by mask.
     """
     n, m = shape
-    by_start = b[:, np.argsort(b[1], kind="stable")]
+    by_start = b.take(np.argsort(b[1], kind="stable"), axis=1)
     if (by_start[1, 1:] >= by_start[2, :-1]).all():
         return _sorted(a, by_start, shape)
     if disjoint(a):
-        return _sorted(b, a[:, np.argsort(a[1], kind="stable")], (m, n)).T
+        return _sorted(b, a.take(np.argsort(a[1], kind="stable"), axis=1), (m, n)).T
     shared = np.zeros(shape, np.int64)
     for mask, one in enumerate(np.split(b[1:], np.searchsorted(b[0], np.arange(1, m)), axis=1)):
         shared[:, mask] = _sorted(a, np.insert(one, 0, 0, axis=0), (n, 1))[:, 0]
@@ -78,17 +81,26 @@ def iou(
 
 def _sorted(a: Runs, b: Runs, shape: tuple[int, int]) -> Int64[np.ndarray, "n m"]:
     """As `of_runs`, where the runs of `b` are disjoint and sorted by their first pixel."""
-    shared = np.zeros(shape[0] * shape[1], np.int64)
-    if not b.size:
-        return shared.reshape(shape)
-    first = np.searchsorted(b[2], a[1], side="right")
-    met = np.searchsorted(b[1], a[2], side="left") - first  # runs of b that each run of a meets
-    cuts = np.searchsorted(np.cumsum(met), np.arange(0, met.sum() + _PAIRS, _PAIRS)) if met.sum() > _PAIRS else []
-    for part in np.split(np.arange(a.shape[1]), cuts):
-        of_a = np.repeat(part, met[part])
-        before = np.repeat(np.cumsum(met[part]) - met[part], met[part])
-        of_b = first[of_a] + np.arange(len(of_a)) - before
-        pixels = np.minimum(a[2][of_a], b[2][of_b]) - np.maximum(a[1][of_a], b[1][of_b])
-        pair = a[0][of_a].astype(np.int64) * shape[1] + b[0][of_b]
-        shared += np.bincount(pair, pixels, minlength=len(shared)).astype(np.int64)
-    return shared.reshape(shape)
+    shared = np.zeros(shape[0] * shape[1])
+    met = np.searchsorted(b[2], a[1], side="right")  # the first run of b that each run of a may meet, then the next
+    left = np.arange(a.shape[1])
+    for _ in range(_ROUNDS):
+        left = left[met[left] < b.shape[1]]
+        left = left[b[1].take(met[left]) < a[2].take(left)]
+        shared += _shared(a, b, left, met[left], shape)
+        met[left] += 1
+    amounts = np.searchsorted(b[1], a[2][left], side="left") - met[left]
+    ends = np.cumsum(amounts)
+    parts = np.searchsorted(ends, np.arange(_PAIRS, ends[-1], _PAIRS)) if len(left) else []
+    for part in np.split(np.arange(len(left)), parts):
+        runs = np.repeat(left[part], amounts[part])
+        place = np.arange(len(runs)) - np.repeat(np.cumsum(amounts[part]) - amounts[part], amounts[part])
+        shared += _shared(a, b, runs, met[runs] + place, shape)
+    return shared.astype(np.int64).reshape(shape)
+
+
+def _shared(a: Runs, b: Runs, in_a: np.ndarray, in_b: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The pixels that pairs of runs share, summed by their masks."""
+    pixels = np.minimum(a[2].take(in_a), b[2].take(in_b)) - np.maximum(a[1].take(in_a), b[1].take(in_b))
+    pair = a[0].take(in_a) * np.int64(shape[1]) + b[0].take(in_b)
+    return np.bincount(pair, pixels, minlength=shape[0] * shape[1])

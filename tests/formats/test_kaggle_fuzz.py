@@ -1,6 +1,7 @@
 """Mutated submissions end in a clear error or a valid score: no crash, no hang, bounded memory."""
 
 import base64
+import contextlib
 import resource
 import time
 import zlib
@@ -75,9 +76,9 @@ def mask_swapped(generator, text):
     place = int(generator.choice([n for n, part in enumerate(parts) if part.startswith(b"eN")]))
     counts = HOSTILE[int(generator.integers(len(HOSTILE)))]
     if generator.random() < 0.6:
-        own = parts[place].split(b"\n")[0]
-        counts = bytearray(zlib.decompress(base64.b64decode(own)))
-        counts[int(generator.integers(len(counts)))] = int(generator.integers(40, 120))
+        with contextlib.suppress(ValueError, zlib.error):  # damaged before
+            counts = bytearray(zlib.decompress(base64.b64decode(parts[place].split(b"\n")[0])))
+            counts[int(generator.integers(len(counts)))] = int(generator.integers(40, 120))
     tail = parts[place][parts[place].find(b"\n") :] if b"\n" in parts[place] else b""
     parts[place] = base64.b64encode(zlib.compress(bytes(counts))) + tail
     return b" ".join(parts)

@@ -1,0 +1,168 @@
+"""How fast submissions are scored, at the size of the competition's test set, and beside pycocotools' COCOeval.
+
+COCOeval gets one IoU threshold, one area range and 1,000 detections per image and class, on the same run lengths, and
+is timed from decoded masks to AP. Its AP differs: it samples the precision envelope at 101 recalls, where this one has
+the whole area; a detection whose best truth is taken may fall back to another one there; and on equal scores earlier
+images come first there. On disjoint cells and distinct scores only the first of these shows, so recalls agree.
+"""
+
+import contextlib
+import dataclasses
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from experiments import score as command
+from experiments import simulate_submission
+from hpax import launch
+from hpax.formats import kaggle, rle
+from hpax.metrics import bootstrap, detection
+from hpax.metrics import tally as tallies
+
+TEST_SET = simulate_submission.Config()
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to score; the default is the competition's test set."""
+
+    seed: int = 0
+    images: int = TEST_SET.images
+    size: int = TEST_SET.size  # pixels, of each side
+    coco: bool = True  # time pycocotools too; it is in the dev extra
+    keep: bool = False  # leave the two CSVs in the workdir
+
+
+SWEEPS = {"images": launch.grid(images=(100, 400, TEST_SET.images))}
+
+
+def run(config: Config, workdir: Path) -> launch.Result:
+    """Draw the files, time the command on them, then each part on decoded masks in this process."""
+    cells = round(TEST_SET.cells / TEST_SET.images * config.images)
+    drawn = simulate_submission.Config(seed=config.seed, images=config.images, cells=cells, size=config.size)
+    written, drawing = timed(lambda: simulate_submission.run(drawn, workdir))
+    truth, submission = workdir / "truth.csv", workdir / "submission.csv"
+    metrics = {"drawing the files (s)": drawing, **commands(truth, submission, workdir)}
+    pairs = list(zip(kaggle.Table(submission), kaggle.Table(truth), strict=True))
+    found, tally, scores = parts(pairs)
+    metrics |= found
+    _, metrics["bootstrap, 1000 resamples (s)"] = timed(lambda: bootstrap.intervals(tally, scores))
+    metrics["mAP"] = scores.mean()
+    headline = ["CSV to score (s)", "peak memory (GB)", "decoded to score (s)", "scoring alone (s)"]
+    if config.coco:
+        metrics |= beside_coco(pairs, scores, found["decoded to score (s)"])
+        headline += ["pycocotools, decoded to score (s)", "times faster"]
+    counts = {**written.counts, "CSV (MB)": round(written.metrics["submission (MB)"])}
+    if not config.keep:
+        truth.unlink()
+        submission.unlink()
+    return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=headline)
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """The result and the seconds."""
+    start = time.perf_counter()
+    result = call()
+    return result, time.perf_counter() - start
+
+
+def commands(truth: Path, submission: Path, workdir: Path) -> dict[str, float]:
+    """Seconds of the whole command, pictures included, in one process and two, and the peak memory in one."""
+    root = Path(command.__file__).parents[1]
+    line = [sys.executable, "-m", "experiments.score", "--truth", truth.resolve(), "--submission", submission.resolve()]
+    found = {}
+    for workers, name in ((1, "CSV to score (s)"), (2, "CSV to score, 2 processes (s)")):
+        folder = workdir.resolve() / f"score{workers}"
+        whole = [*map(str, line), "--workdir", str(folder), "--workers", str(workers)]
+        start = time.perf_counter()
+        process = subprocess.Popen(whole, cwd=root, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        found[name] = time.perf_counter() - start
+        if process.returncode:
+            raise RuntimeError(f"the command must succeed, it ended with {process.returncode}: {' '.join(whole)}")
+        if workers == 1:
+            found["peak memory (GB)"] = usage.ru_maxrss * 1024 / 1e9
+    return found
+
+
+def parts(
+    pairs: Sequence[tuple[kaggle.Listing, kaggle.Listing]],
+) -> tuple[dict[str, float], tallies.Tally, detection.Scores]:
+    """Seconds of overlaps and of scoring, of decoded masks."""
+    tally, overlaps = timed(
+        lambda: tallies.merge(tallies.of_listings(number, *pair) for number, pair in enumerate(pairs))
+    )
+    _, first = timed(lambda: detection.score(tally))
+    scores, scoring = timed(lambda: detection.score(tally))
+    metrics = {
+        "decoded to score (s)": overlaps + scoring,
+        "scoring alone (s)": scoring,
+        "compilation (s)": first - scoring,
+    }
+    return metrics, tally, scores
+
+
+def beside_coco(
+    pairs: Sequence[tuple[kaggle.Listing, kaggle.Listing]], scores: detection.Scores, seconds: float
+) -> dict[str, float]:
+    """Seconds of COCOeval, and how far its numbers are from ours."""
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth, found = coco(pair[1] for pair in pairs), coco(pair[0] for pair in pairs)
+        evaluation = COCOeval(truth, found, "segm")
+        evaluation.params.iouThrs = np.array([detection.IOU])
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
+        evaluation.params.maxDets = [1000]
+        _, other = timed(lambda: (evaluation.evaluate(), evaluation.accumulate()))
+    precision, recall = evaluation.eval["precision"][0, :, :, 0, 0], evaluation.eval["recall"][0, :, 0, 0]
+    ap: Float[np.ndarray, " c"] = np.where(recall < 0, np.nan, precision.mean(0))
+    with np.errstate(invalid="ignore"):
+        own = scores.hits[0] / scores.truths
+    return {
+        "pycocotools, decoded to score (s)": other,
+        "times faster": other / seconds,
+        "mAP of pycocotools": float(detection.mean_ap(ap)),
+        "largest difference in AP": float(np.nanmax(np.abs(ap - scores.ap[0]))),
+        "largest difference in recall": float(np.nanmax(np.abs(np.where(recall < 0, np.nan, recall) - own))),
+    }
+
+
+def coco(listings: Iterator[kaggle.Listing]) -> Any:
+    """The same objects as pycocotools wants them, indexed."""
+    from pycocotools.coco import COCO
+
+    images, objects = [], []
+    for number, listing in enumerate(listings, 1):
+        images.append({"id": number, "height": listing.height, "width": listing.width})
+        texts = rle.encode(listing.runs, listing.masks, listing.pixels)
+        areas = np.bincount(listing.runs[0], listing.runs[2] - listing.runs[1], minlength=listing.masks).tolist()
+        masks = [{"size": [listing.height, listing.width], "counts": text} for text in texts]
+        for label, value, mask in zip(
+            listing.label.tolist(), listing.score.tolist(), listing.mask.tolist(), strict=True
+        ):
+            one = {"id": len(objects) + 1, "image_id": number, "category_id": label, "score": value, "iscrowd": 0}
+            objects.append({**one, "segmentation": masks[mask], "area": areas[mask]})
+    held = COCO()
+    categories = [{"id": label} for label in range(tallies.CLASSES)]
+    held.dataset = {"images": images, "annotations": objects, "categories": categories}
+    held.createIndex()
+    return held
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return launch.main(Config, run, sweeps=SWEEPS, argv=argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -51,6 +51,13 @@ def test_a_grating_has_its_power_in_its_band():
         assert simulate_atlas.spectrum(plane)[f"{name} power"] > 0.9
 
 
+def test_white_noise_has_power_in_proportion_to_the_area_of_the_band():
+    plane = np.random.default_rng(0).uniform(0, 255, (512, 512))
+    found = simulate_atlas.spectrum(plane)
+    share = (1.5**2 - 0.5**2) / (0.5**2 - 0.1**2)
+    assert found["fine power"] / found["middle power"] == pytest.approx(share, rel=0.05)
+
+
 def test_a_median_outside_the_spread_is_said_so():
     real = [{"x": float(v), "y": float(v)} for v in range(101)]
     rows = simulate_atlas.compare([{"x": 50.0, "y": 120.0}], real)

@@ -102,6 +102,13 @@ def test_a_small_field_holds_its_share():
     assert all(1 <= reach.sum() <= 10 for reach, _ in scattered("HeLa", size=256))
 
 
+def test_microtubules_of_a_dividing_cell_are_a_spindle():
+    made = field(Protein("tubulin", 3, (10, 11), ("a",)), "A-431", 0, seed=2, size=256)
+    assert (made.cell_labels[made.mitotic] == atlas.multi_hot([11])).all()
+    assert (made.cell_labels[~made.mitotic] == atlas.multi_hot([10])).all()
+    assert np.flatnonzero(made.labels).tolist() == [10, 11]
+
+
 def test_about_two_percent_of_the_cells_divide():
     divide = np.concatenate([mitotic for line in LINES for _, mitotic in scattered(line)])
     assert 0.01 < divide.mean() < 0.03
@@ -120,6 +127,20 @@ def test_every_cell_is_one_piece_around_one_nucleus_of_its_own(fields):
         for number in numbers:
             assert ndimage.label(made.cells == number)[1] == 1
             assert ndimage.label(made.nuclei == number, np.ones((3, 3)))[1] == 1
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_territories_hold_their_nuclei_in_one_piece(line):
+    canvas = layout.Canvas(512, 0.32)
+    outlines = layout.place(stream(8, line), canvas, CELL_LINES[line], mitosis=True)
+    owner = layout.territories(outlines, canvas)
+    turn = np.exp(2j * np.pi * np.arange(layout.ANGLES) / layout.ANGLES)
+    for number, outline in enumerate(outlines, 1):
+        within = (outline.centre + 0.9 * outline.nucleus * turn) / canvas.um_per_pixel
+        rows, columns = within.imag.astype(int), within.real.astype(int)
+        there = (rows >= 0) & (columns >= 0) & (rows < canvas.shape[0]) & (columns < canvas.shape[1])
+        assert (owner[rows[there], columns[there]] == number).all()
+        assert ndimage.label(owner == number)[1] == 1
 
 
 def test_cells_touch_and_are_cut_by_the_border(fields):

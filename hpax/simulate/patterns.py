@@ -221,6 +221,12 @@ PATTERNS: tuple[Callable[..., Plane], ...] = (
 """In the order of atlas.LOCATIONS."""
 
 
+DILUTED = 0.5
+"""Brightness of a nuclear protein once it has spread in a dividing cell, relative to the nucleus."""
+
+
 def show(cell: Cell, location: int, style: Style) -> Plane:
     """The protein of `location` in this cell, dividing or not."""
-    return style.brightness * PATTERNS[MITOTIC.get(location, location) if cell.mitotic else location](cell, style)
+    drawn = MITOTIC.get(location, location) if cell.mitotic else location
+    brightness = style.brightness * (DILUTED if drawn == 16 != location else 1)
+    return brightness * PATTERNS[drawn](cell, style)

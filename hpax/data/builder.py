@@ -10,6 +10,7 @@ import itertools
 import logging
 import multiprocessing
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -41,8 +42,9 @@ class Config(tfds.core.BuilderConfig):
         own = [field for field in dataclasses.fields(self) if field.name not in inherited]
         self.description = _spell((field.name, getattr(self, field.name)) for field in own)
         changed = _spell((f.name, getattr(self, f.name)) for f in own if getattr(self, f.name) != f.default)
+        changed = re.sub(r"[^\w=,.+-]", "_", changed)[:120]  # of any option's text, only what a file system likes
         digest = hashlib.blake2b(self.description.encode(), digest_size=4).hexdigest()
-        self.name = self.name or f"{changed[:120] or 'default'}-{digest}"
+        self.name = self.name or f"{changed or 'default'}-{digest}"
 
 
 def _spell(options: Iterable[tuple[str, Any]]) -> str:

@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 import tensorflow_datasets as tfds
 
-from hpax.data import Source, build, simulated_cells
+from hpax.data import Source, build, hpa_fields, simulated_cells
 from hpax.data.build import fingerprint
 from hpax.data.build.__main__ import main
 from hpax.data.cell_crops import DataSet, dummy
@@ -55,6 +55,7 @@ def test_a_name_is_short_and_tells_every_config_apart():
     assert max(len(config.name) for config in configs) < 140  # TFDS adds to it, and file systems end at 255
     assert simulated_cells.Config(proteins=7).name.startswith("proteins=7-")
     assert "min_cells=6" in configs[1].description
+    assert not set("/\\ *") & set(hpa_fields.Config(annotations="../my labels*.csv").name)
 
 
 def test_a_fingerprint_follows_files_and_tables_but_not_their_place(source, tmp_path):

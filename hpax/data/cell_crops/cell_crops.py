@@ -19,7 +19,10 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How an organism's crops are named, and how few cells make an image too small (Lu et al. 2019, Methods)."""
+    """How an organism's crops are named, and with how many cells an image is large enough.
+
+    The numbers are those of Lu et al. (2019), Methods; the published code also drops human images of exactly 5 cells.
+    """
 
     folder: re.Pattern[str]  # of one image in Lu's sense
     file: re.Pattern[str]

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Integer, UInt
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.measure import block_reduce, label
-from skimage.segmentation import clear_border, relabel_sequential
+from skimage.segmentation import clear_border
 
 from hpax.segment import crops
 
@@ -70,7 +70,7 @@ def _label(stain: Float[np.ndarray, "h w"], um_per_pixel: float, recipe: Otsu) -
     nuclei = label(mask)
     if not recipe.border:
         nuclei = clear_border(nuclei)
-    return relabel_sequential(label(_at_least(nuclei > 0, recipe.area / um_per_pixel**2, connectivity=2)))[0]
+    return label(_at_least(nuclei > 0, recipe.area / um_per_pixel**2, connectivity=2))
 
 
 def _at_least(mask: Bool[np.ndarray, "h w"], area: float, connectivity: int) -> Bool[np.ndarray, "h w"]:

@@ -50,7 +50,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     drawn = simulate_submission.Config(seed=config.seed, images=config.images, cells=cells, size=config.size)
     written, drawing = timed(lambda: simulate_submission.run(drawn, workdir))
     truth, submission = workdir / "truth.csv", workdir / "submission.csv"
-    metrics = {"drawing the files (s)": drawing, **commands(truth, submission, workdir)}
+    metrics = {"drawing the files (s)": drawing, **whole(truth, submission, workdir)}
     pairs = list(zip(kaggle.Table(submission), kaggle.Table(truth), strict=True))
     found, tally, scores = parts(pairs)
     metrics |= found
@@ -74,24 +74,19 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.perf_counter() - start
 
 
-def commands(truth: Path, submission: Path, workdir: Path) -> dict[str, float]:
-    """Seconds of the whole command, pictures included, in one process and two, and the peak memory in one."""
-    root = Path(command.__file__).parents[1]
-    line = [sys.executable, "-m", "experiments.score", "--truth", truth.resolve(), "--submission", submission.resolve()]
-    found = {}
-    for workers, name in ((1, "CSV to score (s)"), (2, "CSV to score, 2 processes (s)")):
-        folder = workdir.resolve() / f"score{workers}"
-        whole = [*map(str, line), "--workdir", str(folder), "--workers", str(workers)]
-        start = time.perf_counter()
-        process = subprocess.Popen(whole, cwd=root, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        found[name] = time.perf_counter() - start
-        if process.returncode:
-            raise RuntimeError(f"the command must succeed, it ended with {process.returncode}: {' '.join(whole)}")
-        if workers == 1:
-            found["peak memory (GB)"] = usage.ru_maxrss * 1024 / 1e9
-    return found
+def whole(truth: Path, submission: Path, workdir: Path) -> dict[str, float]:
+    """Seconds and peak memory of the whole command, from its start to its pictures."""
+    paths = {"--truth": truth, "--submission": submission, "--workdir": workdir / "score"}
+    options = [str(part) for name, path in paths.items() for part in (name, path.resolve())]
+    line = [sys.executable, "-m", "experiments.score", *options]
+    start = time.perf_counter()
+    process = subprocess.Popen(line, cwd=Path(command.__file__).parents[1], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"the command must succeed, it ended with {process.returncode}: {' '.join(line)}")
+    return {"CSV to score (s)": seconds, "peak memory (GB)": usage.ru_maxrss * 1024 / 1e9}
 
 
 def parts(

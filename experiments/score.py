@@ -43,14 +43,13 @@ class Config:
     split: Path | None = None  # CSV ID,Usage: scores each part (Public, Private) too
     against: Path | None = None  # another submission to compare with, on the same resamples
     check: bool = False  # only list every defect
-    workers: int = 1  # processes that read; two halve the time on two cores
 
 
 def run(config: Config) -> dict[str, Any]:
     """Score, write everything into the workdir, and return what result.json holds."""
     start = time.perf_counter()
     verified = config.verified if config.verified in ("all", "truth") else read_classes(Path(config.verified))
-    tally, ids = tallies.of_files(config.truth, config.submission, verified=verified, workers=config.workers)
+    tally, ids = tallies.of_files(config.truth, config.submission, verified=verified)
     scores = detection.score(tally, iou=config.iou)
     record = summary(scores)
     spread = None
@@ -64,7 +63,7 @@ def run(config: Config) -> dict[str, Any]:
             for part, images in read_parts(config.split, ids).items()
         }
     if config.against:
-        other, _ = tallies.of_files(config.truth, config.against, verified=verified, workers=config.workers)
+        other, _ = tallies.of_files(config.truth, config.against, verified=verified)
         pair = (tally, scores), (other, detection.score(other, iou=config.iou))
         compared = bootstrap.compare(*pair, resamples=config.bootstrap or 1000, seed=config.seed)
         record["against"] = {"submission": config.against.name, **dataclasses.asdict(compared)}

@@ -54,7 +54,9 @@ def test_predicted_masks_carry_the_labels_of_the_cells_they_cover(tmp_path):
     workdir.mkdir()
     result = score_atlas_masks.run(score_atlas_masks.Config(data=str(tmp_path), resamples=5), workdir)
     assert result.metrics["mAP of present classes"] == 1
-    assert result.metrics["matched cells at IoU 0.9"] == 0 < result.metrics["matched cells"] == 3
+    assert (
+        result.metrics["matched cells at IoU 0.9"] == 0 < result.metrics["matched cells"] == 2
+    )  # the third has no label
     assert len((workdir / "cells.csv").read_text().splitlines()) == 2
 
 

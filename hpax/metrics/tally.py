@@ -1,18 +1,14 @@
-"""Images, one by one, to the little that scoring detections needs of them. NumPy only, so that workers start fast.
+"""Images, one by one, to the little that scoring detections needs of them. NumPy only.
 
 What counts as what follows the Open Images challenge evaluator of the TensorFlow Object Detection API, which scored
 the HPA single-cell competition: a detection looks at the truth of its class with the highest IoU and at no other; masks
 without a pixel count as nothing; detections of a class that is not verified in an image are ignored.
 """
 
-import concurrent.futures
-import contextlib
-import functools
-import multiprocessing
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64, Int32, Integer
@@ -185,7 +181,6 @@ def of_files(
     submission: str | os.PathLike[str],
     *,
     verified: Verified = "all",
-    workers: int = 1,
     limits: kaggle.Limits = kaggle.LIMITS,
 ) -> tuple[Tally, tuple[str, ...]]:
     """The tally of a submission against a truth, read image by image, and the IDs that number its images.
@@ -199,20 +194,21 @@ def of_files(
     ):
         if defects:
             raise kaggle.SubmissionError(table.path, defects)
-    one = functools.partial(_of_row, tables=tables, verified=verified)
-    numbered = list(enumerate(tables[0].entries))
-    found: dict[int, list[kaggle.Defect]] = {0: [], 1: []}
+    found: tuple[list[kaggle.Defect], list[kaggle.Defect]] = ([], [])
     tallies = []
-    with _mapper(workers) as mapper:
-        for tally, *defects in mapper(one, numbered):
-            tallies.append(tally)
-            for side, more in enumerate(defects):
-                found[side] += more
-            if max(map(len, found.values())) >= kaggle.SHOWN:
-                break
-    for side, table in enumerate(tables):
-        if found[side]:
-            raise kaggle.SubmissionError(table.path, found[side])
+    for number, id in enumerate(tables[0].entries):
+        listings = []
+        for table, errors in zip(tables, found, strict=True):
+            listing, defects = table.read(id)
+            listings.append(listing)
+            errors += [defect for defect in defects if not defect.warning]
+        if max(map(len, found)) >= kaggle.SHOWN:
+            break
+        if not any(found):
+            tallies.append(of_listings(number, listings[1], listings[0], _verified(verified, id)))
+    for table, errors in zip(tables, found, strict=True):
+        if errors:
+            raise kaggle.SubmissionError(table.path, errors)
     return merge(tallies), tuple(tables[0].entries)
 
 
@@ -227,10 +223,12 @@ def nearest_truths(
     best = np.zeros((CLASSES, len(iou)))
     if len(label):
         order = np.argsort(label, kind="stable")
-        classes, first, amounts = np.unique(label[order], return_index=True, return_counts=True)
+        amounts = np.bincount(label, minlength=CLASSES)
+        classes = np.flatnonzero(amounts)
+        first = (np.cumsum(amounts) - amounts)[classes]
         candidates = iou.T[mask[order]]
         best[classes] = np.maximum.reduceat(candidates, first)
-        place = (np.arange(len(order)) - np.repeat(first, amounts))[:, None]
+        place = (np.arange(len(order)) - np.repeat(first, amounts[classes]))[:, None]
         places = np.where(candidates == best[label[order]], place, len(order))
         nearest[classes] = np.where(best[classes] > 0, np.minimum.reduceat(places, first), -1)
     return nearest, best
@@ -256,33 +254,11 @@ def _most(objects: Objects, counted: Integer[np.ndarray, " d"]) -> Integer[np.nd
     return counted[np.sort(order[place < MOST])]
 
 
-def _of_row(
-    numbered: tuple[int, str], tables: tuple[kaggle.Table, kaggle.Table], verified: Verified
-) -> tuple[Tally, list[kaggle.Defect], list[kaggle.Defect]]:
-    """The tally of one image, and the defects of its truth and its submission that forbid scoring."""
-    number, id = numbered
-    listings, found = zip(*(table.read(id) for table in tables), strict=True)
-    defects = [[defect for defect in some if not defect.warning] for some in found]
-    if any(defects):
-        return _EMPTY, *defects
+def _verified(verified: Verified, id: str) -> Collection[int]:
+    """The classes verified in an image."""
     if isinstance(verified, str):
-        classes: Collection[int] = range(CLASSES) if verified == "all" else ()
-    else:
-        classes = verified.get(id, ())
-    return of_listings(number, listings[1], listings[0], classes), *defects
-
-
-@contextlib.contextmanager
-def _mapper(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
-    """`map` in this process, or over worker processes that end with the context."""
-    if workers < 2:
-        yield map
-        return
-    with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        try:
-            yield functools.partial(pool.map, chunksize=8)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return range(CLASSES) if verified == "all" else ()
+    return verified.get(id, ())
 
 
 def _empty() -> Tally:

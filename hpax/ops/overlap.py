@@ -12,13 +12,13 @@ Runs = Int32[np.ndarray, "3 r"]
 _PAIRS = 2**22
 """How many pairs of runs are looked at together; bounds the memory of `of_runs`."""
 
-_ROUNDS = 2
-"""Most runs of a cell meet one run of the other side's cells; those that meet more than this are looked up again."""
+_END = np.iinfo(np.int32).max
 
 
 def areas(runs: Runs, masks: int) -> Int64[np.ndarray, " masks"]:
     """The pixels of masks 0 to masks − 1."""
-    return np.bincount(runs[0], runs[2] - runs[1], minlength=masks).astype(np.int64)
+    pixels = np.concatenate([[0], np.cumsum(runs[2] - runs[1], dtype=np.int64)])
+    return np.diff(pixels[np.searchsorted(runs[0], np.arange(masks + 1, dtype=np.int32))])
 
 
 def disjoint(runs: Runs) -> bool:
@@ -34,6 +34,8 @@ def of_runs(a: Runs, b: Runs, shape: tuple[int, int]) -> Int64[np.ndarray, "n m"
     other side. Else `b` is taken mask by mask.
     """
     n, m = shape
+    if not n * m:
+        return np.zeros(shape, np.int64)
     by_start = b.take(np.argsort(b[1], kind="stable"), axis=1)
     if (by_start[1, 1:] >= by_start[2, :-1]).all():
         return _sorted(a, by_start, shape)
@@ -81,26 +83,23 @@ def iou(
 
 def _sorted(a: Runs, b: Runs, shape: tuple[int, int]) -> Int64[np.ndarray, "n m"]:
     """As `of_runs`, where the runs of `b` are disjoint and sorted by their first pixel."""
-    shared = np.zeros(shape[0] * shape[1])
-    met = np.searchsorted(b[2], a[1], side="right")  # the first run of b that each run of a may meet, then the next
-    left = np.arange(a.shape[1])
-    for _ in range(_ROUNDS):
-        left = left[met[left] < b.shape[1]]
-        left = left[b[1].take(met[left]) < a[2].take(left)]
-        shared += _shared(a, b, left, met[left], shape)
-        met[left] += 1
-    amounts = np.searchsorted(b[1], a[2][left], side="left") - met[left]
-    ends = np.cumsum(amounts)
-    parts = np.searchsorted(ends, np.arange(_PAIRS, ends[-1], _PAIRS)) if len(left) else []
-    for part in np.split(np.arange(len(left)), parts):
-        runs = np.repeat(left[part], amounts[part])
+    b = np.append(b, [[0], [_END], [_END]], axis=1).astype(np.int32)  # a run that none meets
+    met = np.searchsorted(b[2], a[1], side="right")  # the first run of b that each run of a may meet
+    shared = _shared(a, b.take(met, axis=1), shape)
+    met += met < b.shape[1] - 1
+    more = np.flatnonzero(b[1].take(met) < a[2])  # few: most runs of a cell meet one run of the other side's cells
+    a, met = a.take(more, axis=1), met[more]
+    amounts = np.searchsorted(b[1], a[2], side="left") - met
+    parts = np.searchsorted(np.cumsum(amounts), np.arange(_PAIRS, amounts.sum(), _PAIRS))
+    for part in np.split(np.arange(len(more)), parts):
+        runs = np.repeat(part, amounts[part])
         place = np.arange(len(runs)) - np.repeat(np.cumsum(amounts[part]) - amounts[part], amounts[part])
-        shared += _shared(a, b, runs, met[runs] + place, shape)
+        shared += _shared(a.take(runs, axis=1), b.take(met[runs] + place, axis=1), shape)
     return shared.astype(np.int64).reshape(shape)
 
 
-def _shared(a: Runs, b: Runs, in_a: np.ndarray, in_b: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The pixels that pairs of runs share, summed by their masks."""
-    pixels = np.minimum(a[2].take(in_a), b[2].take(in_b)) - np.maximum(a[1].take(in_a), b[1].take(in_b))
-    pair = a[0].take(in_a) * np.int64(shape[1]) + b[0].take(in_b)
-    return np.bincount(pair, pixels, minlength=shape[0] * shape[1])
+def _shared(a: Runs, b: Runs, shape: tuple[int, int]) -> np.ndarray:
+    """The pixels that each run of `a` shares with that of `b` at its place, summed by their masks."""
+    pixels = np.minimum(a[2], b[2]) - np.maximum(a[1], b[1])
+    pair = a[0] * np.int64(shape[1]) + b[0]
+    return np.bincount(pair, np.maximum(pixels, 0), minlength=shape[0] * shape[1])

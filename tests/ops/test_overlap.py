@@ -53,14 +53,12 @@ def test_index_images_equal_pixel_counts(a, b):
     np.testing.assert_array_equal(shared, expected([a == i for i in in_a], [b == i for i in in_b]))
 
 
-@pytest.mark.parametrize("rounds", [0, 1, 5])
 @pytest.mark.parametrize("together", [1, 3, 2**22])
-def test_runs_taken_in_parts_give_the_same(monkeypatch, together, rounds):
+def test_runs_taken_in_parts_give_the_same(monkeypatch, together):
     generator = np.random.default_rng(0)
     a, b = generator.integers(0, 4, (2, 30, 30))
     a[:, 5:9] = 1  # a run that meets many
     monkeypatch.setattr(overlap, "_PAIRS", together)
-    monkeypatch.setattr(overlap, "_ROUNDS", rounds)
     (runs_a, in_a), (runs_b, in_b) = labels.runs(a), labels.runs(b)
     shared = overlap.of_runs(runs_a, runs_b, (len(in_a), len(in_b)))
     np.testing.assert_array_equal(shared, expected([a == i for i in in_a], [b == i for i in in_b]))

@@ -120,7 +120,7 @@ class PairBatches:
         shuffle: bool = True,
         share: Share = Share(),
         cache_bytes: int = 2**28,
-        threads: int = 2,
+        threads: int = 1,
     ):
         self._rows, self._threads = share.rows(batch_size), threads
         self.n, self.batch_size, self.steps_per_epoch = len(source), batch_size, -(-len(source) // batch_size)
@@ -175,7 +175,7 @@ class CellBatches(Sequence[HostBatch]):
         *,
         prepare: Prepare = preprocess.human,
         share: Share = Share(),
-        threads: int = 2,
+        threads: int = 1,
     ):
         self._rows, self._threads = share.rows(batch_size), threads
         self.n, self.batch_size = len(source), batch_size
@@ -215,5 +215,5 @@ def _padded(batch: HostBatch, rows: slice) -> HostBatch:
 
 
 def _read_ahead(batch: Callable[[int], HostBatch], steps: range, threads: int) -> Iterator[HostBatch]:
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(4, 2 * threads))
     return iter(grain.MapDataset.range(steps.start, steps.stop).map(batch).to_iter_dataset(options))

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
-from hpax.nn.conv import glorot_uniform
+from hpax.nn.conv import Conv3x3, double, glorot_uniform, halve
 from hpax.nn.norm import BatchNorm
 from hpax.types import Array
 
@@ -29,11 +29,11 @@ class Encoder(nn.Module):
         """The code of each image, and what each layer `conv1`, `conv2`, … says after its ReLU, before its BatchNorm."""
         x, taps = images, {}
         for layer, width in enumerate(self.widths, start=1):
-            x = nn.relu(nn.Conv(width, (3, 3), kernel_init=glorot_uniform, name=f"conv{layer}")(x))
+            x = nn.relu(Conv3x3(width, name=f"conv{layer}")(x))
             taps[f"conv{layer}"] = x
             x = BatchNorm(self.axis_name, self.momentum, name=f"norm{layer}")(x, mask=mask, train=train)
             if layer in POOLED:
-                x = nn.max_pool(x, (2, 2), (2, 2))
+                x = halve(x)
         return x, taps
 
 
@@ -48,10 +48,10 @@ class Decoder(nn.Module):
         """The painted image, at twice the code's resolution for each group of layers after the first."""
         x, layer = code, 0
         for group, widths in enumerate(self.widths):
-            x = x.repeat(2, axis=1).repeat(2, axis=2) if group else x
+            x = double(x) if group else x
             for width in widths:
                 layer += 1
-                x = nn.relu(nn.Conv(width, (3, 3), kernel_init=glorot_uniform, name=f"conv{layer}")(x))
+                x = nn.relu(Conv3x3(width, name=f"conv{layer}")(x))
         return nn.Conv(self.channels, (1, 1), kernel_init=glorot_uniform, name="paint")(x)
 
 

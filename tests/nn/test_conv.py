@@ -1,11 +1,77 @@
+"""The fast convolution, halving and doubling equal Flax's and JAX's own, gradients included."""
+
 import jax
 import numpy as np
+import pytest
 from flax import linen as nn
 
-from hpax.nn.conv import glorot_uniform
+from hpax.nn import conv
+from hpax.nn.conv import Conv3x3, conv3x3, double, glorot_uniform, halve
+
+
+def _arrays(*shapes, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
 
 
 def test_glorot_uniform_equals_flax():
     key = jax.random.key(1)
     expected = nn.initializers.glorot_uniform()(key, (3, 3, 5, 7))
     np.testing.assert_allclose(glorot_uniform(key, (3, 3, 5, 7)), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [0, 10_000, 1 << 30])
+@pytest.mark.parametrize(
+    ("b", "h", "w", "c", "k"), [(4, 6, 8, 3, 5), (3, 5, 4, 8, 2), (6, 8, 8, 6, 6), (1, 1, 1, 1, 1)]
+)
+def test_convolution_equals_jax_in_value_and_gradients(monkeypatch, chunk, b, h, w, c, k):
+    """Few and many channels, narrowing and widening, whole batches, parts of them and single images."""
+    monkeypatch.setattr(conv, "_CHUNK", chunk)
+    x, kernel, g = _arrays((b, h, w, c), (3, 3, c, k), (b, h, w, k))
+
+    def native(x, kernel):
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    ours, ours_back = jax.vjp(conv3x3, x, kernel)
+    theirs, theirs_back = jax.vjp(native, x, kernel)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    for mine, its in zip(ours_back(g), theirs_back(g), strict=True):
+        np.testing.assert_allclose(mine, its, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [3, 12])
+def test_other_platforms_get_jax_s_own_convolution(channels):
+    x, kernel = _arrays((1, 4, 4, channels), (3, 3, channels, 2))
+    step = jax.jit(lambda x, kernel: jax.vjp(conv3x3, x, kernel)[1](conv3x3(x, kernel)))
+    lowered = {name: step.trace(x, kernel).lower(lowering_platforms=(name,)).as_text() for name in ("cpu", "cuda")}
+    assert "dot_general" not in lowered["cuda"]
+    assert "dot_general" in lowered["cpu"]
+
+
+def test_layer_is_flax_s_under_another_name():
+    x = _arrays((2, 6, 6, 3))[0]
+    oracle = nn.Conv(5, (3, 3), kernel_init=nn.initializers.glorot_uniform())
+    variables = oracle.init(jax.random.key(0), x)
+    variables["params"]["bias"] = _arrays((5,))[0]
+    np.testing.assert_allclose(Conv3x3(5).apply(variables, x), oracle.apply(variables, x), atol=1e-5)
+    fresh = Conv3x3(5).init(jax.random.key(0), x)
+    np.testing.assert_allclose(fresh["params"]["kernel"], variables["params"]["kernel"], rtol=1e-6)
+
+
+def test_halving_equals_max_pooling_and_its_gradient():
+    x, g = _arrays((2, 6, 4, 3), (2, 3, 2, 3))
+    ours, ours_back = jax.vjp(halve, x)
+    theirs, theirs_back = jax.vjp(lambda x: nn.max_pool(x, (2, 2), (2, 2)), x)
+    np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(ours_back(g)[0], theirs_back(g)[0])
+
+
+def test_equal_maxima_share_the_gradient():
+    x, g = np.ones((1, 2, 2, 1), np.float32), np.ones((1, 1, 1, 1), np.float32)
+    np.testing.assert_array_equal(jax.vjp(halve, x)[1](g)[0], np.full_like(x, 0.25))
+
+
+def test_doubling_repeats_pixels_and_is_undone_by_halving():
+    x = _arrays((2, 3, 5, 4))[0]
+    np.testing.assert_array_equal(double(x), x.repeat(2, 1).repeat(2, 2))
+    np.testing.assert_array_equal(halve(double(x)), x)

@@ -73,7 +73,7 @@ class Limits:
     row: int = 2**26  # bytes of one row
     pixels: int = 2**28  # of one image
     masks: int = 20_000  # distinct masks of one image
-    expansion: int = 2**24  # bytes of run-length text of one image, once unpacked
+    expansion: int = 2**22  # bytes of run-length text of one image, once unpacked
 
 
 LIMITS = Limits()

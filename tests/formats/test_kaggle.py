@@ -180,6 +180,13 @@ def test_bombs_stay_small(tmp_path):
     assert "a row may have 524288 bytes" in found[-1].fault
 
 
+def test_masks_share_one_allowance(tmp_path):
+    masks = [packed(b"5220003"), packed(b"01c0"), packed(b"0d0")]
+    path = written(tmp_path, f"a,5,4,{' '.join(f'0 1 {mask}' for mask in masks)}")
+    found = [defect for defect in kaggle.report(path, limits=kaggle.Limits(expansion=11)) if not defect.warning]
+    assert [(defect.position, "all that is left" in defect.fault) for defect in found] == [(3, True)]
+
+
 def test_too_many_pixels_or_masks(tmp_path):
     path = written(tmp_path, f"a,5,4,0 1 {GOOD} 0 1 {kaggle.encode(CORNER)}", f"b,9999999,9999999,0 1 {GOOD}")
     few, many = kaggle.report(path, limits=kaggle.Limits(masks=1))

@@ -107,6 +107,20 @@ def test_an_image_of_no_object_at_all():
     assert math.isnan(scores.mean("present"))
 
 
+@pytest.mark.parametrize(("shared", "whole"), [(1, 3), (1, 2), (6, 10), (7, 10), (3, 4), (9, 10), (33, 55)])
+def test_an_iou_equal_to_the_threshold_matches(shared, whole):
+    pair = Picture([thing(0, shared)], [thing(0, whole)])
+    assert detection.score(tallied([pair]), iou=shared / whole).ap[0, 0] == 1
+    assert detection.score(tallied([pair]), iou=np.nextafter(shared / whole, 1)).ap[0, 0] == 0
+
+
+def test_of_ten_thousand_and_more_equal_ones_the_later_listed_count():
+    many = [thing(80, score=0.5)] * 10_000
+    first, last = ([Picture(side, [A])] for side in ([A._replace(score=0.5), *many], [*many, A._replace(score=0.5)]))
+    assert detection.score(tallied(first)).ap[0, 0] == 0
+    assert detection.score(tallied(last)).ap[0, 0] == pytest.approx(1e-4)
+
+
 def test_of_ten_thousand_and_more_detections_the_best_count():
     many = [thing(80, score=0.5)] * 10_000
     last, first = tallied([Picture([A._replace(score=0.4), *many], [A])]), tallied([Picture([*many, A], [A])])

@@ -56,12 +56,17 @@ class Defect(NamedTuple):
 
 
 class SubmissionError(ValueError):
-    """A file with defects; the message names the first twenty, `defects` holds those that were found."""
+    """A file with defects; the message names the first twenty, `defects` holds those that were found.
 
-    def __init__(self, path: str | os.PathLike[str], defects: Sequence[Defect]):
+    A file that was not read to its end says "at least".
+    """
+
+    def __init__(self, path: str | os.PathLike[str], defects: Sequence[Defect], complete: bool = True):
         self.defects = list(defects)
         more = len(self.defects) - SHOWN
-        lines = [f"{os.fspath(path)} must be free of defects, it has {len(self.defects)}:"]
+        lines = [
+            f"{os.fspath(path)} must be free of defects, it has {'' if complete else 'at least '}{len(self.defects)}:"
+        ]
         lines += [f"  {defect}" for defect in self.defects[:SHOWN]] + ([f"  and {more} more"] if more > 0 else [])
         super().__init__("\n".join(lines))
 

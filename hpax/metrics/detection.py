@@ -1,8 +1,8 @@
 """Mean average precision of detected cells: the score of the HPA single-cell competition, exactly and fast.
 
-    tally, ids = tally.of_files("truth.csv", "submission.csv")     # or of_labels for each pair of index images, merged
-    scores = detection.score(tally)
-    print(scores.mean(), scores.table())
+    from hpax.metrics import detection, tally
+    found, ids = tally.of_files("truth.csv", "submission.csv")  # or of_labels of index images, and merge
+    print(detection.score(found).table())
 
 The semantics are those of the Open Images challenge evaluator of the TensorFlow Object Detection API at a mask IoU of
 0.6 (its IoU is float32, here float64: quotients within 3e-8 below a threshold differ). A detection whose best truth is

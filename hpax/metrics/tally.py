@@ -189,11 +189,10 @@ def of_files(
         kaggle.SubmissionError: a file has defects; the message names the first twenty.
     """
     tables = kaggle.Table(truth, limits), kaggle.Table(submission, limits)
-    for table, defects in zip(
-        tables, (tables[0].defects, tables[1].defects + tables[1].against(tables[0])), strict=True
-    ):
-        if defects:
-            raise kaggle.SubmissionError(table.path, defects)
+    if tables[0].defects:
+        raise kaggle.SubmissionError(truth, tables[0].defects)
+    if defects := tables[1].defects + tables[1].against(tables[0]):
+        raise kaggle.SubmissionError(submission, defects, complete=False)
     found: tuple[list[kaggle.Defect], list[kaggle.Defect]] = ([], [])
     tallies = []
     for number, id in enumerate(tables[0].entries):
@@ -208,7 +207,7 @@ def of_files(
             tallies.append(of_listings(number, listings[1], listings[0], _verified(verified, id)))
     for table, errors in zip(tables, found, strict=True):
         if errors:
-            raise kaggle.SubmissionError(table.path, errors)
+            raise kaggle.SubmissionError(table.path, errors, complete=False)
     return merge(tallies), tuple(tables[0].entries)
 
 

@@ -128,26 +128,33 @@ def mean_ap(ap: Float[np.ndarray, "*b c"], average: Average = "fixed") -> Float[
 
 def rank(tally: Tally) -> Ranking:
     """Order detections by (−score, −image, position) in each class, exactly in float64."""
-    classes = tally.truths.shape[1]
-    order = np.lexsort((tally.position, -tally.image, -tally.score, tally.label))
-    label, sorted_score = tally.label[order], tally.score[order]
-    amounts = np.bincount(label, minlength=classes)
-    place = np.arange(len(order)) - np.repeat(np.cumsum(amounts) - amounts, amounts)
-    new = np.ones(len(order), np.int32)
-    new[1:] = (sorted_score[1:] != sorted_score[:-1]) | (label[1:] != label[:-1])
-    by_number = np.argsort(tally.images)
-    row = by_number[np.searchsorted(tally.images, tally.image[order], sorter=by_number)]
+    amounts = np.bincount(tally.label, minlength=tally.truths.shape[1])
+    order = np.lexsort((tally.position, -tally.image))
+    order = order[np.argsort(tally.label[order].astype(np.uint16), kind="stable")]
+    table = np.full((len(amounts), matching.bucket(int(amounts.max(initial=0)))), -1)
+    for row, part in zip(table, np.split(order, np.cumsum(amounts)[:-1]), strict=True):
+        row[: len(part)] = part[np.argsort(-tally.score[part], kind="stable")]
+    image = _numbers_to_rows(tally)
     earlier = np.cumsum(tally.truths, 0) - tally.truths
-    truth = np.where(tally.truth[order] >= 0, earlier[row, label] + tally.truth[order], -1)
-    columns = row, sorted_score, np.cumsum(new), truth, tally.iou[order]
-    shape, padding = (classes, matching.bucket(int(amounts.max(initial=0)))), (-1, -np.inf, 2**31 - 1, -1, -1)
-    padded = []
-    for column, pad, dtype in zip(
-        columns, padding, (np.int32, np.float64, np.int32, np.int32, np.float64), strict=True
-    ):
-        padded.append(np.full(shape, pad, dtype))
-        padded[-1][label, place] = column
-    return Ranking(*padded)
+    truth = np.where(tally.truth >= 0, earlier[image, tally.label] + tally.truth, -1)
+    columns = (
+        (image, -1, np.int32),
+        (tally.score, -np.inf, np.float64),
+        (truth, -1, np.int32),
+        (tally.iou, -1, np.float64),
+    )
+    image, score, truth, iou = (
+        np.append(column, pad).astype(dtype).take(table, mode="wrap") for column, pad, dtype in columns
+    )
+    tier = np.zeros(table.shape, np.int32)
+    np.cumsum(score[:, 1:] != score[:, :-1], axis=1, out=tier[:, 1:])
+    return Ranking(image, score, tier, truth, iou)
+
+
+def _numbers_to_rows(tally: Tally) -> Int64[np.ndarray, " d"]:
+    """The row of `tally.images` of each detection."""
+    order = np.argsort(tally.images)
+    return order[np.searchsorted(tally.images[order], tally.image)]
 
 
 def correlation(scores: Sequence[Scores], average: Average = "fixed") -> tuple[float, float]:

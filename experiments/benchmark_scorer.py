@@ -1,7 +1,7 @@
 """How fast submissions are scored, at the size of the competition's test set, and beside pycocotools' COCOeval.
 
 COCOeval gets one IoU threshold, one area range and 1,000 detections per image and class, on the same run lengths, and
-is timed from decoded masks to AP. Its AP differs: it samples the precision envelope at 101 recalls, where this one has
+is timed from decoded masks to AP, as ours is, each the least of three. Its AP differs: it samples the precision envelope at 101 recalls, where this one has
 the whole area; a detection whose best truth is taken may fall back to another one there; and on equal scores earlier
 images come first there. On disjoint cells and distinct scores only the first of these shows, so recalls agree.
 """
@@ -28,6 +28,7 @@ from hpax.metrics import bootstrap, detection
 from hpax.metrics import tally as tallies
 
 TEST_SET = simulate_submission.Config()
+REPEATS = 3  # of what is timed on decoded masks; the least counts, for both sides
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +68,14 @@ def run(config: Config, workdir: Path) -> launch.Result:
     return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=headline)
 
 
-def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """The result and the seconds."""
-    start = time.perf_counter()
-    result = call()
-    return result, time.perf_counter() - start
+def timed(call: Callable[[], Any], times: int = 1) -> tuple[Any, float]:
+    """The result and the seconds, the least of so many times."""
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        result = call()
+        seconds.append(time.perf_counter() - start)
+    return result, min(seconds)
 
 
 def whole(truth: Path, submission: Path, workdir: Path) -> dict[str, float]:
@@ -94,10 +98,10 @@ def parts(
 ) -> tuple[dict[str, float], tallies.Tally, detection.Scores]:
     """Seconds of overlaps and of scoring, of decoded masks."""
     tally, overlaps = timed(
-        lambda: tallies.merge(tallies.of_listings(number, *pair) for number, pair in enumerate(pairs))
+        lambda: tallies.merge(tallies.of_listings(number, *pair) for number, pair in enumerate(pairs)), REPEATS
     )
     _, first = timed(lambda: detection.score(tally))
-    scores, scoring = timed(lambda: detection.score(tally))
+    scores, scoring = timed(lambda: detection.score(tally), REPEATS)
     metrics = {
         "decoded to score (s)": overlaps + scoring,
         "scoring alone (s)": scoring,
@@ -118,7 +122,7 @@ def beside_coco(
         evaluation.params.iouThrs = np.array([detection.IOU])
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
         evaluation.params.maxDets = [1000]
-        _, other = timed(lambda: (evaluation.evaluate(), evaluation.accumulate()))
+        _, other = timed(lambda: (evaluation.evaluate(), evaluation.accumulate()), REPEATS)
     precision, recall = evaluation.eval["precision"][0, :, :, 0, 0], evaluation.eval["recall"][0, :, 0, 0]
     ap: Float[np.ndarray, " c"] = np.where(recall < 0, np.nan, precision.mean(0))
     with np.errstate(invalid="ignore"):

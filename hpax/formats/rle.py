@@ -161,12 +161,14 @@ def _lengths(
     """Undo the differences: the background that leads each mask; then its runs, the background after each; how many."""
     leading = np.cumsum(amounts) - amounts
     pairs = amounts // 2
-    place = np.arange(len(numbers)) - np.repeat(leading, amounts)
-    inside = _restart(numbers[place % 2 == 1], pairs)
+    odd = (np.arange(len(numbers)) - np.repeat(leading, amounts)) & 1 > 0
+    even = ~odd
+    even[leading] = False
+    inside = _restart(numbers[odd], pairs)
     outside = np.zeros_like(inside)
     written = np.ones(len(inside), bool)
     written[np.cumsum(pairs)[amounts % 2 == 0] - 1] = False  # no background follows a mask that ends with the image
-    outside[written] = _restart(numbers[(place % 2 == 0) & (place > 0)], (amounts - 1) // 2)
+    outside[written] = _restart(numbers[even], (amounts - 1) // 2)
     return numbers[leading], inside, outside, pairs
 
 

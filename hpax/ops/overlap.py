@@ -12,7 +12,8 @@ Runs = Int32[np.ndarray, "3 r"]
 _PAIRS = 2**22
 """How many pairs of runs are looked at together; bounds the memory of `of_runs`."""
 
-_END = np.iinfo(np.int32).max
+_NOWHERE = np.array([[0], [2**31 - 1], [2**31 - 1]], np.int32)
+"""A run beyond every image, which none meets."""
 
 
 def areas(runs: Runs, masks: int) -> Int64[np.ndarray, " masks"]:
@@ -83,7 +84,7 @@ def iou(
 
 def _sorted(a: Runs, b: Runs, shape: tuple[int, int]) -> Int64[np.ndarray, "n m"]:
     """As `of_runs`, where the runs of `b` are disjoint and sorted by their first pixel."""
-    b = np.append(b, [[0], [_END], [_END]], axis=1).astype(np.int32)  # a run that none meets
+    b = np.append(b, _NOWHERE, axis=1)
     met = np.searchsorted(b[2], a[1], side="right")  # the first run of b that each run of a may meet
     shared = _shared(a, b.take(met, axis=1), shape)
     met += met < b.shape[1] - 1

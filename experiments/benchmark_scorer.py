@@ -3,7 +3,7 @@
 COCOeval gets one IoU threshold, one area range and 1,000 detections per image and class, on the same run lengths, and
 is timed from decoded masks to AP as ours is, each the least of three. Its AP differs: it samples the precision envelope
 at 101 recalls, where ours has the whole area; there, a detection whose best truth is taken may fall back to another
-one, and on equal scores earlier images come first. On disjoint cells only the first of these matters, and recalls agree.
+one, and on equal scores earlier images come first. On disjoint cells only the first matters: recalls agree.
 """
 
 import contextlib

@@ -29,8 +29,8 @@ class Benchmark:
     balanced_accuracy: dict[int, float]  # k → mean recall over classes
     recall: dict[int, Float[np.ndarray, " classes"]]  # k → share of each class's cells that are told right
     classes: tuple[str, ...]
-    counts: tuple[int, ...]  # cells of each class
-    groups: int  # groups of cells that were left out together
+    counts: tuple[int, ...]  # cells of each class that were asked for
+    groups: int  # groups of these cells; each was left out together
     hopeless: tuple[str, ...]  # classes within one group: none of their cells can be right
     short: int  # cells with fewer eligible neighbours than the largest k; all of those vote
 
@@ -46,6 +46,7 @@ def benchmark(
     groups: Sequence | None,
     *,
     k: Sequence[int] = PUBLISHED_K,
+    asked: Sequence[bool] | None = None,
     standardise: bool = True,
     drop_hopeless: bool = False,
 ) -> Benchmark:
@@ -58,57 +59,71 @@ def benchmark(
         labels: the class of each cell.
         groups: what is left out with a cell, such as its protein or its image; None leaves out the cell alone.
         k: numbers of neighbours that vote.
+        asked: the cells whose class is told, such as those of proteins that an encoder never saw; all cells vote.
+            None asks for all.
         standardise: give every feature mean 0 and standard deviation 1 first; constant ones become 0.
         drop_hopeless: take classes that occur in one group only out of the cells, instead of counting them as wrong.
 
     Raises:
-        ValueError: lengths differ, a feature is not finite, or no cell has a neighbour outside of its group.
+        ValueError: lengths differ, a feature is not finite, no cell is asked for, or none has a neighbour outside of
+            its group.
     """
     features = np.asarray(features, np.float32)
     groups = np.arange(len(features)) if groups is None else np.asarray(groups)
+    asked = np.ones(len(features), bool) if asked is None else np.asarray(asked, bool)
     labels = np.asarray(labels).astype(str)
-    _check(features, labels, groups, k)
+    _check(features, labels, groups, asked, k)
     hopeless = _hopeless(labels, groups)
     if drop_hopeless:
         kept = ~np.isin(labels, hopeless)
-        features, labels, groups = features[kept], labels[kept], groups[kept]
-    classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    found = nearest(_standardised(features) if standardise else features, groups, k=max(k))
-    recall = {each: _recall(vote(found[:, :each], codes), codes) for each in k}
+        features, labels, groups, asked = features[kept], labels[kept], groups[kept], asked[kept]
+    codes = np.unique(labels, return_inverse=True)[1]
+    found = nearest(_standardised(features) if standardise else features, groups, k=max(k), rows=np.flatnonzero(asked))
+    recall = {each: _recall(vote(found[:, :each], codes), codes[asked]) for each in k}
+    told, counts = np.unique(labels[asked], return_counts=True)
     return Benchmark(
         balanced_accuracy={each: float(shares.mean()) for each, shares in recall.items()},
         recall=recall,
-        classes=tuple(classes.tolist()),
+        classes=tuple(told.tolist()),
         counts=tuple(counts.tolist()),
-        groups=len(np.unique(groups)),
+        groups=len(np.unique(groups[asked])),
         hopeless=tuple(hopeless.tolist()),
         short=int((found[:, -1] < 0).sum()),
     )
 
 
-def nearest(features: Float[Array, "n c"], groups: Sequence, *, k: int, block: int = _BLOCK) -> Int[np.ndarray, "n k"]:
+def nearest(
+    features: Float[Array, "n c"],
+    groups: Sequence,
+    *,
+    k: int,
+    rows: Int[np.ndarray, " r"] | None = None,
+    block: int = _BLOCK,
+) -> Int[np.ndarray, "r k"]:
     """The `k` nearest cells of other groups, nearest first; of equally near ones the first; −1 where there are fewer.
+
+    One row for each of the cells `rows`, or for every cell.
 
     Works on `block` × n distances at a time. These come from one matrix product, whose rounding could swap close
     rivals; a few candidates more than `k` are therefore ordered by their true distance.
     """
-    n = len(features)
-    block, k = min(block, n), min(k, n)
+    rows = np.arange(len(features)) if rows is None else rows
+    n, k = len(rows), min(k, len(features))
+    block = min(block, n)
     features = jnp.asarray(np.asarray(features, np.float32) - np.mean(features, axis=0, dtype=np.float32))
     codes = jnp.asarray(np.unique(np.asarray(groups), return_inverse=True)[1], jnp.int32)
     squares = jnp.square(features).sum(1)
     found = np.empty((n, k), np.int32)
     for start in range(0, n, block):
-        rows = min(start, n - block)  # the last block reaches back, so that all have one shape and compile once
-        found[rows : rows + block] = _nearest(features, squares, codes, rows, k=k, block=block)
+        part = slice(min(start, n - block), min(start, n - block) + block)  # the last reaches back: one shape for all
+        found[part] = _nearest(features, squares, codes, rows[part], k=k)
     return found
 
 
-@partial(jax.jit, static_argnames=("k", "block"))
-def _nearest(features: Array, squares: Array, codes: Array, start: int, *, k: int, block: int) -> Int[Array, "block k"]:
-    """The neighbours of the `block` cells from `start` on."""
-    cells = jax.lax.dynamic_slice_in_dim(features, start, block)
-    own = jax.lax.dynamic_slice_in_dim(codes, start, block)
+@partial(jax.jit, static_argnames=("k",))
+def _nearest(features: Array, squares: Array, codes: Array, rows: Array, *, k: int) -> Int[Array, "block k"]:
+    """The neighbours of the cells `rows`."""
+    cells, own = features[rows], codes[rows]
     rank = squares - 2 * jnp.matmul(cells, features.T, precision=jax.lax.Precision.HIGHEST)  # distance² − own square
     rank = jnp.where(codes == own[:, None], jnp.inf, rank)
     candidates = jnp.sort(jax.lax.top_k(-rank, min(k + _SPARE, len(features)))[1])  # in order: the first wins a tie
@@ -127,7 +142,9 @@ def vote(neighbours: Int[np.ndarray, "n k"], codes: Int[np.ndarray, " n"]) -> In
     """
     classes = int(codes.max()) + 1
     rows = max(1, _VOTES // classes)
-    return np.concatenate([_vote(part, codes, classes) for part in np.split(neighbours, range(rows, len(codes), rows))])
+    return np.concatenate(
+        [_vote(part, codes, classes) for part in np.split(neighbours, range(rows, len(neighbours), rows))]
+    )
 
 
 def _vote(neighbours: np.ndarray, codes: np.ndarray, classes: int) -> np.ndarray:
@@ -137,7 +154,8 @@ def _vote(neighbours: np.ndarray, codes: np.ndarray, classes: int) -> np.ndarray
 
 
 def _recall(predicted: np.ndarray, codes: np.ndarray) -> Float[np.ndarray, " classes"]:
-    return np.bincount(codes, predicted == codes) / np.bincount(codes)
+    counts = np.bincount(codes)
+    return np.bincount(codes, predicted == codes)[counts > 0] / counts[counts > 0]
 
 
 def _hopeless(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -153,12 +171,11 @@ def _standardised(features: np.ndarray) -> np.ndarray:
     return ((features - mean) / np.where(constant, np.inf, deviation)).astype(np.float32)
 
 
-def _check(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, k: Sequence[int]) -> None:
-    if not len(features) == len(labels) == len(groups):
-        sizes = f"{len(features)}, {len(labels)} and {len(groups)}"
-        raise ValueError(
-            f"features, labels and groups must be of the same cells, got {sizes}; pass one of each per cell"
-        )
+def _check(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, asked: np.ndarray, k: Sequence[int]) -> None:
+    if len(sizes := {len(features), len(labels), len(groups), len(asked)}) > 1:
+        raise ValueError(f"features, labels, groups and asked must be of the same cells, got lengths {sorted(sizes)}")
+    if not asked.any():
+        raise ValueError("at least one cell must be asked for, got none; leave asked out to ask for all")
     if not k or min(k) < 1:
         raise ValueError(f"every k must be at least 1, got {tuple(k)}; the published ones are {PUBLISHED_K}")
     if len(bad := np.flatnonzero(~np.isfinite(features).all(1))):

@@ -10,7 +10,6 @@ same layout, its scores mean nothing. A `Table` keeps only where each row lies, 
 
 import base64
 import binascii
-import contextlib
 import dataclasses
 import math
 import os
@@ -237,8 +236,7 @@ def write(path: str | os.PathLike[str], listings: Iterable[Listing]) -> None:
                 file.write(f"{listing.id},{listing.width},{listing.height},{prediction_string(listing)}\n")
         os.replace(draft, path)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            draft.unlink()
+        draft.unlink(missing_ok=True)
 
 
 def prediction_string(listing: Listing) -> str:

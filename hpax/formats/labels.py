@@ -53,14 +53,16 @@ def write(path: str | os.PathLike[str], labels: Labels) -> None:
         ValueError: an index does not fit, or the suffix is neither .png nor .tif(f).
     """
     path, most = Path(path), int(labels.max(initial=0))
-    draft = path.with_name(f".{os.getpid()}.{path.name}")
-    if path.suffix.lower() in (".tif", ".tiff"):
-        tifffile.imwrite(draft, labels.astype(np.min_scalar_type(most)), compression="zlib")
-    elif path.suffix.lower() == ".png" and most < 2**16:
-        Image.fromarray(labels.astype(np.uint16 if most > 255 else np.uint8)).save(draft)
-    else:
+    tiff = path.suffix.lower() in (".tif", ".tiff")
+    if not tiff and (path.suffix.lower() != ".png" or most >= 2**16):
         raise ValueError(f"{path} must end in .tif, or in .png for indices up to 65535, the highest is {most}")
-    os.replace(draft, path)
+    draft = path.with_name(f".{os.getpid()}.{path.name}")
+    small = labels.astype(np.min_scalar_type(most))
+    try:
+        tifffile.imwrite(draft, small, compression="zlib") if tiff else Image.fromarray(small).save(draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def runs(labels: Integer[np.ndarray, "h w"]) -> tuple[rle.Runs, Int64[np.ndarray, " n"]]:

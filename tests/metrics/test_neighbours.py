@@ -57,7 +57,8 @@ def test_asks_only_for_the_cells_asked_while_all_vote():
         own = groups == group
         told[own] = KNeighborsClassifier(5, algorithm="brute").fit(scaled[~own], labels[~own]).predict(scaled[own])
     assert result.balanced_accuracy[5] == pytest.approx(balanced_accuracy_score(labels[asked], told[asked]), abs=1e-9)
-    assert result.classes == tuple(np.unique(labels[asked])) and sum(result.counts) == asked.sum()
+    assert result.classes == tuple(np.unique(labels[asked]))
+    assert sum(result.counts) == asked.sum()
     assert result.groups == 3
     with pytest.raises(ValueError, match="at least one cell"):
         benchmark(features, labels, groups, asked=np.zeros(len(labels), bool))

@@ -1,0 +1,70 @@
+"""Every experiment runs from its real command line, at the smallest size that means something."""
+
+import importlib
+import json
+import pathlib
+
+import anndata
+import pytest
+
+import experiments
+from hpax.data.cell_crops import dummy
+
+NAMES = sorted(path.stem for path in pathlib.Path(experiments.__path__[0]).glob("*.py") if path.stem != "__init__")
+TINY = ["--width", "0.05", "--steps", "3", "--batch-size", "16"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_experiment_explains_itself(name, capsys):
+    module = importlib.import_module(f"experiments.{name}")
+    with pytest.raises(SystemExit) as end:
+        module.main(["--help"])
+    assert end.value.code == 0
+    assert "--workdir" in capsys.readouterr().out
+
+
+def result(folder: pathlib.Path) -> dict:
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_inpaint_pairs_on_crops_in_the_published_layout(tmp_path):
+    from experiments import inpaint_pairs
+
+    dummy.write(tmp_path / "crops", "yeast")
+    command = ["--cells", "yeast", "--folder", str(tmp_path / "crops"), "--data-dir", str(tmp_path / "data"), *TINY]
+    assert inpaint_pairs.main([*command, "--workdir", str(tmp_path / "run")]) == 0
+    record = result(tmp_path / "run" / "default" / "seed0")
+    assert record["data"] == "real"
+    assert record["metrics"]["chance"] == pytest.approx(1 / record["counts"]["classes"])
+    table = anndata.read_h5ad(tmp_path / "run" / "default" / "seed0" / "features.h5ad")
+    assert set(table.var["layer"]) == set(inpaint_pairs.LAYERS)
+    assert {"field", "image_id", "protein", "label"} <= set(table.obs)
+
+
+def test_arms_that_train_alike_share_an_encoder_and_others_do_not(tmp_path):
+    from experiments.inpaint_pairs import Config, encoder_folder
+
+    one, other = (tmp_path / arm / "seed0" for arm in ("one", "other"))
+    assert encoder_folder(Config(layer="conv1"), one) == encoder_folder(Config(layer="conv5"), other)
+    for change in ({"pair": "self"}, {"seed": 1}, {"width": 0.3}, {"proteins": 57}):
+        assert encoder_folder(Config(**change), one) != encoder_folder(Config(), one)
+
+
+def test_quickstart_ends_with_a_page_and_a_feature_table(tmp_path):
+    from experiments import quickstart
+
+    atlas = ["--proteins", "57", "--size", "256", "--data-dir", str(tmp_path / "data")]
+    assert quickstart.main([*atlas, *TINY, "--workdir", str(tmp_path / "run")]) == 0
+    folder = tmp_path / "run" / "default" / "seed0"
+    page = (folder / "index.html").read_text()
+    assert page.count("<img") == 4
+    assert "conv3" in page
+    table = anndata.read_h5ad(folder / "features.h5ad")
+    assert table.obsm["X_umap"].shape == (table.n_obs, 2)
+    record = result(folder)
+    assert record["data"] == "simulated"
+    assert record["counts"]["classes"] >= 15
+    # the encoder never saw the proteins that it is asked about
+    asked, others = (set(table.obs["protein"][table.obs["asked"] == value]) for value in (True, False))
+    assert asked
+    assert not asked & others

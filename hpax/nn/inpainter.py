@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
-from hpax.nn.conv import Conv3x3, double, glorot_uniform, halve
+from hpax.nn.conv import Conv3x3, glorot_uniform, halve
 from hpax.nn.norm import BatchNorm
 from hpax.types import Array
 
@@ -48,10 +48,10 @@ class Decoder(nn.Module):
         """The painted image, at twice the code's resolution for each group of layers after the first."""
         x, layer = code, 0
         for group, widths in enumerate(self.widths):
-            x = double(x) if group else x
-            for width in widths:
+            for place, width in enumerate(widths):
                 layer += 1
-                x = nn.relu(Conv3x3(width, name=f"conv{layer}")(x))
+                doubled = group > 0 and place == 0
+                x = nn.relu(Conv3x3(width, doubled, name=f"conv{layer}")(x))
         return nn.Conv(self.channels, (1, 1), kernel_init=glorot_uniform, name="paint")(x)
 
 

@@ -1,4 +1,4 @@
-"""The fast convolution, halving and doubling equal Flax's and JAX's own, gradients included."""
+"""The fast convolutions and halving equal Flax's and JAX's own, gradients included."""
 
 import jax
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from flax import linen as nn
 
 from hpax.nn import conv
-from hpax.nn.conv import Conv3x3, conv3x3, double, glorot_uniform, halve
+from hpax.nn.conv import Conv3x3, correlate, correlate_doubled, glorot_uniform, halve
 
 
 def _arrays(*shapes, seed=0):
@@ -20,6 +20,23 @@ def test_glorot_uniform_equals_flax():
     np.testing.assert_allclose(glorot_uniform(key, (3, 3, 5, 7)), expected, rtol=1e-6)
 
 
+def _native(x, kernel, before=(1, 1)):
+    padding = [(lead, extent - 1 - lead) for extent, lead in zip(kernel.shape[:2], before, strict=True)]
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def _double(x):
+    return x.repeat(2, 1).repeat(2, 2)
+
+
+def _agree(ours, theirs, x, kernel):
+    (y, back), (expected, expected_back) = (jax.vjp(f, x, kernel) for f in (ours, theirs))
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    g = _arrays(y.shape, seed=1)[0]
+    for mine, its in zip(back(g), expected_back(g), strict=True):
+        np.testing.assert_allclose(mine, its, atol=1e-4)
+
+
 @pytest.mark.parametrize("chunk", [0, 10_000, 1 << 30])
 @pytest.mark.parametrize(
     ("b", "h", "w", "c", "k"), [(4, 6, 8, 3, 5), (3, 5, 4, 8, 2), (6, 8, 8, 6, 6), (1, 1, 1, 1, 1)]
@@ -27,22 +44,25 @@ def test_glorot_uniform_equals_flax():
 def test_convolution_equals_jax_in_value_and_gradients(monkeypatch, chunk, b, h, w, c, k):
     """Few and many channels, narrowing and widening, whole batches, parts of them and single images."""
     monkeypatch.setattr(conv, "_CHUNK", chunk)
-    x, kernel, g = _arrays((b, h, w, c), (3, 3, c, k), (b, h, w, k))
+    _agree(correlate, _native, *_arrays((b, h, w, c), (3, 3, c, k)))
 
-    def native(x, kernel):
-        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
-    ours, ours_back = jax.vjp(conv3x3, x, kernel)
-    theirs, theirs_back = jax.vjp(native, x, kernel)
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
-    for mine, its in zip(ours_back(g), theirs_back(g), strict=True):
-        np.testing.assert_allclose(mine, its, atol=1e-4)
+@pytest.mark.parametrize(("c", "k"), [(3, 5), (8, 2)])
+@pytest.mark.parametrize("before", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_small_kernels_may_lie_off_centre(c, k, before):
+    x, kernel = _arrays((2, 4, 5, c), (2, 2, c, k))
+    _agree(lambda x, kernel: correlate(x, kernel, before), lambda x, kernel: _native(x, kernel, before), x, kernel)
+
+
+@pytest.mark.parametrize(("h", "w", "c", "k"), [(4, 5, 3, 6), (2, 2, 8, 2), (1, 1, 1, 1)])
+def test_convolution_of_the_doubled_image_needs_no_doubling(h, w, c, k):
+    _agree(correlate_doubled, lambda x, kernel: _native(_double(x), kernel), *_arrays((2, h, w, c), (3, 3, c, k)))
 
 
 @pytest.mark.parametrize("channels", [3, 12])
 def test_other_platforms_get_jax_s_own_convolution(channels):
     x, kernel = _arrays((1, 4, 4, channels), (3, 3, channels, 2))
-    step = jax.jit(lambda x, kernel: jax.vjp(conv3x3, x, kernel)[1](conv3x3(x, kernel)))
+    step = jax.jit(lambda x, kernel: jax.vjp(correlate, x, kernel)[1](correlate(x, kernel)))
     lowered = {name: step.trace(x, kernel).lower(lowering_platforms=(name,)).as_text() for name in ("cpu", "cuda")}
     assert "dot_general" not in lowered["cuda"]
     assert "dot_general" in lowered["cpu"]
@@ -58,6 +78,13 @@ def test_layer_is_flax_s_under_another_name():
     np.testing.assert_allclose(fresh["params"]["kernel"], variables["params"]["kernel"], rtol=1e-6)
 
 
+def test_doubled_layer_is_flax_s_on_the_doubled_image():
+    x = _arrays((2, 6, 6, 3))[0]
+    variables = Conv3x3(5).init(jax.random.key(0), x)
+    expected = nn.Conv(5, (3, 3)).apply(variables, _double(x))
+    np.testing.assert_allclose(Conv3x3(5, doubled=True).apply(variables, x), expected, atol=1e-5)
+
+
 def test_halving_equals_max_pooling_and_its_gradient():
     x, g = _arrays((2, 6, 4, 3), (2, 3, 2, 3))
     ours, ours_back = jax.vjp(halve, x)
@@ -69,9 +96,3 @@ def test_halving_equals_max_pooling_and_its_gradient():
 def test_equal_maxima_share_the_gradient():
     x, g = np.ones((1, 2, 2, 1), np.float32), np.ones((1, 1, 1, 1), np.float32)
     np.testing.assert_array_equal(jax.vjp(halve, x)[1](g)[0], np.full_like(x, 0.25))
-
-
-def test_doubling_repeats_pixels_and_is_undone_by_halving():
-    x = _arrays((2, 3, 5, 4))[0]
-    np.testing.assert_array_equal(double(x), x.repeat(2, 1).repeat(2, 2))
-    np.testing.assert_array_equal(halve(double(x)), x)

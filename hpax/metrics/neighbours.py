@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 
 from hpax.types import Array
 
@@ -42,11 +43,11 @@ class Benchmark:
 
 def benchmark(
     features: Float[Array, "n c"],
-    labels: Sequence,
-    groups: Sequence | None,
+    labels: ArrayLike,
+    groups: ArrayLike | None,
     *,
     k: Sequence[int] = PUBLISHED_K,
-    asked: Sequence[bool] | None = None,
+    asked: ArrayLike | None = None,
     standardise: bool = True,
     drop_hopeless: bool = False,
 ) -> Benchmark:
@@ -94,7 +95,7 @@ def benchmark(
 
 def nearest(
     features: Float[Array, "n c"],
-    groups: Sequence,
+    groups: ArrayLike,
     *,
     k: int,
     rows: Int[np.ndarray, " r"] | None = None,

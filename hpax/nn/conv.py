@@ -72,7 +72,7 @@ def _backward(before: tuple[int, int], saved: tuple[Array, Array], g: Array) -> 
 correlate.defvjp(_forward, _backward)
 
 
-def correlate_doubled(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c k"]) -> Float[Array, "b 2h 2w k"]:
+def correlate_doubled(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c k"]) -> Float[Array, "b 2*h 2*w k"]:
     """Correlates the image whose every pixel is 2×2 pixels of `x` with 3×3 kernels, in four ninths of the work.
 
     A pixel of the doubled image sees only 2×2 pixels of `x`; which, and with what sums of weights, depends on whether

@@ -47,7 +47,7 @@ class BatchNorm(nn.Module):
         space = tuple(range(1, x.ndim - 1))
         deviation = x.astype(jnp.float32) - jax.lax.stop_gradient(shift)
         sums = jnp.stack([deviation.sum(space), jnp.square(deviation).sum(space)])
-        rows = jnp.ones(x.shape[0]) if mask is None else mask
+        rows = jnp.ones(x.shape[0]) if mask is None else jnp.asarray(mask)
         sums = jnp.where(rows[:, None] > 0, sums, 0.0).sum(1)
         count = (rows > 0).sum() * (x[0].size / x.shape[-1])
         if self.axis_name is not None:

@@ -134,7 +134,7 @@ def _nearest(features: Array, squares: Array, codes: Array, rows: Array, *, k: i
     return jnp.where(jnp.isfinite(negative), jnp.take_along_axis(candidates, order, 1), -1)
 
 
-def vote(neighbours: Int[np.ndarray, "n k"], codes: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+def vote(neighbours: Int[np.ndarray, "m k"], codes: Int[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
     """The class most frequent among each cell's neighbours, the lowest of equals; −1 entries do not vote.
 
     Args:

@@ -32,6 +32,7 @@ from hpax.tasks.inpaint import PairedInpainting
 from hpax.types import Batch
 
 BATCH = 256  # cells whose features are taken at once
+VALIDATION_BATCH = 64  # pairs
 SHOWN = 10  # pairs in a picture
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
@@ -120,15 +121,15 @@ def only_location(source: data.Source) -> np.ndarray:
 def build(config: Config, cells: Cells) -> train.Run:
     """The training run: what, on what, for how long."""
     share = Share(jax.process_index(), jax.process_count(), jax.device_count())
-    batches = functools.partial(data.PairBatches, batch_size=config.batch_size, prepare=cells.prepare, share=share)
-    validation = batches(cells.held, seed=config.seed, flip=False)
+    batches = functools.partial(data.PairBatches, prepare=cells.prepare, seed=config.seed, share=share)
+    validation = batches(cells.held, VALIDATION_BATCH, flip=False)
     model = Inpainter(width=config.width, axis_name=train.AXIS, momentum=config.momentum)
     task = PairedInpainting(model)
     rate = config.learning_rate
     rate = optax.cosine_decay_schedule(rate, config.steps) if config.schedule == "cosine" else rate
     return train.Run(
         task=task,
-        batches=batches(cells.training, seed=config.seed, pair=config.pair),
+        batches=batches(cells.training, config.batch_size, pair=config.pair),
         optimizer=optax.adam(rate, b1=0.5),
         steps=config.steps,
         seed=config.seed,
@@ -162,7 +163,7 @@ def study(config: Config, workdir: Path) -> Study:
     cells = open_cells(config)
     plan = build(config, cells)
     folder = encoder_folder(config, workdir)
-    every = max(1, config.steps // 10)
+    every = max(1, config.steps // 6)
     state = train.fit(plan, folder, evaluate_every=every, save_every=every)
     tables = feature_tables(plan, state, cells, workdir)
     painted = pictures(plan, state, cells)

@@ -13,7 +13,7 @@ help:  ## what each command does
 
 quickstart: $(READY)  ## simulate cells, train an encoder, benchmark its features, make a page of pictures
 	@echo "== quickstart: simulate, train, extract, benchmark; the page lands in runs/quickstart"
-	$(BIN)/python -m experiments.quickstart --cpu-devices 2
+	$(BIN)/python -m experiments.quickstart
 
 test: $(READY) lint  ## the fast tests (minutes)
 	@echo "== tests; those marked slow run with make test-all"

@@ -50,11 +50,12 @@ class Config:
     size: int = 512  # simulated: pixels of a field's side
 
     pair: Pair = "sibling"  # what the target is to the source; "self" makes it an autoencoder-like control
-    width: float = 0.25  # of every layer; 1 as published
+    width: float = 0.5  # of the encoders; 1 as published
+    decoder_width: float | None = 0.125  # of the decoder, which is thrown away after training; None: as the encoders
     er: bool = False  # show the network (and the classic features) the ER too, where it was stained; published: no
     batch_size: int = 8  # pairs, on all devices together; published: 64 (yeast), 4 (human)
-    steps: int = 2400
-    learning_rate: float = 1.2e-3  # published 1e-4, for thirty epochs of half a million cells
+    steps: int = 1200
+    learning_rate: float = 1e-3  # published 1e-4, for thirty epochs of half a million cells
     schedule: Literal["cosine", "constant"] = "cosine"  # how the rate falls to 0; published: constant
     momentum: float = 0.9  # of BatchNorm's averages; published 0.99
 
@@ -123,7 +124,7 @@ def build(config: Config, cells: Cells) -> train.Run:
     share = Share(jax.process_index(), jax.process_count(), jax.device_count())
     batches = functools.partial(data.PairBatches, prepare=cells.prepare, seed=config.seed, share=share)
     validation = batches(cells.held, VALIDATION_BATCH, flip=False)
-    model = Inpainter(width=config.width, axis_name=train.AXIS, momentum=config.momentum)
+    model = Inpainter(config.width, config.decoder_width, axis_name=train.AXIS, momentum=config.momentum)
     task = PairedInpainting(model)
     rate = config.learning_rate
     rate = optax.cosine_decay_schedule(rate, config.steps) if config.schedule == "cosine" else rate
@@ -163,7 +164,7 @@ def study(config: Config, workdir: Path) -> Study:
     cells = open_cells(config)
     plan = build(config, cells)
     folder = encoder_folder(config, workdir)
-    every = max(1, config.steps // 6)
+    every = max(1, config.steps // 4)
     state = train.fit(plan, folder, evaluate_every=every, save_every=every)
     tables = feature_tables(plan, state, cells, workdir)
     painted = pictures(plan, state, cells)

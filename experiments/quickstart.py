@@ -2,13 +2,15 @@
 
 Simulates an atlas, builds its shards, trains a narrow inpainting network on some of its proteins, and asks what the
 features know of the others: nearest neighbours of each layer against the same encoder untrained and against classic
-features. Leaves index.html, a page with tables and pictures, and features.h5ad beside it.
+features. Leaves index.html, a page with tables and pictures; features.h5ad with the features of all cells; and
+unseen.h5ad with those of the other proteins and their UMAP.
 """
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import anndata
 import numpy as np
 import rich.console
 from jaxtyping import Float
@@ -30,22 +32,22 @@ SWEEPS: dict[str, tuple[launch.Difference, ...]] = {}
 def run(config: Config, workdir: Path) -> launch.Result:
     """The study of `inpaint_pairs`, a UMAP of its features, and the page that holds them together."""
     done = inpaint_pairs.study(config, workdir)
-    points = embed(done)
-    done.tables["trained"].obsm["X_umap"] = points
-    done.tables["trained"].write_h5ad(workdir / "features.h5ad")
-    page.write(workdir / "index.html", page.page("hpax quickstart", about(done), sections(done, points)))
+    table = done.tables["trained"]
+    unseen = table[table.obs["asked"]].copy()
+    unseen.obsm["X_umap"] = embed(unseen, done.config)
+    unseen.write_h5ad(workdir / "unseen.h5ad")
+    page.write(workdir / "index.html", page.page("hpax quickstart", about(done), sections(done, unseen)))
     rich.console.Console().print(f"the page: {workdir / 'index.html'}", soft_wrap=True)
     shown = [f"{who} {layer}" for layer in LAYERS for who in ("trained", "untrained")] + ["classic", "chance"]
     metrics, counts = inpaint_pairs.metrics(done), inpaint_pairs.counts(done)
     return launch.Result(metrics=metrics, counts=counts, data=done.cells.kind, headline=shown)
 
 
-def embed(done: Study) -> Float[np.ndarray, "n 2"]:
+def embed(table: anndata.AnnData, config: Config) -> Float[np.ndarray, "n 2"]:
     """UMAP of the layer that the config names, features standardised."""
-    table = done.tables["trained"]
-    features = table[:, table.var["layer"] == done.config.layer].X
+    features = table[:, table.var["layer"] == config.layer].X
     spread = features.std(0)
-    return scatter.embed((features - features.mean(0)) / np.where(spread > 0, spread, 1), seed=done.config.seed)
+    return scatter.embed((features - features.mean(0)) / np.where(spread > 0, spread, 1), seed=config.seed)
 
 
 def about(done: Study) -> str:
@@ -59,10 +61,9 @@ def about(done: Study) -> str:
     )
 
 
-def sections(done: Study, points: Float[np.ndarray, "n 2"]) -> list[page.Section]:
+def sections(done: Study, unseen: anndata.AnnData) -> list[page.Section]:
     """The page, from top to bottom."""
-    k, layer = done.config.k, done.config.layer
-    labels = done.tables["trained"].obs["label"].to_numpy(str)
+    layer, points, labels = done.config.layer, unseen.obsm["X_umap"], unseen.obs["label"].to_numpy(str)
     known = labels != ""
     pairs, mismatched = done.pictures["siblings"], done.pictures["mismatched"]
     return [
@@ -80,12 +81,12 @@ def sections(done: Study, points: Float[np.ndarray, "n 2"]) -> list[page.Section
         ),
         page.Section("Training", [page.Picture(curve(done), "Loss falling over the steps", "Mean squared error")]),
         page.Section(
-            f"The cells by {layer}",
+            f"Cells of unseen proteins by {layer}",
             [
                 page.Picture(
                     scatter.scatter(points[known], labels[known].tolist()),
                     f"Scatter of cells coloured by their location, by UMAP of {layer}",
-                    f"UMAP, 20 neighbours, minimum distance 0.3; the colours are true locations, k = {k} above",
+                    "UMAP, 20 neighbours, minimum distance 0.3; the colours are true locations of simulated cells",
                 )
             ],
         ),

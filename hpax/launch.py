@@ -79,7 +79,6 @@ class Launcher:
     workdir: Path  # holds <arm>/seed<k>/{config,result}.json
     sweep: str | None = None  # run every arm of this sweep; finished arms are skipped
     seeds: tuple[int, ...] = ()  # run every arm with each of these seeds instead of --seed
-    cpu_devices: int | None = None  # split the processor into so many devices: faster where XLA uses one core of many
 
 
 def grid(**axes: Sequence[Any]) -> tuple[dict[str, Any], ...]:
@@ -107,8 +106,6 @@ def main(
     arguments = sys.argv[1:] if argv is None else list(argv)
     module, about = _named(run)
     config, launcher = _parse(config_type, module, about, arguments)
-    if launcher.cpu_devices is not None:
-        jax.config.update("jax_num_cpu_devices", launcher.cpu_devices)
     origin = {"experiment": module.rpartition(".")[2], "about": about}
     origin |= {"command": _portable(shlex.join(["python", "-m", module, *arguments])), "sweep": launcher.sweep}
     origin |= {"settings": _settings(config), **_environment()}

@@ -59,8 +59,9 @@ def test_quickstart_ends_with_a_page_and_a_feature_table(tmp_path):
     page = (folder / "index.html").read_text()
     assert page.count("<img") == 4
     assert "conv3" in page
+    unseen = anndata.read_h5ad(folder / "unseen.h5ad")
+    assert unseen.obsm["X_umap"].shape == (unseen.n_obs, 2)
     table = anndata.read_h5ad(folder / "features.h5ad")
-    assert table.obsm["X_umap"].shape == (table.n_obs, 2)
     record = result(folder)
     assert record["data"] == "simulated"
     assert record["counts"]["classes"] >= 15

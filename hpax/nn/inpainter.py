@@ -63,18 +63,17 @@ class Inpainter(nn.Module):
     """
 
     width: float = 1.0  # scales the channels of every layer
+    decoder_width: float | None = None  # scales those of the decoder, which is thrown away; None: as the others
     protein_channels: int = 1
     axis_name: str | None = None  # the mapped axis of data parallelism, for BatchNorm
     momentum: float = 0.99  # of BatchNorm's moving averages; lower it for runs of a few hundred steps
 
     def setup(self) -> None:
         """The three parts; `source` is the encoder that is kept after training."""
-        self.source = Encoder(self._scaled(SOURCE_WIDTHS), self.axis_name, self.momentum)
-        self.markers = Encoder(self._scaled(MARKER_WIDTHS), self.axis_name, self.momentum)
-        self.decoder = Decoder(tuple(map(self._scaled, DECODER_WIDTHS)), self.protein_channels)
-
-    def _scaled(self, widths: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(max(1, round(self.width * width)) for width in widths)
+        decoder_width = self.width if self.decoder_width is None else self.decoder_width
+        self.source = Encoder(_scaled(SOURCE_WIDTHS, self.width), self.axis_name, self.momentum)
+        self.markers = Encoder(_scaled(MARKER_WIDTHS, self.width), self.axis_name, self.momentum)
+        self.decoder = Decoder(tuple(_scaled(group, decoder_width) for group in DECODER_WIDTHS), self.protein_channels)
 
     def __call__(
         self,
@@ -104,6 +103,10 @@ class Inpainter(nn.Module):
         """The features of cells: the maximum over space of each source layer `conv1` … `conv5` after its ReLU."""
         _, taps = self.source(images)
         return {layer: tap.max((1, 2)) for layer, tap in taps.items()}
+
+
+def _scaled(widths: tuple[int, ...], factor: float) -> tuple[int, ...]:
+    return tuple(max(1, round(factor * width)) for width in widths)
 
 
 def _check_sides(source: tuple[int, ...], markers: tuple[int, ...]) -> None:

@@ -62,6 +62,8 @@ def updates(run: Run, state: State) -> Iterator[tuple[int, State, dict[str, Arra
         return
     for batch in run.batches.iterate(step):
         replicated, report = advance(replicated, parallel.shard(batch, run.devices), seed)
+        if jax.default_backend() == "cpu":
+            jax.block_until_ready(report)  # devices of one processor share threads: steps in flight can deadlock
         step += 1
         yield step, replicated, report
         if step >= run.steps:

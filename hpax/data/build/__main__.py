@@ -1,0 +1,42 @@
+"""The command line: `python -m hpax.data.build NAME --data-dir DIR [--source FOLDER] [--workers N] [options]`.
+
+`python -m hpax.data.build NAME --help` lists the options of a data set.
+"""
+
+import dataclasses
+import importlib
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import tensorflow_datasets as tfds
+import tyro
+
+from hpax.data.build import DATA_SETS, build
+
+
+def command(name: str) -> type:
+    """A dataclass of everything that `build` takes for the data set `name`, for tyro to parse."""
+    config = importlib.import_module(f"hpax.data.{name}").Config
+    hidden = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)} | {"fingerprint"}
+    options = [(f.name, f.type, f.default) for f in dataclasses.fields(config) if f.name not in hidden]
+    general = [("data_dir", pathlib.Path), ("source", pathlib.Path | None, None), ("workers", int, 1)]
+    return dataclasses.make_dataclass(name, general + options, namespace={"__doc__": config.__doc__})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Builds what the arguments say, shows its progress, and prints what it holds."""
+    name, *rest = list(sys.argv[1:] if arguments is None else arguments) or [""]
+    if name not in DATA_SETS:
+        sys.exit(f"usage: python -m hpax.data.build {{{','.join(DATA_SETS)}}} --data-dir DIR [options]")
+    options = tyro.cli(command(name), args=rest, prog=f"python -m hpax.data.build {name}")
+    try:
+        source = build(name, progress=True, **vars(options))
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"{name} was not built: {error}")
+    parts = ", ".join(f"{split} {source.info.splits[split].num_examples}" for split in source.splits)
+    print(f"{source.info.full_name}: {len(source)} examples ({parts}) in {source.info.data_dir}")
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,7 @@ A run keeps its latest state, to go on from, and the state that validated best, 
 
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -20,12 +21,8 @@ class Checkpoints:
 
     def __init__(self, folder: pathlib.Path):
         folder = folder.absolute()
-        options = {"max_to_keep": 1, "create": True, "enable_async_checkpointing": True}
-        self._latest = ocp.CheckpointManager(folder / "latest", options=ocp.CheckpointManagerOptions(**options))
-        self._best = ocp.CheckpointManager(
-            folder / "best",
-            options=ocp.CheckpointManagerOptions(best_fn=lambda scores: scores["loss"], best_mode="min", **options),
-        )
+        self._latest = _manager(folder, "latest")
+        self._best = _manager(folder, "best", best_fn=lambda scores: scores["loss"], best_mode="min")
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -36,15 +33,24 @@ class Checkpoints:
 
     def save(self, state: State) -> None:
         """Keeps `state` (not replicated) as the latest; a step that is there already is left alone."""
+        self._best.wait_until_finished()
         self._latest.save(int(state.step), args=ocp.args.StandardSave(state))
 
     def save_if_best(self, state: State, scores: Mapping[str, float]) -> None:
         """Keeps `state` as the best so far if `scores["loss"]` is the lowest."""
+        self._latest.wait_until_finished()
         self._best.save(int(state.step), args=ocp.args.StandardSave(state), metrics=dict(scores))
 
     def restore(self, like: State) -> State | None:
         """The latest state, or None where there is none yet. See `load` for what is refused."""
         return _restore(self._latest, like)
+
+
+def _manager(folder: pathlib.Path, name: str, **best: Any) -> ocp.CheckpointManager:
+    """One of the two. Their processes meet at barriers of different names, and one of them writes at a time."""
+    meeting = ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=name)
+    options = ocp.CheckpointManagerOptions(max_to_keep=1, create=True, multiprocessing_options=meeting, **best)
+    return ocp.CheckpointManager(folder / name, options=options)
 
 
 def load(folder: pathlib.Path, like: State, *, which: str = "best") -> State:

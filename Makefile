@@ -31,7 +31,7 @@ report: $(READY)  ## collect runs/ into results/ and render BENCHMARKS.md
 	$(BIN)/python -m hpax.report runs
 
 lock: $(READY)  ## resolve requirements.lock anew from setup.cfg, for both Pythons
-	$(BIN)/uv pip compile setup.cfg --extra dev --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile setup.cfg --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --upgrade --quiet --output-file requirements.lock
 
 clean:  ## remove the environment and caches; runs/ stays

@@ -1,0 +1,57 @@
+"""The cells of a field and their nuclei as two index images that share their indices."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Integer, UInt
+
+
+@dataclasses.dataclass(frozen=True)
+class Masks:
+    """The cells of a field and their nuclei: index masks in which a cell and its nucleus share an index.
+
+    0 is background; uint16, or uint32 beyond 65,535 cells. What `compact` makes is numbered 1..n from the top, and its
+    nuclei lie inside their cells.
+    """
+
+    cells: UInt[np.ndarray, "h w"]
+    nuclei: UInt[np.ndarray, "h w"]
+
+    def resized(self, shape: tuple[int, int]) -> "Masks":
+        """Both masks at `shape` (h, w) by nearest neighbour; indices stay, though one that is too small may vanish."""
+        return Masks(nearest(self.cells, shape), nearest(self.nuclei, shape))
+
+
+def compact(cells: Integer[np.ndarray, "h w"], nuclei: Integer[np.ndarray, "h w"]) -> Masks:
+    """Masks numbered 1..n by their cell's first pixel from the top; what a nucleus has outside its own cell is cut off.
+
+    Raises:
+        ValueError: the two differ in shape.
+    """
+    if cells.shape != nuclei.shape:
+        raise ValueError(
+            f"cells and nuclei must have one shape, got {cells.shape} and {nuclei.shape}; resize one with `nearest`"
+        )
+    cells_from_top = from_top(cells)
+    return Masks(cells_from_top, np.where(nuclei == cells, cells_from_top, 0).astype(cells_from_top.dtype))
+
+
+def from_top(mask: Integer[np.ndarray, "h w"]) -> UInt[np.ndarray, "h w"]:
+    """An index mask renumbered 1..n by each object's first pixel from the top; uint16, or uint32 beyond 65,535."""
+    flat = mask.ravel()
+    first = np.flatnonzero(np.diff(flat, prepend=0))  # of each stretch; background before the first needs none
+    indices, place, stretch = np.unique(np.append(0, flat[first]), return_index=True, return_inverse=True)
+    place[indices == 0] = -1
+    order = np.empty(len(indices), np.uint16 if len(indices) <= 2**16 else np.uint32)
+    order[np.argsort(place)] = np.arange(len(indices))
+    sizes = np.diff(np.append(0, first), append=flat.size)
+    return np.repeat(order[stretch], sizes).reshape(mask.shape)
+
+
+def nearest(mask: Integer[np.ndarray, "h w"], shape: tuple[int, int]) -> Integer[np.ndarray, "{shape[0]} {shape[1]}"]:
+    """A mask at `shape` (h, w), each pixel that of the mask under its centre."""
+    rows, columns = (
+        ((2 * np.arange(new) + 1) * old // (2 * new)).astype(np.intp)
+        for new, old in zip(shape, mask.shape, strict=True)
+    )
+    return mask[rows][:, columns]

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from skimage.segmentation import relabel_sequential
+from skimage.transform import resize
+
+from hpax.segment import masks
+
+MASKS = arrays.arrays(np.int32, st.tuples(st.integers(1, 6), st.integers(1, 7)), elements=st.integers(0, 5))
+
+
+@settings(deadline=None, max_examples=100)
+@given(MASKS)
+def test_numbers_run_from_the_top_and_keep_the_objects(mask):
+    found = masks.from_top(mask)
+    seen = [index for index in dict.fromkeys(found.ravel().tolist()) if index]
+    assert seen == list(range(1, len(seen) + 1))
+    pairs = set(zip(mask.ravel().tolist(), found.ravel().tolist(), strict=True))
+    assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})  # one to one
+    assert all((a == 0) == (b == 0) for a, b in pairs)
+
+
+@settings(deadline=None, max_examples=50)
+@given(MASKS, st.permutations(range(1, 6)))
+def test_how_objects_were_numbered_does_not_matter(mask, order):
+    renamed = np.append(0, 1000 * np.array(order))[mask]
+    np.testing.assert_array_equal(masks.from_top(renamed), masks.from_top(mask))
+
+
+@pytest.mark.parametrize(("count", "dtype"), [(300, np.uint16), (65_535, np.uint16), (70_000, np.uint32)])
+def test_no_index_wraps(count, dtype):
+    cells = np.random.default_rng(0).permutation(count).reshape(-1, 5) + 7
+    found = masks.compact(cells, cells)
+    assert found.cells.dtype == found.nuclei.dtype == dtype
+    np.testing.assert_array_equal(found.cells.ravel(), np.arange(1, count + 1))
+    np.testing.assert_array_equal(found.nuclei, found.cells)
+
+
+@settings(deadline=None, max_examples=50)
+@given(MASKS, st.data())
+def test_a_cell_and_its_nucleus_share_an_index_and_the_nucleus_lies_inside(cells, data):
+    nuclei = data.draw(arrays.arrays(np.int32, cells.shape, elements=st.integers(0, 5)))
+    found = masks.compact(cells, nuclei)
+    np.testing.assert_array_equal(found.nuclei[found.nuclei > 0], found.cells[found.nuclei > 0])
+    np.testing.assert_array_equal(found.nuclei > 0, (nuclei == cells) & (cells > 0))
+
+
+def test_compact_agrees_with_scikit_image_where_indices_are_in_order():
+    cells = np.kron([[0, 3], [9, 40]], np.ones((3, 5), int))
+    np.testing.assert_array_equal(masks.from_top(cells), relabel_sequential(cells)[0])
+
+
+def test_masks_of_two_shapes_are_refused():
+    with pytest.raises(ValueError, match="one shape"):
+        masks.compact(np.zeros((4, 5), int), np.zeros((5, 4), int))
+
+
+@pytest.mark.parametrize("shape", [(8, 30), (3, 7), (40, 11), (9, 13)])
+def test_resizing_is_nearest_neighbour_in_height_and_width(shape):
+    mask = np.random.default_rng(1).integers(0, 400, (9, 13)).astype(np.uint16)
+    found = masks.Masks(mask, mask // 2).resized(shape)
+    want = resize(mask.astype(float), shape, order=0, anti_aliasing=False, mode="edge")
+    centre = [(np.arange(new) + 0.5) * old / new for new, old in zip(shape, mask.shape, strict=True)]
+    sure = np.ix_(*(np.abs(place - np.rint(place)) > 1e-6 for place in centre))  # not on the line between two pixels
+    np.testing.assert_array_equal(found.cells[sure], want[sure])
+    np.testing.assert_array_equal(found.nuclei, found.cells // 2)
+    assert found.cells.dtype == np.uint16
+
+
+def test_whole_factors_repeat_pixels_and_return():
+    mask = np.arange(12, dtype=np.uint32).reshape(3, 4)
+    large = masks.nearest(mask, (9, 8))
+    np.testing.assert_array_equal(large, mask.repeat(3, 0).repeat(2, 1))
+    np.testing.assert_array_equal(masks.nearest(large, (3, 4)), mask)

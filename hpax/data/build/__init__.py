@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from hpax.data.builder import Builder
 from hpax.data.source import Source, filled_splits, write_index
 
-DATA_SETS = ("simulated_fields", "simulated_cells", "cell_crops", "hpa_fields", "hpa_cells")
+DATA_SETS = ("simulated_fields", "simulated_cells", "cell_crops", "hpa_fields", "hpa_cells", "dsb2018_nuclei")
 
 
 def build(

@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from hpax import atlas
 
 MAX_PIXELS = 2**26  # 67 megapixels; the largest HPA field has 9.4
+SATURATED = 0.01  # share of a channel's pixels at the top of its range that is worth a remark
 
 _COLOURS = "|".join(atlas.COLOURS.values())
 _NAME = re.compile(rf"(?P<id>.+)_(?P<colour>{_COLOURS})\.(png|jpe?g|tiff?)", re.IGNORECASE)
@@ -46,6 +47,14 @@ class Annotation:
     cell_line: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What a folder holds: the fields that have all their channels, and why each of the others is none, both by id."""
+
+    fields: list[FieldFiles]
+    faults: dict[str, OSError | ValueError]
+
+
 def find_fields(folder: str | pathlib.Path) -> list[FieldFiles]:
     """Every field in `folder` and below, sorted by id. Composite pictures and unrelated files are passed over.
 
@@ -53,19 +62,38 @@ def find_fields(folder: str | pathlib.Path) -> list[FieldFiles]:
         FileNotFoundError: the folder is missing, or holds no field, or a field lacks a channel.
         ValueError: two files claim the same channel of the same id.
     """
+    found = survey(folder)
+    for fault in found.faults.values():
+        raise fault
+    return found.fields
+
+
+def survey(folder: str | pathlib.Path) -> Survey:
+    """As `find_fields`, but what is wrong with one field is said beside the others.
+
+    Raises:
+        FileNotFoundError: the folder is missing, or holds not even a part of a field.
+    """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; give the one that holds the fields")
     found: dict[str, dict[str, pathlib.Path]] = {}
+    faults: dict[str, OSError | ValueError] = {}
     for path, name in _pictures(folder):
         channels = found.setdefault(name["id"], {})
         if (other := channels.setdefault(name["colour"].lower(), path)) != path:
-            raise ValueError(f"{other} and {path} are the same channel of one field; keep one of them")
+            faults[name["id"]] = ValueError(f"{other} and {path} are the same channel of one field; keep one of them")
     if not found:
         raise FileNotFoundError(
             f"{folder} holds no field; expected files named {{id}}_{{{_COLOURS}}}.png, .jpg or .tif"
         )
-    return [FieldFiles(id, _in_channel_order(id, channels)) for id, channels in sorted(found.items())]
+    whole = []
+    for id, channels in sorted(found.items()):
+        try:
+            whole.append(FieldFiles(id, _in_channel_order(id, channels)))
+        except FileNotFoundError as error:
+            faults.setdefault(id, error)
+    return Survey([files for files in whole if files.id not in faults], dict(sorted(faults.items())))
 
 
 def _pictures(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, re.Match[str]]]:
@@ -99,15 +127,37 @@ def read_field(files: FieldFiles, *, max_pixels: int = MAX_PIXELS) -> UInt[np.nd
     return np.stack(channels, axis=-1)
 
 
+def remarks(files: FieldFiles, image: UInt[np.ndarray, "h w 4"]) -> list[str]:
+    """What to know about a field before its numbers are believed: depth, colours, flat or saturated channels."""
+    found = ["stored with 16 bits"] if image.dtype == np.uint16 else []
+    if coloured := [path.name for path in files.paths if _in_colour(path)]:
+        found.append(f"the brightest plane was taken of {', '.join(coloured)}, stored in colour")
+    for name, channel in zip(atlas.CHANNELS, np.moveaxis(image, -1, 0), strict=True):
+        saturated = float((channel == np.iinfo(image.dtype).max).mean())
+        if channel.min() == channel.max():
+            found.append(f"{name} is flat, every pixel is {channel.min()}")
+        elif saturated > SATURATED:
+            found.append(f"{name} is saturated in {saturated:.0%} of the pixels")
+    return found
+
+
+def _in_colour(path: pathlib.Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            return image.mode in ("RGB", "RGBA", "P")
+    except UnidentifiedImageError:  # a TIFF that only tifffile reads
+        return False
+
+
 def read_channel(path: str | pathlib.Path, *, max_pixels: int = MAX_PIXELS) -> UInt[np.ndarray, "h w"]:
     """One grey picture: 8 or 16 bits as stored; floats in [0, 1] as uint16.
 
-    A picture stored in colour, grey in all planes or shown in the channel's own colour, gives its brightest plane.
+    A picture stored in colour, grey in all planes or shown in one colour, gives its brightest plane.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: empty, truncated, not an image, more than `max_pixels`, several pages, planes that are neither
-            grey nor RGB, NaN or infinite pixels, floats outside [0, 1].
+            grey nor RGB, several colours in one picture, NaN or infinite pixels, floats outside [0, 1].
     """
     path = pathlib.Path(path)
     if path.stat().st_size == 0:
@@ -134,11 +184,13 @@ def _decode_with_pillow(path: pathlib.Path, max_pixels: int) -> Num[np.ndarray, 
         raw_mode = str(image.tile[0][3]) if image.tile else ""
         if image.mode not in ("L", "F") and not image.mode.startswith("I") and ";16" in raw_mode:
             raise ValueError(f"{path} has 16-bit colour; save it as a 16-bit grey picture")
-        if image.mode in ("1", "P"):
-            return np.asarray(image.convert("RGB"))
         if image.mode == "CMYK":
             raise ValueError(f"{path} has the planes of a print (CMYK); save it as grey or RGB")
-        return np.asarray(image)
+        try:
+            image.load()
+        except ValueError as error:  # a TIFF shorter than it says
+            raise OSError(error) from error
+        return np.asarray(image.convert("RGB") if image.mode in ("1", "P") else image)
 
 
 def _decode_with_tifffile(path: pathlib.Path, max_pixels: int) -> Num[np.ndarray, "..."]:
@@ -165,10 +217,25 @@ def _as_grey(path: pathlib.Path, pixels: Num[np.ndarray, "..."]) -> Num[np.ndarr
     if pixels.ndim == 2:
         return pixels
     if pixels.ndim == 3 and pixels.shape[-1] in (3, 4):
-        return pixels[..., :3].max(-1)
+        brightest = pixels[..., :3].max(-1)
+        if _colourful(pixels[..., :3], brightest):
+            raise ValueError(
+                f"{path} shows several colours, so several channels at once; save each one as a grey picture"
+            )
+        return brightest
     if pixels.ndim == 3 and pixels.shape[-1] == 2:  # grey and transparency
         return pixels[..., 0]
     raise ValueError(f"{path} has shape {pixels.shape}; expected (height, width), or RGB planes in the last axis")
+
+
+def _colourful(planes: Num[np.ndarray, "h w 3"], brightest: Num[np.ndarray, "h w"]) -> bool:
+    """Whether some plane is more than a shade of the brightest; JPEG blurs colours by up to 15% of the signal."""
+    shades = planes[::4, ::4].reshape(-1, 3).astype(np.float64)
+    signal = brightest[::4, ::4].reshape(-1, 1).astype(np.float64)
+    power = max(float((signal**2).mean()), np.finfo(float).tiny)
+    rest = shades - signal * ((shades * signal).mean(0) / power)
+    noise = np.iinfo(planes.dtype).max * 0.01 if planes.dtype.kind == "u" else 0.0
+    return bool(np.sqrt((rest**2).mean(0)).max() > max(0.2 * np.sqrt(power), noise))
 
 
 def _as_integers(path: pathlib.Path, pixels: Num[np.ndarray, "h w"]) -> UInt[np.ndarray, "h w"]:

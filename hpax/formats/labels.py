@@ -1,6 +1,7 @@
 """Index images (0 is background, every other value a cell) in PNG and TIFF, as runs, and in and out of submissions."""
 
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ def read(path: str | os.PathLike[str]) -> Labels:
         tifffile.TiffFileError,
         SyntaxError,
         EOFError,
+        zlib.error,
         IndexError,
         KeyError,
         OSError,
@@ -47,7 +49,7 @@ def read(path: str | os.PathLike[str]) -> Labels:
 
 
 def write(path: str | os.PathLike[str], labels: Labels) -> None:
-    """Write an index image; TIFF holds any index, PNG those up to 65,535. The file appears once complete.
+    """Write an index image of 16 bits, or 32 beyond 65,535, which only TIFF holds. The file appears once complete.
 
     Raises:
         ValueError: an index does not fit, or the suffix is neither .png nor .tif(f).
@@ -57,7 +59,7 @@ def write(path: str | os.PathLike[str], labels: Labels) -> None:
     if not tiff and (path.suffix.lower() != ".png" or most >= 2**16):
         raise ValueError(f"{path} must end in .tif, or in .png for indices up to 65535, the highest is {most}")
     draft = path.with_name(f".{os.getpid()}.{path.name}")
-    small = labels.astype(np.min_scalar_type(most))
+    small = labels.astype(np.uint16 if most < 2**16 else np.uint32)
     try:
         tifffile.imwrite(draft, small, compression="zlib") if tiff else Image.fromarray(small).save(draft)
         os.replace(draft, path)
@@ -145,7 +147,25 @@ def _read_png(path: Path) -> np.ndarray:
 
 def _read_tiff(path: Path) -> np.ndarray:
     with tifffile.TiffFile(path) as file:
-        shape = file.pages[0].shape
-        if len(file.pages) != 1 or np.prod(shape, dtype=np.float64) > PIXELS:
-            raise ValueError(f"{path} must be one page of at most {PIXELS} pixels, it has {len(file.pages)} of {shape}")
-        return file.pages[0].asarray()
+        if len(file.pages) != 1:
+            raise ValueError(f"{path} must be one page, it has {len(file.pages)}")
+        return read_page(file, 0)
+
+
+def read_page(file: tifffile.TiffFile, index: int) -> np.ndarray:
+    """The pixels of a page that may be hostile: of at most PIXELS, stored plainly or deflated to no more than it says.
+
+    Raises:
+        ValueError: it is larger, expands further, or is compressed otherwise.
+    """
+    page = file.pages[index].aspage()
+    if np.prod(page.shape, dtype=np.float64) > PIXELS:
+        raise ValueError(f"{file.filename} must have at most {PIXELS} pixels, it has {page.shape}")
+    if page.compression not in (1, 8, 32946):  # none, deflate by either number
+        raise ValueError(f"{file.filename} is compressed by {page.compression.name}; save it plainly or with zlib")
+    most = int(np.prod(page.chunks)) * page.bitspersample // 8
+    segments = file.filehandle.read_segments(page.dataoffsets, page.databytecounts) if page.compression != 1 else ()
+    for segment, _ in segments:
+        if segment and len(zlib.decompressobj().decompress(segment, most + 1)) > most:
+            raise ValueError(f"{file.filename} expands to more than the {most} bytes of a segment; it is damaged")
+    return page.asarray()

@@ -51,6 +51,15 @@ def test_a_picture_in_grey_or_in_its_own_colour_gives_its_signal(tmp_path, plane
     np.testing.assert_array_equal(fields.read_channel(save(tmp_path / "a.png", coloured)), GREY)
 
 
+def test_a_picture_of_several_channels_is_no_channel(tmp_path):
+    both = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"a_red.png shows several colours"):
+        fields.read_channel(save(tmp_path / "a_red.png", both))
+    both[...] = both.max(-1, keepdims=True)
+    shade = (both * [0.2, 0.5, 1]).astype(np.uint8)
+    np.testing.assert_array_equal(fields.read_channel(save(tmp_path / "a_red.png", shade)), both[..., 0])
+
+
 @pytest.mark.parametrize("extension", ["png", "tif"])
 def test_sixteen_bits_survive(tmp_path, extension):
     deep = GREY.astype(np.uint16) * 200 + 7
@@ -182,6 +191,29 @@ def test_two_files_for_one_channel_are_refused(tmp_path):
     save_field(tmp_path / "b")
     with pytest.raises(ValueError, match="same channel"):
         fields.find_fields(tmp_path)
+
+
+def test_a_survey_goes_on_where_find_fields_stops(tmp_path):
+    for id in ("good", "half", "twice"):
+        save_field(tmp_path / "a", id, blue=None if id == "half" else np.zeros((6, 8), np.uint8))
+    save_field(tmp_path / "b", "twice")
+    found = fields.survey(tmp_path)
+    assert [files.id for files in found.fields] == ["good"]
+    assert {id: type(fault) for id, fault in found.faults.items()} == {"half": FileNotFoundError, "twice": ValueError}
+    with pytest.raises(FileNotFoundError, match="field half"):
+        fields.find_fields(tmp_path)
+
+
+def test_remarks_say_what_to_know_before_the_numbers_are_believed(tmp_path):
+    levels = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    save_field(tmp_path, green=levels, blue=np.stack([levels] * 3, -1), red=np.zeros((6, 8), np.uint8), yellow=levels)
+    (files,) = fields.find_fields(tmp_path)
+    image = fields.read_field(files)
+    coloured = "the brightest plane was taken of one_blue.png, stored in colour"
+    assert fields.remarks(files, image) == [coloured, "microtubules is flat, every pixel is 0"]
+    image[:3, :, 3] = 255
+    assert fields.remarks(files, image)[2] == "er is saturated in 50% of the pixels"
+    assert fields.remarks(files, image.astype(np.uint16))[0] == "stored with 16 bits"
 
 
 @pytest.mark.real

@@ -20,9 +20,8 @@ import tensorflow_datasets as tfds
 from rich.console import Console
 
 from hpax import atlas
-from hpax.data import splits
-
-Example = tuple[str, dict[str, Any]]
+from hpax.data import shards, splits
+from hpax.data.shards import Example
 
 log = logging.getLogger(__name__)
 
@@ -60,16 +59,19 @@ class Picture:
     stratum: int | None = None  # a class that the splits should spread evenly, where it is known
 
 
-class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
+class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=True):
     """Writes pictures in order, a bounded number to a shard, so that no data set has to fit in memory.
 
     A data set says what it consists of (`pictures`), and turns one picture into examples (`examples`); both are
-    functions of the config, the second one of nothing else, so that several processes may share the work.
+    functions of the config, the second one of nothing else, so that several processes may share the work. Finished
+    shards wait in `shards_folder`, where a build that was killed finds them again.
     """
 
     PICTURES_PER_SHARD: ClassVar[int] = 128
     show_progress = False
     workers = 1
+    beam: Sequence[str] | None = None  # flags of a Beam pipeline
+    shards_folder: pathlib.Path
 
     @staticmethod
     def pictures(config: Config, folder: pathlib.Path | None) -> Iterable[Picture]:
@@ -82,36 +84,75 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
         raise NotImplementedError
 
     def _download_and_prepare(self, dl_manager, download_config=None):
-        columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
-        with contextlib.ExitStack() as stack:
-            bar = rich.progress.Progress(*columns, console=Console(stderr=True), disable=not self.show_progress)
-            self._bar = stack.enter_context(bar)
-            self._pool = stack.enter_context(_pool(self.workers)) if self.workers > 1 else None
-            super()._download_and_prepare(dl_manager, download_config)
-        if not self.info.splits.total_num_examples:
-            raise ValueError(f"{self.name} would be empty: no image holds enough cells; lower min_cells")
-        if self._left_out:
-            log.warning("%s left out %d pictures with too few cells", self.name, self._left_out)
-
-    def _shard_iterators_per_split(self, dl_manager) -> Mapping[str, Sequence[Any]]:
         folder = pathlib.Path(dl_manager.manual_dir) if self.MANUAL_DOWNLOAD_INSTRUCTIONS else None
-        pictures = list(self.pictures(self.builder_config, folder))
-        self._task, self._left_out = self._bar.add_task(self.name, total=len(pictures)), 0
-        return {
-            split: [functools.partial(self._shard, chunk) for chunk in _chunks(part, self.PICTURES_PER_SHARD)]
-            for split, part in _split(pictures).items()
-        }
+        plan = self._plan(list(self.pictures(self.builder_config, folder)))
+        writer = shards.Writer(
+            self.shards_folder, functools.partial(type(self).examples, self.builder_config), self.info.features
+        )
+        receipts = self._write(writer, [shard for part in plan.values() for shard in part])
+        if not sum(receipt.examples for receipt in receipts.values()):
+            raise ValueError(f"{self.name} would be empty: no image holds enough cells; lower min_cells")
+        if left_out := sum(receipt.left_out for receipt in receipts.values()):
+            log.warning("%s left out %d pictures with too few cells", self.name, left_out)
+        for shard in itertools.chain(*plan.values()):
+            writer.move(shard, pathlib.Path(self.data_dir))
+        self._describe(plan, receipts)
 
-    def _shard(self, pictures: Sequence[Picture]) -> Iterator[Example]:
-        work = functools.partial(self.examples, self.builder_config)
-        for examples in _in_order(work, pictures, self._pool, ahead=2 * self.workers):
-            empty = True
-            for key, example in examples:
-                empty = False
-                yield key, example
-                example.clear()  # written by now; TFDS keeps the dict to count it, and should not keep the pixels
-            self._left_out += empty
-            self._bar.advance(self._task)
+    def _plan(self, pictures: Sequence[Picture]) -> dict[str, list[shards.Shard]]:
+        """Split → its shards, under the names that TFDS gives them."""
+        plan = {}
+        for split, part in _split(pictures).items():
+            chunks = list(_chunks(part, self.PICTURES_PER_SHARD))
+            paths = self._get_filename_template(split).sharded_filepaths(len(chunks))
+            plan[split] = [shards.Shard(path.name, chunk) for path, chunk in zip(paths, chunks, strict=True)]
+        return plan
+
+    def _write(self, writer: shards.Writer, plan: Sequence[shards.Shard]) -> dict[str, shards.Receipt]:
+        receipts = {shard.name: receipt for shard in plan if (receipt := writer.finished(shard))}
+        todo = [shard for shard in plan if shard.name not in receipts]
+        if receipts:
+            log.warning("%s goes on where a build was interrupted: %d shards are there", self.name, len(receipts))
+        if self.beam is not None:
+            shards.write_with_beam(writer, todo, self.beam)
+            return receipts | {shard.name: _certain(writer.finished(shard), shard, writer) for shard in todo}
+        columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
+        console = Console(stderr=True)
+        with contextlib.ExitStack() as stack:
+            bar = stack.enter_context(rich.progress.Progress(*columns, console=console, disable=not self.show_progress))
+            pool = stack.enter_context(_pool(self.workers)) if self.workers > 1 else None
+            pictures, left = (sum(len(shard.pictures) for shard in some) for some in (plan, todo))
+            task = bar.add_task(self.name, total=pictures, completed=pictures - left)
+            for shard in todo:
+                results = _in_order(writer.examples, shard.pictures, pool, ahead=2 * self.workers)
+                receipts[shard.name] = writer.write(shard, _counted(results, lambda: bar.advance(task)))
+        return receipts
+
+    def _describe(self, plan: Mapping[str, Sequence[shards.Shard]], receipts: Mapping[str, shards.Receipt]):
+        splits_of_info = [
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[receipts[shard.name].examples for shard in part],
+                num_bytes=sum(receipts[shard.name].size for shard in part),
+                filename_template=self._get_filename_template(split),
+            )
+            for split, part in plan.items()
+        ]
+        self.info.set_splits(tfds.core.splits.SplitDict(splits_of_info))
+
+
+def _certain(receipt: shards.Receipt | None, shard: shards.Shard, writer: shards.Writer) -> shards.Receipt:
+    if receipt is None:
+        raise FileNotFoundError(
+            f"the pipeline ended, but {shard.name} is not in {writer.folder}; give a data_dir that all workers share"
+        )
+    return receipt
+
+
+def _counted(results: Iterable[Iterable[Example]], count: Callable[[], None]) -> Iterator[Iterable[Example]]:
+    """The same results; `count` is called when the next one is asked for."""
+    for result in results:
+        yield result
+        count()
 
 
 def _pool(workers: int) -> concurrent.futures.Executor:

@@ -1,6 +1,7 @@
 """Builds a data set once, all or nothing, and opens it."""
 
 import contextlib
+import fcntl
 import hashlib
 import importlib
 import io
@@ -9,14 +10,16 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
 
+import hpax
 from hpax.data.builder import Builder
 from hpax.data.source import Source, filled_splits, write_index
 
+_DRAFT = "draft"  # in a workshop: what TFDS makes of finished shards
 DATA_SETS = ("simulated_fields", "simulated_cells", "cell_crops", "hpa_fields", "hpa_cells", "dsb2018_nuclei")
 
 
@@ -28,30 +31,39 @@ def build(
     source: str | os.PathLike | None = None,
     progress: bool = False,
     workers: int = 1,
+    beam: Sequence[str] | None = None,
     **options: Any,
 ) -> Source:
     """The data set `name` under `data_dir`, built first if it is not there.
 
     `options` are the fields of the data set's Config; they and a fingerprint of `source`, the folder that a data set
     of real images is read from, are part of the folder's name. The fingerprint covers names and sizes of all files,
-    and the contents of tables. A data set appears complete or not at all; only a build that is killed outright leaves
-    its hidden `.building-*` folder, which may be deleted. `workers` processes share a build and change none of its
-    bytes; more than one needs a `__main__` guard in the calling script.
+    and the contents of tables. A data set appears complete or not at all.
+
+    Finished shards of a build that is killed or runs out of disk wait in a hidden `.building-*` folder; the same call
+    verifies them and writes the others. Bad input files throw them away.
+
+    `workers` processes share a build and change none of its bytes; more than one needs a `__main__` guard in the
+    calling script. Neither does `beam`, the flags of an Apache Beam pipeline that writes the shards, such as
+    `["--runner=DirectRunner"]`: its workers must see `data_dir` and `source` under the same paths.
 
     Raises:
         ValueError: unknown data set or option, a missing or unneeded `source`, an empty split, or bad input files.
         FileNotFoundError: `source` lacks the expected files.
     """
+    if beam is not None and workers > 1:
+        raise ValueError(f"workers share a build on this machine, got {workers} beside beam; leave one of them out")
     if name not in DATA_SETS:
         raise ValueError(f"no data set {name!r}; there are {', '.join(DATA_SETS)}")
     module = importlib.import_module(f"hpax.data.{name}")
     config = _config(module, source, options)
     builder = _create(module.DataSet, data_dir, config)
     if not pathlib.Path(builder.data_dir).exists():
-        with _workshop(pathlib.Path(data_dir)) as workshop:
-            unfinished = _create(module.DataSet, workshop, config)
-            unfinished.show_progress, unfinished.workers = progress, workers
-            _prepare(unfinished, source, workshop / "downloads")
+        with _workshop(pathlib.Path(data_dir), builder.info.full_name) as workshop:
+            unfinished = _create(module.DataSet, workshop / _DRAFT, config)
+            unfinished.show_progress, unfinished.workers, unfinished.beam = progress, workers, beam
+            unfinished.shards_folder = _make_shards(workshop)
+            _prepare(unfinished, source, workshop / _DRAFT / "downloads")
             _move(pathlib.Path(unfinished.data_dir), pathlib.Path(builder.data_dir))
         builder = _create(module.DataSet, data_dir, config)
     return Source(builder, split)
@@ -96,16 +108,42 @@ def _prepare(builder: Builder, source: str | os.PathLike | None, downloads: path
 
 
 @contextlib.contextmanager
-def _workshop(data_dir: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A hidden folder in `data_dir` to build in; it goes afterwards, and so do empty folders made on the way."""
+def _workshop(data_dir: pathlib.Path, full_name: str) -> Iterator[pathlib.Path]:
+    """A hidden folder in `data_dir` to build in, the same for the same data set as long as nobody else builds there.
+
+    It goes afterwards, and so do empty folders made on the way, unless the build was interrupted with a shard done.
+    """
     created = _make_folder(data_dir)
-    workshop = pathlib.Path(tempfile.mkdtemp(prefix=".building-", dir=data_dir))
-    try:
-        yield workshop
-    finally:
-        shutil.rmtree(workshop)
-        if created is not None and not any(data_dir.iterdir()):
-            shutil.rmtree(created)
+    digest = hashlib.blake2b(f"{full_name} {hpax.__version__}".encode(), digest_size=4).hexdigest()
+    workshop = data_dir / f".building-{full_name.split('/')[0]}-{digest}"
+    workshop.mkdir(exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        lock = stack.enter_context((workshop / "lock").open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
+        except BlockingIOError:
+            workshop = pathlib.Path(tempfile.mkdtemp(prefix=".building-", dir=data_dir))
+        resumable = False
+        try:
+            yield workshop
+        except (ValueError, FileNotFoundError):  # bad input, whose repair changes the fingerprint
+            raise
+        except BaseException:
+            resumable = any(_make_shards(workshop).iterdir())
+            raise
+        finally:
+            shutil.rmtree(workshop / _DRAFT if resumable else workshop, ignore_errors=resumable)
+            if created is not None and not any(data_dir.iterdir()):
+                shutil.rmtree(created)
+
+
+def _make_shards(workshop: pathlib.Path) -> pathlib.Path:
+    """The folder of finished shards; what is left of unfinished ones goes."""
+    folder = workshop / "shards"
+    folder.mkdir(exist_ok=True)
+    for path in folder.glob("*.part"):
+        path.unlink()
+    return folder
 
 
 def _make_folder(folder: pathlib.Path) -> pathlib.Path | None:

@@ -1,11 +1,13 @@
-"""The command line: `python -m hpax.data.build NAME --data-dir DIR [--source FOLDER] [--workers N] [options]`.
+"""The command line: `python -m hpax.data.build NAME --data-dir DIR [--source FOLDER] [options]`.
 
-`python -m hpax.data.build NAME --help` lists the options of a data set.
+`python -m hpax.data.build NAME --help` lists the options of a data set. FLAGS are those of an
+Apache Beam pipeline in one argument: `--beam "--runner=FlinkRunner --flink_master=HOST:8081"`.
 """
 
 import dataclasses
 import importlib
 import pathlib
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -20,7 +22,12 @@ def command(name: str) -> type:
     config = importlib.import_module(f"hpax.data.{name}").Config
     hidden = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)} | {"fingerprint"}
     options = [(f.name, f.type, f.default) for f in dataclasses.fields(config) if f.name not in hidden]
-    general = [("data_dir", pathlib.Path), ("source", pathlib.Path | None, None), ("workers", int, 1)]
+    general = [
+        ("data_dir", pathlib.Path),
+        ("source", pathlib.Path | None, None),
+        ("workers", int, 1),
+        ("beam", str | None, None),
+    ]
     return dataclasses.make_dataclass(name, general + options, namespace={"__doc__": config.__doc__})
 
 
@@ -31,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"usage: python -m hpax.data.build {{{','.join(DATA_SETS)}}} --data-dir DIR [options]")
     options = tyro.cli(command(name), args=rest, prog=f"python -m hpax.data.build {name}")
     try:
-        source = build(name, progress=True, **vars(options))
+        flags = None if options.beam is None else shlex.split(options.beam)
+        source = build(name, progress=True, **vars(options) | {"beam": flags})
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"{name} was not built: {error}")
     parts = ", ".join(f"{split} {source.info.splits[split].num_examples}" for split in source.splits)

@@ -1,0 +1,120 @@
+"""Shards: each one written whole or not at all, known by its receipt, by whichever process or machine gets to it."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+Example = tuple[str, dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A file to write: its name, and the pictures whose examples it holds, in order."""
+
+    name: str
+    pictures: Sequence[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Receipt:
+    """What a finished shard holds; lies beside it as `{name}.json`."""
+
+    examples: int
+    left_out: int  # pictures without an example
+    size: int  # bytes
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Writer:
+    """Writes shards into `folder`. Pickles, so that it can travel to other processes and machines.
+
+    The bytes of a shard are a function of its pictures. It appears under its name once it is complete; a second
+    writer of the same shard, as runners start when the first is slow, replaces it by the same bytes.
+    """
+
+    folder: pathlib.Path
+    examples: Callable[[Any], Iterable[Example]]  # of one picture
+    features: tfds.features.FeaturesDict
+
+    def write(self, shard: Shard, results: Iterable[Iterable[Example]] | None = None) -> Receipt:
+        """Writes a shard; `results` are the examples of its pictures where they are already being made."""
+        part = self.folder / f"{shard.name}.{uuid.uuid4().hex}.part"
+        counts: list[int] = []
+        try:
+            results = map(self.examples, shard.pictures) if results is None else results
+            tfds.core.file_adapters.ArrayRecordFileAdapter.write_examples(part, self._records(results, counts))
+            receipt = Receipt(sum(counts), counts.count(0), part.stat().st_size, _digest(part))
+            _replace(self._receipt(shard), json.dumps(dataclasses.asdict(receipt)))
+            part.replace(self.folder / shard.name)
+        finally:
+            part.unlink(missing_ok=True)
+        return receipt
+
+    def _records(self, results: Iterable[Iterable[Example]], counts: list[int]) -> Iterator[tuple[str, bytes]]:
+        serializer = tfds.core.example_serializer.ExampleSerializer(self.features.get_serialized_info())
+        for examples in results:
+            counts.append(0)
+            for key, example in examples:
+                counts[-1] += 1
+                yield key, serializer.serialize_example(self.features.encode_example(example))
+
+    def finished(self, shard: Shard) -> Receipt | None:
+        """The receipt of a shard whose bytes are still those that were written; None if it has to be written."""
+        path = self.folder / shard.name
+        try:
+            receipt = Receipt(**json.loads(self._receipt(shard).read_text(encoding="utf-8")))
+            whole = path.stat().st_size == receipt.size and _digest(path) == receipt.digest
+        except (FileNotFoundError, ValueError, TypeError):  # no shard, or a receipt cut short
+            return None
+        return receipt if whole else None
+
+    def move(self, shard: Shard, folder: pathlib.Path) -> None:
+        """Puts a finished shard where it belongs, and throws its receipt away."""
+        (self.folder / shard.name).replace(folder / shard.name)
+        self._receipt(shard).unlink()
+
+    def _receipt(self, shard: Shard) -> pathlib.Path:
+        return self.folder / f"{shard.name}.json"
+
+
+def write_with_beam(writer: Writer, shards: Sequence[Shard], flags: Sequence[str]) -> None:
+    """Writes shards as a Beam pipeline, which `flags` (`--runner=...`) send to Dataflow, Flink, Spark or nowhere.
+
+    A shard is one element, so the shards and their bytes are those of a build without Beam. The workers need hpax, and
+    must see the folders of the images and of the data set under the same paths.
+
+    Raises:
+        ModuleNotFoundError: Beam is not installed.
+    """
+    try:
+        import apache_beam as beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("building with Beam needs apache-beam; pip install 'hpax[beam]'") from error
+    with beam.Pipeline(options=PipelineOptions(list(flags))) as pipeline:
+        todo = pipeline | "Shards" >> beam.Create(list(shards)) | "Spread" >> beam.Reshuffle()
+        _ = todo | "Write" >> beam.Map(_written, writer)
+
+
+def _written(shard: Shard, writer: Writer) -> str:
+    writer.write(shard)
+    return shard.name
+
+
+def _digest(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+def _replace(path: pathlib.Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)

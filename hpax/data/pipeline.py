@@ -20,7 +20,7 @@ from hpax.data.source import Source
 Prepare = Callable[[UInt[np.ndarray, "b s s c"]], Float[np.ndarray, "b s s c"]]
 HostBatch = dict[str, np.ndarray]
 
-_FOREVER = 2**40  # steps
+FOREVER = 2**40  # steps of an endless iteration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,22 +132,22 @@ class PairBatches:
     def __getitem__(self, step: int) -> HostBatch:
         epoch, position = divmod(step, self.steps_per_epoch)
         plan = self._plan(epoch)
-        sources = plan.order[_window(position, self.batch_size, self._rows, self.n)]
+        sources = plan.order[window(position, self.batch_size, self._rows, self.n)]
         targets = plan.targets[sources]
         images = self._prepare(self._crops(np.concatenate([sources, targets])))
         flips = plan.flips[sources].swapaxes(0, 1).reshape(-1, 2)
         images = preprocess.flip(images, flips) if self._flip else images
         rows = {"source": images[: len(sources)], "target": images[len(sources) :]}
-        return _padded({**rows, "index": sources, "target_index": targets}, self._rows)
+        return padded({**rows, "index": sources, "target_index": targets}, self._rows)
 
     def iterate(self, start: int = 0) -> Iterator[HostBatch]:
         """The batches from step `start` on, for ever, read ahead by threads."""
-        return _read_ahead(self.__getitem__, range(start, _FOREVER), self._threads)
+        return read_ahead(self.__getitem__, range(start, FOREVER), self._threads)
 
     def epoch(self, epoch: int = 0) -> Iterator[HostBatch]:
         """One pass over all cells, as for validation."""
         steps = range(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
-        return _read_ahead(self.__getitem__, steps, self._threads)
+        return read_ahead(self.__getitem__, steps, self._threads)
 
     def _make_plan(self, epoch: int) -> Plan:
         drawn = {"seed": self._seed, "epoch": epoch}
@@ -187,33 +187,35 @@ class CellBatches(Sequence[HostBatch]):
     def __getitem__(self, step: int) -> HostBatch:
         if not 0 <= step < len(self):
             raise IndexError(f"step must be in 0..{len(self) - 1}, got {step}")
-        cells = np.arange(self.n)[_window(step, self.batch_size, self._rows, self.n)]
-        return _padded({"image": self._prepare(self._crops(cells)), "index": cells}, self._rows)
+        cells = np.arange(self.n)[window(step, self.batch_size, self._rows, self.n)]
+        return padded({"image": self._prepare(self._crops(cells)), "index": cells}, self._rows)
 
     def __iter__(self) -> Iterator[HostBatch]:
         return self.iterate()
 
     def iterate(self, start: int = 0) -> Iterator[HostBatch]:
         """The batches from step `start` to the last, read ahead by threads."""
-        return _read_ahead(self.__getitem__, range(start, len(self)), self._threads)
+        return read_ahead(self.__getitem__, range(start, len(self)), self._threads)
 
 
-def _window(position: int, batch_size: int, rows: slice, n: int) -> slice:
+def window(position: int, batch_size: int, rows: slice, n: int) -> slice:
     """Where this process's rows of the batch at `position` lie in an epoch of `n` cells; may be short or empty."""
     first = position * batch_size
     return slice(min(first + rows.start, n), min(first + rows.stop, n))
 
 
-def _padded(batch: HostBatch, rows: slice) -> HostBatch:
+def padded(batch: HostBatch, rows: slice) -> HostBatch:
+    """A batch filled up to this process's rows, floats by 0 and integers (then int32) by -1, with its `mask`."""
     size, filled = rows.stop - rows.start, len(batch["index"])
-    padded = {}
+    filled_up = {}
     for name, array in batch.items():
         whole = array.astype(np.int32) if array.dtype.kind == "i" else array
         padding = np.full((size - filled, *array.shape[1:]), -1 if array.dtype.kind == "i" else 0, whole.dtype)
-        padded[name] = np.concatenate([whole, padding]) if size > filled else whole
-    return {**padded, "mask": (np.arange(size) < filled).astype(np.float32)}
+        filled_up[name] = np.concatenate([whole, padding]) if size > filled else whole
+    return {**filled_up, "mask": (np.arange(size) < filled).astype(np.float32)}
 
 
-def _read_ahead(batch: Callable[[int], HostBatch], steps: range, threads: int) -> Iterator[HostBatch]:
+def read_ahead(batch: Callable[[int], HostBatch], steps: range, threads: int) -> Iterator[HostBatch]:
+    """The batches of `steps` in order, made by threads a few ahead of their use."""
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(4, 2 * threads))
     return iter(grain.MapDataset.range(steps.start, steps.stop).map(batch).to_iter_dataset(options))

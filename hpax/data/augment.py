@@ -1,0 +1,72 @@
+"""Patches as other microscopes, stains and cells would have shown them; randomness comes with the generator."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float32
+from scipy import ndimage
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How far a patch may stray from its field; 1 for a factor, or 0 for the others, leaves it as it is.
+
+    A factor f is drawn between 1/f and f by its logarithm. All but `zoom` are drawn for each channel by itself.
+    """
+
+    zoom: float = 2.0  # factor of the apparent pixel size, most often near 1
+    turn: bool = True  # by quarters, and mirrored
+    gamma: float = 1.8  # factor of the exponent
+    gain: float = 1.6  # factor
+    offset: float = 0.1  # of full scale, added
+    blur: float = 2.0  # pixels, standard deviation at most; half of the channels stay sharp
+    noise: float = 0.1  # of full scale, standard deviation at most
+    lost: float = 0.15  # how often one channel is blank; never the last one, the nuclei
+
+    def __post_init__(self):
+        for name in ("zoom", "gamma", "gain"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is a factor and must be at least 1, got {getattr(self, name)}")
+        for name in ("offset", "blur", "noise", "lost"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
+
+STRONG = Augmentation()
+"""Enough for networks that learn from other microscopes, or from a simulation, to see real fields."""
+
+PLAIN = Augmentation(zoom=1, turn=False, gamma=1, gain=1, offset=0, blur=0, noise=0, lost=0)
+"""Patches as they are, for validation."""
+
+
+def zoom(rng: np.random.Generator, augmentation: Augmentation) -> float:
+    """A factor of the pixel size; the logarithm's density falls linearly from that of 1."""
+    return float(augmentation.zoom ** rng.triangular(-1, 0, 1))
+
+
+def turn(rng: np.random.Generator, augmentation: Augmentation, *images: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Square images (s, s, ...), all turned and mirrored alike, in one of the eight ways."""
+    quarters, mirrored = (int(rng.integers(4)), bool(rng.integers(2))) if augmentation.turn else (0, False)
+    turned = (np.rot90(image, quarters) for image in images)
+    return tuple(image[:, ::-1] if mirrored else image for image in turned)
+
+
+def stain(
+    rng: np.random.Generator, augmentation: Augmentation, patch: Float32[np.ndarray, "s s c"]
+) -> Float32[np.ndarray, "s s c"]:
+    """A patch in [0, 1], stained, focused and exposed anew, in [0, 1]."""
+    channels = patch.shape[-1]
+    lost = int(rng.integers(channels - 1)) if channels > 1 and rng.random() < augmentation.lost else None
+    painted = [_channel(rng, augmentation, patch[..., channel]) for channel in range(channels)]
+    return np.stack([plane if index != lost else np.zeros_like(plane) for index, plane in enumerate(painted)], axis=-1)
+
+
+def _channel(rng: np.random.Generator, augmentation: Augmentation, plane: Float32[np.ndarray, "s s"]) -> np.ndarray:
+    gamma, gain = (factor ** rng.uniform(-1, 1) for factor in (augmentation.gamma, augmentation.gain))
+    offset = rng.uniform(-1, 1) * augmentation.offset
+    blur, noise = max(0, rng.uniform(-1, 1)) * augmentation.blur, rng.random() ** 2 * augmentation.noise
+    plane = plane**gamma if gamma != 1 else plane
+    plane = ndimage.gaussian_filter(plane, blur) if blur else plane
+    plane = gain * plane + offset
+    plane = plane + noise * rng.standard_normal(plane.shape, np.float32) if noise else plane
+    return np.clip(plane, 0, 1, dtype=np.float32)

@@ -64,7 +64,8 @@ class Writer:
             counts.append(0)
             for key, example in examples:
                 counts[-1] += 1
-                yield key, serializer.serialize_example(self.features.encode_example(example))
+                message = serializer.get_tf_example(self.features.encode_example(example))
+                yield key, message.SerializeToString(deterministic=True)  # else each process has its own order of keys
 
     def finished(self, shard: Shard) -> Receipt | None:
         """The receipt of a shard whose bytes are still those that were written; None if it has to be written."""

@@ -69,3 +69,28 @@ def test_quickstart_ends_with_a_page_and_a_feature_table(tmp_path):
     asked, others = (set(table.obs["protein"][table.obs["asked"] == value]) for value in (True, False))
     assert asked
     assert not asked & others
+
+
+@pytest.mark.parametrize("part", ["training", "pipeline", "neighbours"])
+def test_the_speed_of_a_part_is_a_ratio_beside_what_else_one_would_use(part, tmp_path):
+    from experiments import benchmark_speed
+
+    sizes = ["--width", "0.02", "--batch-size", "8", "--cells", "300", "--features", "8", "--turns", "1"]
+    atlas = ["--proteins", "38", "--data-dir", str(tmp_path / "data")]
+    assert benchmark_speed.main(["--part", part, *sizes, *atlas, "--workdir", str(tmp_path / "run")]) == 0
+    assert result(tmp_path / "run" / "default" / "seed0")["metrics"]["times faster"] > 0
+
+
+def test_the_plain_network_is_the_one_that_it_stands_beside():
+    import jax
+    import numpy as np
+
+    from experiments.benchmark_speed import PlainInpainter
+    from hpax.nn.inpainter import Inpainter
+
+    source, markers = np.ones((1, 8, 8, 3), np.float32), np.ones((1, 8, 8, 2), np.float32)
+    counts = [
+        sum(leaf.size for leaf in jax.tree.leaves(model.init(jax.random.key(0), source, markers)))
+        for model in (PlainInpainter(0.25), Inpainter(0.25))
+    ]
+    assert counts[0] == counts[1]

@@ -1,0 +1,208 @@
+"""How fast hpax trains, feeds and searches, beside what one would use instead, in one run.
+
+`training`: one update of the inpainting network, beside the same network of plain Flax layers. `pipeline`: pairs read
+from shards, beside what training eats. `neighbours`: the leave-one-out search for the size of the published human
+benchmark, 30,889 cells with 384 features, beside scikit-learn's. Sides take turns, so that a busy machine slows both;
+a ratio is the median over the turns.
+"""
+
+import dataclasses
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import optax
+from flax import linen as nn
+from jaxtyping import Float
+from sklearn.neighbors import NearestNeighbors
+
+from experiments import inpaint_pairs
+from hpax import data, launch, train
+from hpax.metrics import neighbours
+from hpax.nn import inpainter
+from hpax.nn.inpainter import Inpainter
+from hpax.tasks.inpaint import PairedInpainting
+from hpax.train.update import update
+from hpax.types import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to time."""
+
+    part: Literal["training", "pipeline", "neighbours"] = "training"
+    width: float = 0.25  # training and pipeline: of the network
+    batch_size: int = 32  # training and pipeline: pairs
+    cells: int = 30_889  # neighbours
+    features: int = 384  # neighbours
+    k: int = 11  # neighbours
+    turns: int = 5  # of each side
+    data_dir: Path = Path("runs/data")  # pipeline: where shards are built
+    proteins: int = 38  # pipeline: of the simulated atlas
+    seed: int = 0
+
+
+SWEEPS = {
+    "parts": (
+        {"part": "training"},
+        {"part": "training", "width": 1.0},
+        {"part": "pipeline"},
+        {"part": "neighbours"},
+    )
+}
+
+Sides = dict[str, Callable[[], Any]]
+
+
+def run(config: Config, workdir: Path) -> launch.Result:
+    """Times one part."""
+    part = {"training": time_training, "pipeline": time_pipeline, "neighbours": time_neighbours}[config.part]
+    return part(config)
+
+
+def take_turns(sides: Sides, turns: int) -> dict[str, list[float]]:
+    """Seconds of every side in every turn; a first turn, which compiles, does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(turns + 1):
+        for name, side in sides.items():
+            start = time.perf_counter()
+            jax.block_until_ready(side())
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
+    """How many times less `fast` took, the median over turns."""
+    return statistics.median(one / other for one, other in zip(slow, fast, strict=True))
+
+
+class PlainEncoder(nn.Module):
+    """`hpax.nn.inpainter.Encoder` of Flax's own layers."""
+
+    widths: Sequence[int]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h4 w4 k"]:
+        """The code of each image."""
+        for layer, width in enumerate(self.widths, start=1):
+            x = nn.relu(nn.Conv(width, (3, 3))(x))
+            x = nn.BatchNorm(use_running_average=not train, momentum=0.99, epsilon=1e-3)(x)
+            x = nn.max_pool(x, (2, 2), (2, 2)) if layer in inpainter.POOLED else x
+        return x
+
+
+class PlainInpainter(nn.Module):
+    """`hpax.nn.inpainter.Inpainter` of Flax's own layers."""
+
+    width: float
+
+    @nn.compact
+    def __call__(self, source: Array, markers: Array, *, mask: Array | None = None, train: bool = False) -> Array:
+        """The painted protein; padding is not masked here."""
+        told = PlainEncoder(self._scaled(inpainter.SOURCE_WIDTHS))(source, train)
+        seen = PlainEncoder(self._scaled(inpainter.MARKER_WIDTHS))(markers, train)
+        x = jax.numpy.concatenate([told, seen], axis=-1)
+        for group, widths in enumerate(inpainter.DECODER_WIDTHS):
+            x = x.repeat(2, axis=1).repeat(2, axis=2) if group else x
+            for width in self._scaled(widths):
+                x = nn.relu(nn.Conv(width, (3, 3))(x))
+        return nn.Conv(1, (1, 1))(x)
+
+    def _scaled(self, widths: Sequence[int]) -> list[int]:
+        return [max(1, round(width * self.width)) for width in widths]
+
+
+def updater(model: nn.Module, batch: dict[str, np.ndarray]) -> Callable[[], Array]:
+    """One optimisation step after another on the same pairs; returns the loss."""
+    task, optimizer = PairedInpainting(model), optax.adam(1e-3, b1=0.5)
+    state = train.create(task, optimizer, batch, seed=0)
+    step = jax.jit(lambda state: update(task, optimizer, state, batch, np.uint32(0)), donate_argnums=0)
+
+    def advance() -> Array:
+        nonlocal state
+        state, report = step(state)
+        return report["loss"]
+
+    return advance
+
+
+def time_training(config: Config) -> launch.Result:
+    """Our convolutions beside Flax's, in the same network on the same pairs."""
+    draw = np.random.default_rng(config.seed).random
+    pairs = {name: draw((config.batch_size, 64, 64, 3), np.float32) for name in ("source", "target")}
+    batch = {**pairs, "mask": np.ones(config.batch_size, np.float32)}
+    models = {"hpax": Inpainter(config.width), "flax": PlainInpainter(config.width)}
+    seconds = take_turns({name: updater(model, batch) for name, model in models.items()}, config.turns)
+    rates = {f"{name} (pairs/s)": config.batch_size / statistics.median(each) for name, each in seconds.items()}
+    metrics = {**rates, "times faster": ratio(seconds["flax"], seconds["hpax"])}
+    return launch.Result(metrics=metrics, counts={"pairs": config.batch_size}, data="simulated", headline=list(metrics))
+
+
+def time_pipeline(config: Config) -> launch.Result:
+    """An epoch of pairs from shards, none of them cached, beside what training eats."""
+    asked = inpaint_pairs.Config(proteins=config.proteins, data_dir=config.data_dir, seed=config.seed)
+    cells = inpaint_pairs.open_cells(asked)
+    pairs = data.PairBatches(cells.training, config.batch_size, prepare=cells.prepare, cache_bytes=0)
+    batches = pairs.iterate(0)
+    steps = max(1, len(cells.training) // config.batch_size)
+    sides: Sides = {
+        "read": lambda: sum(len(next(batches)["source"]) for _ in range(steps)),
+        "trained": updater(Inpainter(config.width), pairs[0]),
+    }
+    seconds = take_turns(sides, config.turns)
+    per_batch = [each / steps for each in seconds["read"]]
+    metrics = {
+        "read (pairs/s)": config.batch_size / statistics.median(per_batch),
+        "trained (pairs/s)": config.batch_size / statistics.median(seconds["trained"]),
+        "times faster": ratio(seconds["trained"], per_batch),
+    }
+    counts = {"cells": len(cells.training), "pairs": config.batch_size}
+    return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=list(metrics))
+
+
+def drawn(config: Config) -> Iterator[np.ndarray]:
+    """Features of cells in groups of about ten, and their groups."""
+    random = np.random.default_rng(config.seed)
+    yield random.standard_normal((config.cells, config.features), np.float32)
+    yield random.integers(0, max(2, config.cells // 10), config.cells)
+
+
+def peak(config: Config) -> float:
+    """GB that a process takes that imports hpax, draws the features and searches them once."""
+    features, groups = drawn(config)
+    neighbours.nearest(features, groups, k=config.k)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def time_neighbours(config: Config) -> launch.Result:
+    """Ours, which leaves out a cell's whole group, beside scikit-learn's brute force, which leaves out nothing."""
+    features, groups = drawn(config)
+    sides: Sides = {
+        "hpax": lambda: neighbours.nearest(features, groups, k=config.k),
+        "scikit-learn": lambda: (
+            NearestNeighbors(n_neighbors=config.k + 1, algorithm="brute", n_jobs=-1).fit(features).kneighbors()
+        ),
+    }
+    seconds = take_turns(sides, config.turns)
+    with multiprocessing.get_context("spawn").Pool(1) as fresh:
+        memory = fresh.apply(peak, (config,))
+    metrics = {f"{name} (s)": statistics.median(each) for name, each in seconds.items()}
+    metrics |= {"times faster": ratio(seconds["scikit-learn"], seconds["hpax"]), "peak memory (GB)": memory}
+    counts = {"cells": config.cells, "features": config.features, "k": config.k}
+    return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=list(metrics))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return launch.main(Config, run, sweeps=SWEEPS, argv=argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -53,7 +53,23 @@ def of_labels(
 ) -> tuple[Int64[np.ndarray, "n m"], np.ndarray, np.ndarray]:
     """The joint histogram of two index images: pixels by the (sorted) values of `a` and of `b`, and these values.
 
-    Background is a value like any other. Counted by stretches where neither image changes, not by pixel.
+    Background is a value like any other.
+
+    Raises:
+        ValueError: the images differ in shape.
+    """
+    rows, columns, pixels, in_a, in_b = pairs_of_labels(a, b)
+    joint = np.zeros((len(in_a), len(in_b)), np.int64)
+    joint[rows, columns] = pixels
+    return joint, in_a, in_b
+
+
+def pairs_of_labels(
+    a: Integer[np.ndarray, "h w"], b: Integer[np.ndarray, "h w"]
+) -> tuple[Int64[np.ndarray, " p"], Int64[np.ndarray, " p"], Int64[np.ndarray, " p"], np.ndarray, np.ndarray]:
+    """The entries of `of_labels` above 0: rows, columns, pixels; then the values of `a` and of `b`.
+
+    Counted by stretches where neither image changes, not by pixel; the memory grows with the stretches alone.
 
     Raises:
         ValueError: the images differ in shape.
@@ -67,8 +83,9 @@ def of_labels(
     first = np.concatenate([[0], first])[: a.size]
     sizes = np.diff(first, append=a.size)
     (in_a, rows), (in_b, columns) = (np.unique(image[first], return_inverse=True) for image in (a, b))
-    joint = np.bincount(rows * len(in_b) + columns, sizes, minlength=len(in_a) * len(in_b))
-    return joint.astype(np.int64).reshape(len(in_a), len(in_b)), in_a, in_b
+    entries, which = np.unique(rows * max(len(in_b), 1) + columns, return_inverse=True)
+    pixels = np.bincount(which, sizes, minlength=len(entries)).astype(np.int64)
+    return *np.divmod(entries, max(len(in_b), 1)), pixels, in_a, in_b
 
 
 def iou(

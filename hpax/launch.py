@@ -106,9 +106,7 @@ def main(
     arguments = sys.argv[1:] if argv is None else list(argv)
     module, about = _named(run)
     config, launcher = _parse(config_type, module, about, arguments)
-    origin = {"experiment": module.rpartition(".")[2], "about": about}
-    origin |= {"command": _portable(shlex.join(["python", "-m", module, *arguments])), "sweep": launcher.sweep}
-    origin |= {"settings": _settings(config), **_environment()}
+    told = origin(module, about, config, arguments, sweep=launcher.sweep)
     failed = []
     try:
         todo = arms(config, launcher, sweeps or {})
@@ -117,7 +115,7 @@ def main(
             state = "finished before" if records[arm.folder] else "running"
             console.print(f"[{number}/{len(todo)}] {arm.folder}: {state}", markup=False, highlight=False)
             try:
-                records[arm.folder] = records[arm.folder] or _run(arm, run, origin)
+                records[arm.folder] = records[arm.folder] or _run(arm, run, told)
             except Exception as error:
                 errors.print_exception()
                 failed.append(f"failed: {arm.folder}: {type(error).__name__}: {error}\n")
@@ -127,9 +125,26 @@ def main(
     except KeyboardInterrupt:
         errors.print("stopped; the same command goes on from here")
         return 130
-    console.print(_table(origin["experiment"], {folder: record for folder, record in records.items() if record}))
+    console.print(_table(told["experiment"], {folder: record for folder, record in records.items() if record}))
     errors.print(*failed, sep="", end="", style="red", markup=False, highlight=False)
     return 1 if failed else 0
+
+
+def origin(
+    module: str, about: str, config: Any, arguments: Sequence[str], *, sweep: str | None = None
+) -> dict[str, Any]:
+    """What made a result: experiment, command, settings, versions, cores, commit."""
+    command = _portable(shlex.join(["python", "-m", module, *arguments]))
+    told = {"experiment": module.rpartition(".")[2], "about": about, "command": command, "sweep": sweep}
+    return {**told, "settings": _settings(config), **_environment()}
+
+
+def record(
+    config: Any, result: Result, origin: Mapping[str, Any], *, arm: str, seed: int, seconds: float, resumed: bool
+) -> dict[str, Any]:
+    """What a result.json holds."""
+    told = {"arm": arm, "seed": seed, **plain(result), **origin, "devices": _devices()}
+    return told | {"wall_s": round(seconds, 3), "resumed": resumed, "config": plain(config)}
 
 
 def arms(config: Any, launcher: Launcher, sweeps: Mapping[str, Sequence[Difference]]) -> list[Arm]:
@@ -217,21 +232,26 @@ def _run(arm: Arm, run: Callable[[Any, Path], Result], origin: Mapping[str, Any]
     """Run one arm in its folder, and write its result.json once all is done."""
     arm.folder.mkdir(parents=True, exist_ok=True)
     resumed = any(arm.folder.iterdir())
-    _write(arm.folder / "config.json", plain(arm.config))
+    write(arm.folder / "config.json", plain(arm.config))
     start = time.perf_counter()
     result = run(arm.config, arm.folder)
-    seconds = round(time.perf_counter() - start, 3)
-    record = {"arm": arm.name, "seed": arm.config.seed, **plain(result), **origin, "devices": _devices()}
-    record |= {"wall_s": seconds, "resumed": resumed, "config": plain(arm.config)}
-    _write(arm.folder / "result.json", record)
-    return record
+    seconds = time.perf_counter() - start
+    told = record(arm.config, result, origin, arm=arm.name, seed=arm.config.seed, seconds=seconds, resumed=resumed)
+    write(arm.folder / "result.json", told)
+    return told
 
 
 def _settings(config: Any) -> dict[str, Any]:
     """The fields that the command line set to something else than their default, the seed left out."""
-    now, default = plain(config), plain(type(config)())
+    now, default = plain(config), {field.name: _default(field) for field in dataclasses.fields(config)}
     changed = {name: value for name, value in now.items() if value != default[name] and name != "seed"}
     return {name: _portable(value) if isinstance(value, str) else value for name, value in changed.items()}
+
+
+def _default(field: dataclasses.Field) -> Any:
+    """The default of a config's field as JSON holds it; of a field that has none, something that equals nothing."""
+    factory = field.default_factory
+    return plain(field.default if factory is dataclasses.MISSING else factory())
 
 
 def _portable(text: str) -> str:
@@ -279,7 +299,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise LaunchError(f"{path} is damaged ({error}); delete its folder to run this arm again") from error
 
 
-def _write(path: Path, value: Mapping[str, Any]) -> None:
+def write(path: Path, value: Mapping[str, Any]) -> None:
     """JSON under a temporary name, then renamed: a reader sees all of it or nothing."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from hpax import atlas
 
 MAX_PIXELS = 2**26  # 67 megapixels; the largest HPA field has 9.4
-SATURATED = 0.01  # share of a channel's pixels at the top of its range that is worth a remark
+SATURATED = 0.05  # share of a channel's pixels at the top of its range that is worth a remark
 
 _COLOURS = "|".join(atlas.COLOURS.values())
 _NAME = re.compile(rf"(?P<id>.+)_(?P<colour>{_COLOURS})\.(png|jpe?g|tiff?)", re.IGNORECASE)

@@ -5,7 +5,9 @@ Three flavours: `png`, {id}_cells.png and {id}_nuclei.png with 16 bits, or .tif 
 labels.
 """
 
+import itertools
 import os
+import shutil
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -43,6 +45,16 @@ def write(
         ome.write_tiff(folder / f"{id}.ome.tif", planes, um_per_pixel)
     else:
         ome.write_zarr(folder / f"{id}.ome.zarr", image, planes, um_per_pixel)
+
+
+def remove(folder: str | os.PathLike[str], id: str) -> None:
+    """Removes the masks of a field, in whichever flavours the folder holds them."""
+    folder = Path(folder)
+    for name, tiff in itertools.product(NAMES, (False, True)):
+        _index_image(folder, id, name, tiff=tiff).unlink(missing_ok=True)
+    (folder / f"{id}.ome.tif").unlink(missing_ok=True)
+    if (folder / f"{id}.ome.zarr").exists():
+        shutil.rmtree(folder / f"{id}.ome.zarr")
 
 
 def flavours(folder: str | os.PathLike[str], id: str) -> list[Flavour]:

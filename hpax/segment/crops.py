@@ -7,11 +7,14 @@ from PIL import Image
 
 def centroids(mask: Integer[np.ndarray, "h w"]) -> dict[int, tuple[float, float]]:
     """Index of each object of an index mask → its centre of mass (y, x) in pixels."""
-    indices, where = np.unique(mask, return_inverse=True)
-    y, x = np.divmod(np.arange(mask.size), mask.shape[1])
-    where = where.reshape(-1)
-    counts = np.bincount(where)
-    centres = np.stack([np.bincount(where, y), np.bincount(where, x)], axis=1) / counts[:, None]
+    begins = np.ones(mask.shape, bool)  # a stretch of one index in a row
+    begins[:, 1:] = mask[:, 1:] != mask[:, :-1]
+    start = np.flatnonzero(begins)
+    length = np.diff(start, append=mask.size)
+    indices, where = np.unique(mask.ravel()[start], return_inverse=True)
+    y, x = np.divmod(start, mask.shape[1])
+    sums = [np.bincount(where, position * length) for position in (y, x + (length - 1) / 2)]
+    centres = np.stack(sums, axis=1) / np.bincount(where, length)[:, None]
     return {int(i): (float(cy), float(cx)) for i, (cy, cx) in zip(indices, centres, strict=True) if i != 0}
 
 

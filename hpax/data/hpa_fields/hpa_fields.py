@@ -5,7 +5,7 @@ import itertools
 import logging
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,13 +52,15 @@ class Config(builder.Config):
 Annotated = tuple[fields.FieldFiles, fields.Annotation]
 
 
-def pictures(config: Config, folder: pathlib.Path) -> list[builder.Picture]:
-    """One picture per plate and well, or per field where the name does not tell.
+def pictures(
+    config: Config, folder: pathlib.Path, found: Sequence[fields.FieldFiles] | None = None
+) -> list[builder.Picture]:
+    """One picture per plate and well, or per field where the name does not tell; of `found`, or of all in the folder.
 
     A field without annotation gets no label; where the protein is unknown, the image stands for it, so that the
     splits keep images together.
     """
-    found, annotations = fields.find_fields(folder), _annotations(config, folder)
+    found, annotations = fields.find_fields(folder) if found is None else found, _annotations(config, folder)
     if unknown := sum(files.id not in annotations for files in found):
         log.warning("%d of %d fields in %s have no annotation, and so no label", unknown, len(found), folder)
     nothing = fields.Annotation(atlas.multi_hot([]))

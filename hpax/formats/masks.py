@@ -73,7 +73,7 @@ def read(folder: str | os.PathLike[str], id: str) -> tuple[Plane, Plane]:
 
     Raises:
         FileNotFoundError: the folder holds no masks of it.
-        ValueError: a file is damaged or too large, or cells and nuclei differ in shape.
+        ValueError: a file is damaged or too large, cells and nuclei differ in shape, or an index exceeds their pixels.
     """
     folder, found = Path(folder), flavours(folder, id)
     if not found:
@@ -90,6 +90,8 @@ def read(folder: str | os.PathLike[str], id: str) -> tuple[Plane, Plane]:
         cells, nuclei = (ome.read_zarr(folder / f"{id}.ome.zarr", name) for name in NAMES)
     if cells.shape != nuclei.shape:
         raise ValueError(f"the masks of field {id} must have one shape, got cells {cells.shape}, nuclei {nuclei.shape}")
+    if (highest := int(max(cells.max(initial=0), nuclei.max(initial=0)))) > cells.size:
+        raise ValueError(f"the masks of field {id} have {cells.size} pixels, and so no cell {highest}; renumber them")
     return cells, nuclei
 
 

@@ -19,6 +19,9 @@ BASE = "https://images.proteinatlas.org"
 FIELDS = 6
 """How many fields of a well to ask for where a list names none; the atlas shows two or so, numbered from 1."""
 
+FAILURES = "failures.csv"
+"""The table, in a folder of fetched fields, of the pictures that could not be had."""
+
 NOTES = ("labels", "gene", "cell_line")
 """What a list may say of a field for the table beside the pictures."""
 
@@ -30,7 +33,7 @@ _ADDRESS = re.compile(
     rf"(_({'|'.join(atlas.COLOURS.values())}))*(\.jpg)?"
 )
 _PATTERNS = {
-    "antibody": re.compile(r"((HPA|CAB))?0*(?P<number>\d{1,9})"),
+    "antibody": re.compile(r"(HPA|CAB)?0*(?P<number>\d{1,9})"),
     "plate": re.compile(r"\d{1,9}"),
     "well": re.compile(r"[A-Z]{1,2}\d{1,2}"),
     "field": re.compile(rf"({_FIELD})?"),

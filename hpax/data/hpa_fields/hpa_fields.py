@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import logging
 import pathlib
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -14,7 +13,7 @@ from jaxtyping import UInt
 
 from hpax import atlas
 from hpax.data import builder
-from hpax.formats import fields
+from hpax.formats import fields, proteinatlas
 
 CITATION = """@article{thul2017subcellular,
   title={A subcellular map of the human proteome}, author={Thul, Peter J and others},
@@ -22,9 +21,8 @@ CITATION = """@article{thul2017subcellular,
 HOMEPAGE = "https://www.proteinatlas.org"
 LICENSE = "CC BY-SA, the Human Protein Atlas (proteinatlas.org)"
 LAYOUT = """fields of view: give their folder as source. Each field is four pictures {id}_{red,green,blue,yellow} (.png,
-    .jpg or .tif), anywhere in it; a table (.csv or .tsv) at its top, with columns id and label, holds the labels."""
-
-_PROTEINATLAS = re.compile(r"(?P<image>\d+_[A-Z]+\d+)_\d+")  # plate, well, field
+    .jpg or .tif), anywhere in it; a table (.csv or .tsv) at its top, with columns id and label, holds the labels.
+    `python -m hpax.data.fetch LIST.csv FOLDER` makes such a folder from proteinatlas.org."""
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +69,8 @@ def pictures(
 def _annotations(config: Config, folder: pathlib.Path) -> dict[str, fields.Annotation]:
     if config.annotations:
         return fields.read_annotations(folder / config.annotations)
-    tables = sorted(path for path in folder.iterdir() if path.suffix in (".csv", ".tsv"))
+    found = (path for path in folder.iterdir() if path.suffix in (".csv", ".tsv"))
+    tables = sorted(path for path in found if path.name != proteinatlas.FAILURES)
     if len(tables) > 1:
         names = ", ".join(path.name for path in tables)
         raise ValueError(f"{folder} holds several tables ({names}); name the one with the labels as annotations")
@@ -87,8 +86,7 @@ def _picture(image: str, members: list[Annotated]) -> builder.Picture:
 
 def image_of(files: fields.FieldFiles) -> str:
     """The image in Lu's sense: plate and well of a proteinatlas name, else the id itself."""
-    name = _PROTEINATLAS.fullmatch(files.id)
-    return name["image"] if name else files.id
+    return proteinatlas.image_of(files.id) or files.id
 
 
 def read(config: Config, files: fields.FieldFiles) -> tuple[UInt[np.ndarray, "h w 4"], float]:

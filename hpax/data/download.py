@@ -1,0 +1,195 @@
+"""One file from a web server that may be slow, broken or hostile."""
+
+import dataclasses
+import http.client
+import pathlib
+import re
+import ssl
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+
+import hpax
+
+_CHUNK = 2**16  # bytes
+_LONGEST_PAUSE = 60.0  # seconds
+_PASSING = {408, 425, 429, *range(500, 600)}
+_BROKEN_LINES = (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException, ssl.SSLError)
+
+
+class Refused(Exception):
+    """What the server gives will not do, and asking again would not change it."""
+
+
+class Missing(Refused):
+    """The server has no such file."""
+
+
+class _Again(Exception):
+    """What the server gave will not do this time."""
+
+    def __init__(self, reason: str, *, after: str | None = None):
+        super().__init__(reason)
+        self.after = float(after) if after and after.isdecimal() else 0.0  # seconds that the server asks for
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manners:
+    """How to ask, so that the server is not overrun and a bad one does no harm."""
+
+    workers: int = 4  # files at a time
+    rate: float = 8.0  # requests per second, of all workers together
+    attempts: int = 5  # for one file
+    pause: float = 1.0  # seconds before the second attempt; doubles with each
+    timeout: float = 30.0  # seconds without a byte
+    deadline: float = 600.0  # seconds for one attempt
+    max_bytes: int = 2**26  # of one file; the largest HPA field has 9.4 megapixels
+
+    def __post_init__(self):
+        for field in dataclasses.fields(Manners):
+            if not (value := getattr(self, field.name)) > 0:
+                raise ValueError(f"{field.name} must be positive, got {value}")
+
+
+class Downloader:
+    """Fetches files politely; its methods may be called from several threads."""
+
+    def __init__(self, manners: Manners):
+        self.manners = manners
+        self._opener = urllib.request.OpenerDirector()
+        for handler in (
+            urllib.request.ProxyHandler,
+            urllib.request.HTTPHandler,
+            urllib.request.HTTPSHandler,
+            urllib.request.HTTPDefaultErrorHandler,
+            urllib.request.HTTPErrorProcessor,
+            _SameServer,
+        ):
+            self._opener.add_handler(handler())
+        self._lock, self._slot, self._stopped = threading.Lock(), 0.0, threading.Event()
+
+    def stop(self) -> None:
+        """Makes every `get` end soon with Refused; what came so far stays."""
+        self._stopped.set()
+
+    def get(self, url: str, path: pathlib.Path, check: Callable[[pathlib.Path], None]) -> None:
+        """Fetches `url` into `path`, going on with what is there, until `check`, which raises ValueError, is content.
+
+        Raises:
+            Missing: there is no such file.
+            Refused: the server answers wrongly, with too much, or not even after several attempts.
+        """
+        fault = _Again("was not asked for")
+        for attempt in range(self.manners.attempts):
+            if attempt:
+                self._wait(max(min(self.manners.pause * 2 ** (attempt - 1), _LONGEST_PAUSE), _after(fault)))
+            self._wait(self._turn())
+            try:
+                return self._attempt(url, path, check)
+            except urllib.error.HTTPError as error:
+                fault = _fault(error)
+            except (_Again, *_BROKEN_LINES) as error:
+                fault = error
+        raise Refused(f"{_told(fault)}; gave up after {self.manners.attempts} attempts")
+
+    def _turn(self) -> float:
+        """Seconds to wait for one's turn, of all threads."""
+        with self._lock:
+            now = time.monotonic()
+            turn = max(self._slot, now)
+            self._slot = turn + 1 / self.manners.rate
+        return turn - now
+
+    def _wait(self, seconds: float) -> None:
+        if self._stopped.wait(seconds):
+            raise Refused("stopped")
+
+    def _attempt(self, url: str, path: pathlib.Path, check: Callable[[pathlib.Path], None]) -> None:
+        start = path.stat().st_size if path.exists() else 0
+        headers = {"User-Agent": f"hpax/{hpax.__version__}", "Accept-Encoding": "identity"}
+        headers |= {"Range": f"bytes={start}-"} if start else {}
+        try:
+            with self._opener.open(urllib.request.Request(url, headers=headers), timeout=self.manners.timeout) as reply:
+                start = _start(reply, start, path)
+                known = self._receive(reply, start, path)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code != 416 or not start:
+                raise
+            if error.headers.get("Content-Range") != f"bytes */{start}":
+                path.unlink()
+                raise _Again("what was there is no part of the file") from error
+            known = True
+        try:
+            check(path)
+        except ValueError as error:
+            path.unlink()
+            if start or not known:  # the part that was there may be another file's, or the end is missing
+                raise _Again(str(error)) from error
+            raise Refused(str(error)) from error
+
+    def _receive(self, reply: http.client.HTTPResponse, start: int, path: pathlib.Path) -> bool:
+        """Appends what comes after `start`; says whether the server told how much there is."""
+        length = reply.headers.get("Content-Length", "")
+        expected = start + int(length) if length.isdecimal() else None
+        if expected is not None and expected > self.manners.max_bytes:
+            raise Refused(f"has {expected} bytes, more than max_bytes {self.manners.max_bytes}")
+        size, end = start, time.monotonic() + self.manners.deadline
+        with path.open("r+b" if start else "wb") as file:
+            file.seek(start)
+            while chunk := reply.read1(_CHUNK):
+                size += len(chunk)
+                if size > self.manners.max_bytes:
+                    file.truncate(0)
+                    raise Refused(f"has more than max_bytes {self.manners.max_bytes}")
+                file.write(chunk)
+                if self._stopped.is_set():
+                    raise Refused("stopped")
+                if time.monotonic() > end:
+                    raise _Again(f"took more than {self.manners.deadline} seconds")
+        if expected is not None and size < expected:
+            raise _Again(f"ended after {size} of {expected} bytes")
+        return expected is not None
+
+
+class _SameServer(urllib.request.HTTPRedirectHandler):
+    """Follows a redirection only on the same host, and never from https to http or to a file."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        old, new = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(newurl)
+        secured = (old.scheme, new.scheme) == ("http", "https") and old.hostname == new.hostname
+        if (old.scheme, old.netloc) != (new.scheme, new.netloc) and not secured:
+            fp.close()
+            raise Refused(f"is redirected to {newurl[:200]}, another server; give that one as base if it is right")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _start(reply: http.client.HTTPResponse, start: int, path: pathlib.Path) -> int:
+    """Where the reply's bytes belong: a server that knows no ranges sends everything."""
+    if reply.status != 206:
+        return 0
+    if not re.match(rf"bytes {start}-", reply.headers.get("Content-Range", "")):
+        path.unlink(missing_ok=True)
+        raise _Again(f"sent {reply.headers.get('Content-Range')} where bytes {start}- were asked for")
+    return start
+
+
+def _fault(error: urllib.error.HTTPError) -> _Again:
+    """What to do about an error status: try again, or raise."""
+    error.close()
+    if error.code in (404, 410):
+        raise Missing(f"there is none (HTTP {error.code})") from error
+    if error.code not in _PASSING:
+        raise Refused(f"HTTP {error.code} {error.reason}") from error
+    return _Again(f"HTTP {error.code} {error.reason}", after=error.headers.get("Retry-After"))
+
+
+def _after(fault: Exception) -> float:
+    return min(getattr(fault, "after", 0.0), _LONGEST_PAUSE)
+
+
+def _told(fault: Exception) -> str:
+    return str(getattr(fault, "reason", fault)) or type(fault).__name__

@@ -3,7 +3,8 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Integer, UInt
+from jaxtyping import Float, Integer, UInt
+from scipy import ndimage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,3 +56,42 @@ def nearest(mask: Integer[np.ndarray, "h w"], shape: tuple[int, int]) -> Integer
         for new, old in zip(shape, mask.shape, strict=True)
     )
     return mask[rows][:, columns]
+
+
+def enlarge(mask: Integer[np.ndarray, "h w"], factor: int) -> Integer[np.ndarray, "h*{factor} w*{factor}"]:
+    """A mask with every pixel repeated `factor` times in both directions."""
+    return mask.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def shrink(channel: Float[np.ndarray, "h w"], factor: int) -> Float[np.ndarray, "H W"]:
+    """A channel averaged over squares of `factor` pixels; its last row and column are repeated to fill the last."""
+    height, width = channel.shape
+    if factor == 1 or not channel.size:
+        return channel
+    padded = np.pad(channel, ((0, -height % factor), (0, -width % factor)), mode="edge")
+    return padded.reshape(-(-height // factor), factor, -1, factor).mean((1, 3), dtype=channel.dtype)
+
+
+def at_least(mask: Integer[np.ndarray, "h w"], pixels: float) -> Integer[np.ndarray, "h w"]:
+    """An index mask without the objects that cover fewer than `pixels`; the others keep their index."""
+    large = np.bincount(mask.ravel()) >= pixels - 1e-6
+    large[0] = False
+    return np.where(large[mask], mask, 0)
+
+
+def fill_holes(mask: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "h w"]:
+    """An index mask in which background that a single object encloses belongs to that object.
+
+    What several objects enclose stays background, and so does what reaches the edge of the image.
+    """
+    filled = np.pad(mask, 1)
+    gaps, _ = ndimage.label(filled == 0)
+    for number, box in enumerate(ndimage.find_objects(gaps), 1):
+        if number == gaps[0, 0]:
+            continue
+        window = tuple(slice(side.start - 1, side.stop + 1) for side in box)
+        gap = gaps[window] == number
+        around = np.unique(filled[window][ndimage.binary_dilation(gap) & ~gap])
+        if len(around) == 1:
+            filled[window][gap] = around[0]
+    return filled[1:-1, 1:-1]

@@ -1,0 +1,85 @@
+"""U-Nets that find nuclei and cells.
+
+They answer with logits (b, h, w, 2), [border, object]: where objects meet, and where there is one.
+"""
+
+from flax import linen as nn
+from jaxtyping import Float
+
+from hpax.nn.conv import Conv3x3, glorot_uniform, halve
+from hpax.nn.norm import BatchNorm
+from hpax.types import Array
+
+MAPS = ("border", "object")
+"""The order of the maps in the last axis."""
+
+
+class LightUNet(nn.Module):
+    """The U-Net of Ronneberger et al. (2015), made small, on an image whose 2×2 pixels are channels of one.
+
+    No work is done at full resolution: the stem folds every 2×2 pixels into channels, and the head unfolds a logit for
+    each of them. Levels halve the sides by maxima; on the way up, every pixel is doubled before it meets its level.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 80, 112)  # channels of each level, the first at half the image's resolution
+    axis_name: str | None = None  # the mapped axis of data parallelism, for BatchNorm
+    momentum: float = 0.99  # of BatchNorm's moving averages; lower it for runs of a few hundred steps
+
+    @property
+    def stride(self) -> int:
+        """What the sides of an image must be multiples of, in pixels."""
+        return 2 ** len(self.widths)
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
+    ) -> Float[Array, "b h w 2"]:
+        """The logits of the maps of each image.
+
+        Args:
+            images: in [0, 1].
+            mask: 1 for an example, 0 for padding, which BatchNorm leaves out.
+            train: normalise by the batch instead of by the moving averages.
+
+        Raises:
+            ValueError: a side is not a multiple of `stride`.
+        """
+        check_sides(images.shape, self.stride)
+        x, levels = fold(images), []
+        for level, width in enumerate(self.widths):
+            x = halve(x) if level else x
+            for place in ("a", "b"):
+                x = self._normed(Conv3x3(width, name=f"down{level}{place}")(x), f"down{level}{place}", mask, train)
+            levels.append(x)
+        for level, width in reversed([*enumerate(self.widths)][:-1]):
+            doubled = Conv3x3(width, doubled=True, name=f"up{level}")(x)
+            met = doubled + Conv3x3(width, name=f"across{level}")(levels[level])
+            x = self._normed(met, f"up{level}", mask, train)
+        return unfold(nn.Dense(4 * len(MAPS), kernel_init=glorot_uniform, name="head")(x))
+
+    def _normed(self, x: Array, name: str, mask: Array | None, train: bool) -> Array:
+        norm = BatchNorm(self.axis_name, self.momentum, name=f"{name}_norm")
+        return nn.relu(norm(x, mask=mask, train=train))
+
+
+def fold(images: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 4*c"]:
+    """Every 2×2 pixels as the channels of one pixel, row by row. Sides are even."""
+    b, h, w, c = images.shape
+    return images.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
+
+
+def unfold(images: Float[Array, "b h2 w2 4*c"]) -> Float[Array, "b h w c"]:
+    """The inverse of `fold`."""
+    b, h, w, c = images.shape
+    return images.reshape(b, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c // 4)
+
+
+def check_sides(shape: tuple[int, ...], stride: int) -> None:
+    """Refuses images whose sides do not halve as often as a network needs.
+
+    Raises:
+        ValueError: a side is not a positive multiple of `stride`.
+    """
+    if any(side % stride or not side for side in shape[1:3]):
+        fit = tuple(max(1, -(-side // stride)) * stride for side in shape[1:3])
+        raise ValueError(f"image sides must be multiples of {stride}, got {shape[1:3]}; pad to {fit}")

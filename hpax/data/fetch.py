@@ -5,10 +5,8 @@ Run it again to fetch what is missing. Exits with 1 if a picture could not be ha
 """
 
 import concurrent.futures
-import contextlib
 import csv
 import dataclasses
-import fcntl
 import functools
 import hashlib
 import os
@@ -22,6 +20,7 @@ import tyro
 from rich.console import Console
 
 from hpax import atlas
+from hpax.data import locks
 from hpax.data.download import Downloader, Manners, Missing, Refused
 from hpax.formats import fields, proteinatlas
 
@@ -73,7 +72,7 @@ def fetch(
         raise ValueError(f"base must be an http or https address, got {base!r}")
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with locks.alone(folder):
         one = functools.partial(_fetch_field, folder=folder, base=base)
         outcomes = _fetch_all(one, wanted, manners or Manners(), progress)
         there = [f for f in wanted if not outcomes[f.id].absent and not outcomes[f.id].failures]
@@ -83,18 +82,6 @@ def fetch(
         _write_failures(folder / proteinatlas.FAILURES, failures)
     was = [f.id for f in there if outcomes[f.id].present]
     return Report(was, [f.id for f in there if not outcomes[f.id].present], failures)
-
-
-@contextlib.contextmanager
-def _alone(folder: pathlib.Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise ValueError(f"another process fetches into {folder}; wait for it, or give another folder") from error
-    finally:
-        os.close(handle)
 
 
 def _fetch_all(one, wanted: Sequence[proteinatlas.Wanted], manners: Manners, progress: bool) -> dict[str, _Outcome]:

@@ -256,7 +256,8 @@ def read_annotations(path: str | pathlib.Path) -> dict[str, Annotation]:
     """Field id → annotation, from a CSV (or .tsv) with a header.
 
     Columns, in any capitalisation: `id`; `label`, `labels` or `locations`, holding class numbers or HPA terms
-    separated by | or ; (a repeated one counts once, a term without a class is logged and left out); and, if there,
+    separated by | or ; (a repeated one counts once, a term without a class is logged and left out); or `target`,
+    holding class numbers of the competition of 2018 separated by spaces (see `atlas.KAGGLE_2018`); and, if there,
     `protein` or `gene`, `antibody`, `cell_line`.
 
     Raises:
@@ -267,7 +268,7 @@ def read_annotations(path: str | pathlib.Path) -> dict[str, Annotation]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
         reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
-        if "id" not in reader.fieldnames or not {"label", "labels", "locations"} & set(reader.fieldnames):
+        if "id" not in reader.fieldnames or not {"label", "labels", "locations", "target"} & set(reader.fieldnames):
             raise ValueError(f"{path} needs the columns id and label, got {reader.fieldnames}")
         for row in reader:
             if row["id"] in annotations:
@@ -281,6 +282,8 @@ def _annotation(row: dict[str, str | None], where: str) -> Annotation:
         return next((row[name].strip() for name in names if row.get(name)), "")
 
     terms = [term.strip() for term in re.split(r"[|;]", text("label", "labels", "locations")) if term.strip()]
+    if target := text("target"):
+        terms = _of_2018(target, where)
     classes, left_out = atlas.locations_of(term for term in terms if not term.isdecimal())
     if left_out:
         log.warning("%s: no class for %s", where, ", ".join(left_out))
@@ -289,3 +292,11 @@ def _annotation(row: dict[str, str | None], where: str) -> Annotation:
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     return Annotation(labels, text("protein", "gene"), text("antibody"), text("cell_line"))
+
+
+def _of_2018(target: str, where: str) -> list[str]:
+    try:
+        classes = [atlas.KAGGLE_2018[int(number)] for number in target.split()]
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{where}: target must be class numbers of 2018, 0 to 27, got {target[:80]!r}") from error
+    return [str(index) for index in classes if index is not None]

@@ -1,7 +1,6 @@
 """Builds a data set once, all or nothing, and opens it."""
 
 import contextlib
-import fcntl
 import hashlib
 import importlib
 import io
@@ -16,6 +15,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 import hpax
+from hpax.data import archive, locks
 from hpax.data.builder import Builder
 from hpax.data.source import Source, filled_splits, write_index
 
@@ -38,7 +38,8 @@ def build(
 
     `options` are the fields of the data set's Config; they and a fingerprint of `source`, the folder that a data set
     of real images is read from, are part of the folder's name. The fingerprint covers names and sizes of all files,
-    and the contents of tables. A data set appears complete or not at all.
+    and the contents of tables. A data set appears complete or not at all. A `source` may also be a zip archive, or a
+    folder with nothing else in it, as Kaggle delivers: it is unpacked below `data_dir`/unpacked, once.
 
     Finished shards of a build that is killed or runs out of disk wait in a hidden `.building-*` folder; the same call
     verifies them and writes the others. Bad input files throw them away.
@@ -63,6 +64,8 @@ def build(
             unfinished = _create(module.DataSet, workshop / _DRAFT, config)
             unfinished.show_progress, unfinished.workers, unfinished.beam = progress, workers, beam
             unfinished.shards_folder = _make_shards(workshop)
+            if source is not None and (packed := archive.locate(source)):
+                source = archive.unpack(packed, pathlib.Path(data_dir) / "unpacked", progress=progress)
             _prepare(unfinished, source, workshop / _DRAFT / "downloads")
             _move(pathlib.Path(unfinished.data_dir), pathlib.Path(builder.data_dir))
         builder = _create(module.DataSet, data_dir, config)
@@ -118,10 +121,9 @@ def _workshop(data_dir: pathlib.Path, full_name: str) -> Iterator[pathlib.Path]:
     workshop = data_dir / f".building-{full_name.split('/')[0]}-{digest}"
     workshop.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
-        lock = stack.enter_context((workshop / "lock").open("w"))
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
-        except BlockingIOError:
+            stack.enter_context(locks.alone(workshop))
+        except locks.Taken:
             workshop = pathlib.Path(tempfile.mkdtemp(prefix=".building-", dir=data_dir))
         resumable = False
         try:
@@ -165,9 +167,14 @@ def _move(finished: pathlib.Path, final: pathlib.Path):
 def fingerprint(source: str | os.PathLike) -> str:
     """A short name for what a folder holds: names and sizes of its files, contents of its tables.
 
+    That of an archive covers what would be unpacked, and not where it lies.
+
     Raises:
         FileNotFoundError: not a folder, or an empty one.
+        ValueError: a damaged archive.
     """
+    if packed := archive.locate(source):
+        return archive.fingerprint(packed)
     source, empty = pathlib.Path(source), True
     digest = hashlib.blake2b(digest_size=4)
     for folder, folders, names in os.walk(source):

@@ -22,6 +22,7 @@ HOMEPAGE = "https://www.proteinatlas.org"
 LICENSE = "CC BY-SA, the Human Protein Atlas (proteinatlas.org)"
 LAYOUT = """fields of view: give their folder as source. Each field is four pictures {id}_{red,green,blue,yellow} (.png,
     .jpg or .tif), anywhere in it; a table (.csv or .tsv) at its top, with columns id and label, holds the labels.
+    A zip archive of such a folder does too, as Kaggle's; hpax.data.archive says what is unpacked of it.
     `python -m hpax.data.fetch LIST.csv FOLDER` makes such a folder from proteinatlas.org."""
 
 log = logging.getLogger(__name__)

@@ -8,6 +8,8 @@ from scipy import ndimage
 from hpax.data import Share, augment, build
 from hpax.data.patches import PatchBatches, View, window_of
 from hpax.data.targets import maps
+from hpax.metrics import segmentation
+from hpax.segment import watershed
 from hpax.segment.normalise import stretch
 
 NUCLEI = {"size": 64, "augmentation": augment.PLAIN}
@@ -216,3 +218,23 @@ def test_refusals_say_what_to_change(nuclei):
         augment.Augmentation(gain=0.5)
     with pytest.raises(ValueError, match="noise must not be negative"):
         augment.Augmentation(noise=-1)
+
+
+def test_true_maps_give_the_true_masks_back(fields):
+    nuclei, cells = [], []
+    for number in range(len(fields)):
+        field = fields[number]
+        nuclei_maps, cell_maps = (maps(field[name], 0.32) for name in ("nuclei", "cells"))
+        nuclei.append(segmentation.count(watershed.nuclei_from_maps(nuclei_maps, 0.32), large(field["nuclei"], 16)))
+        found = watershed.cells_from_maps(nuclei_maps, cell_maps, 0.32)
+        cells.append(segmentation.count(found.cells, large(field["cells"], 35.2)))
+    for scores in (segmentation.score(segmentation.merge(counts)) for counts in (nuclei, cells)):
+        assert scores.true >= 15
+        assert scores.f1 >= 0.95
+        assert scores.matched_iou >= 0.9
+
+
+def large(mask, area):
+    """Objects that cover `area` µm²; cut off by the edge, smaller ones are left out by the watershed's recipe."""
+    areas = np.bincount(mask.ravel()) * 0.32**2
+    return np.where(areas[mask] >= area, mask, 0)

@@ -43,6 +43,7 @@ class Config:
 
     cells: Literal["simulated", "human", "yeast", "hpa"] = "simulated"
     folder: Path | None = None  # of the real images; published crops for human and yeast, fields for hpa
+    masks: Path | None = None  # hpa: folder of index masks that build_cells left; None: Otsu nuclei as published
     data_dir: Path = Path("runs/data")  # where shards are built, once
     proteins: int = 190  # simulated: this many of one location each, classes equally frequent
     cell_lines: int = 1  # simulated: of each protein
@@ -101,7 +102,7 @@ def open_cells(config: Config) -> Cells:
         everything, training, held = (source(split=split) for split in ("all", "train", "validation+test"))
         return Cells(everything, training, held, prepare, "simulated", "protein", only_location)
     if config.cells == "hpa":
-        cells = build("hpa_cells", source=config.folder)
+        cells = build("hpa_cells", source=config.folder, masks=str(config.masks or ""))
         return Cells(cells, cells, cells, prepare, "real", "field", only_location)
     cells = build("cell_crops", source=config.folder, organism=config.cells)
     prepare = preprocess.yeast if config.cells == "yeast" else preprocess.human

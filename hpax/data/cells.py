@@ -6,10 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt
+from jaxtyping import Bool, UInt, UInt8
 
 from hpax.data import builder
 from hpax.segment import crops, nuclei
+from hpax.segment.masks import Masks
+
+MASKS = ("cell_mask", "nucleus_mask")
+"""The features that hold a cell's own masks: 1 inside, 0 outside."""
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -34,17 +38,34 @@ def cut(
     centres: Mapping[int, tuple[float, float]],
     labels: Mapping[int, UInt[np.ndarray, " 19"]],
     origin: Mapping[str, Any],
+    *,
+    masks: Masks | None = None,
+    neighbours: bool = True,
 ) -> Iterator[dict[str, Any]]:
-    """The cells of one field: an example for each index in `centres`, (y, x) in pixels, with its row of `labels`."""
+    """The cells of one field: an example for each index in `centres`, (y, x) in pixels, with its row of `labels`.
+
+    With `masks`, also its index, its own mask and its nucleus'; without `neighbours`, all outside of the cell is 0.
+    """
     size = max(1, round(config.crop_um / um_per_pixel))
     points = np.array(list(centres.values()), float).reshape(-1, 2)
     outside = crops.sticks_out(points, size, image.shape[:2])
+    indices = None if masks is None else np.stack([masks.cells, masks.nuclei], axis=-1)
     for (index, (y, x)), sticks_out in zip(centres.items(), outside, strict=True):
         if config.whole and sticks_out:
             continue
-        crop = crops.resize(crops.cut(image, np.array([[y, x]]), size)[0], config.crop_size)
+        crop, own = crops.cut(image, np.array([[y, x]]), size)[0], {}
+        if indices is not None:
+            mask = crops.cut(indices, np.array([[y, x]]), size)[0] == index
+            crop = crop if neighbours else crop * mask[..., :1]
+            own = {"index": index} | dict(zip(MASKS, np.moveaxis(_resized(mask, config.crop_size), -1, 0), strict=True))
         id = f"{origin['field']}_{index}"
-        yield {"image": crop, "id": id, **origin, "x": x, "y": y, "labels": labels[index]}
+        image_and_masks = {"image": crops.resize(crop, config.crop_size), **own}
+        yield {**image_and_masks, "id": id, **origin, "x": x, "y": y, "labels": labels[index]}
+
+
+def _resized(mask: Bool[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray, "{size} {size} c"]:
+    """1 where at least half of a pixel lies in the mask."""
+    return (crops.resize(mask.astype(np.uint8) * 254, size) >= 127).astype(np.uint8)
 
 
 def of_large_images(cells: Iterable[dict[str, Any]], min_cells: int) -> Iterator[builder.Example]:

@@ -46,7 +46,7 @@ def conforms(source: Source) -> None:
                 assert value.dtype == features[name].np_dtype, name
                 assert all(b in (None, a) for a, b in zip(value.shape, features[name].shape, strict=True)), name
             else:
-                assert isinstance(value, str | float)
+                assert isinstance(value, str | float | int)
 
 
 def agrees_with_its_index(source: Source) -> None:

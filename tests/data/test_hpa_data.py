@@ -1,14 +1,18 @@
 import logging
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+from skimage.segmentation import expand_labels
 
 from hpax import atlas
 from hpax.data import CellBatches, PairBatches, build
 from hpax.data.hpa_fields import dummy
 from hpax.formats import fields as files
-from hpax.segment import crops, nuclei
+from hpax.formats import masks as mask_files
+from hpax.segment import crops, grow, nuclei
+from hpax.segment.masks import Masks
 
 SCALE = {"um_per_pixel": dummy.UM_PER_PIXEL}
 
@@ -61,6 +65,135 @@ def test_the_builder_of_cells(cells, fields, check_data_set):
                 cell["image"], crops.resize(crops.cut(field["image"], centre[None], 128)[0], 32)
             )
             np.testing.assert_array_equal(cell["labels"], field["labels"])
+
+
+@pytest.fixture(scope="module")
+def segmented(folder):
+    """Masks of every field, whose nuclei are discs in cells that touch."""
+    found = {}
+    (folder / "masks").mkdir()
+    for field in files.find_fields(folder / "source"):
+        image = files.read_field(field)
+        inner = nuclei.label_nuclei(image[..., 1], 0.32)
+        found[field.id] = Masks(expand_labels(inner, 40), inner)
+        write_masks(folder / "masks", field.id, found[field.id])
+    return found
+
+
+def write_masks(folder, id, masks, **options):
+    image = np.zeros((*masks.cells.shape, 4), np.uint8)
+    mask_files.write(folder, id, masks.cells, masks.nuclei, image=image, um_per_pixel=0.32, **options)
+
+
+def by_masks(folder, data="data", **options):
+    options = {"masks": str(folder / "masks"), "min_cells": 2, "crop_size": 32, **SCALE, **options}
+    return build("hpa_cells", folder / data, source=folder / "source", **options)
+
+
+def test_cells_by_masks_bring_their_masks_and_borders(folder, segmented, fields, check_data_set):
+    cells = by_masks(folder)
+    check_data_set(cells)
+    assert len(cells) == sum(int(masks.cells.max()) for masks in segmented.values())
+    for cell in map(cells.__getitem__, range(0, len(cells), 5)):
+        masks, image = segmented[cell["field"]], fields[fields.table.index.get_loc(cell["field"])]["image"]
+        centre = np.array([crops.centroids(masks.nuclei)[cell["index"]]])
+        np.testing.assert_array_equal(cell["image"], crops.resize(crops.cut(image, centre, 128)[0], 32))
+        for name, mask in (("cell_mask", masks.cells), ("nucleus_mask", masks.nuclei)):
+            own = crops.cut((mask == cell["index"])[..., None].astype(np.uint8), centre, 128)[0]
+            share = own.reshape(32, 4, 32, 4).mean((1, 3))
+            assert (cell[name] != (share >= 0.5)).mean() < 0.02
+            assert set(np.unique(cell[name])) == {0, 1}
+        assert cell["area_um2"] == pytest.approx((masks.cells == cell["index"]).sum() * 0.32**2)
+        assert cell["nucleus_area_um2"] == pytest.approx((masks.nuclei == cell["index"]).sum() * 0.32**2)
+        assert cell["um_per_pixel"] == np.float32(0.32)
+    assert {"area_um2", "touches_border", "missing"} <= set(cells.table)
+
+
+def test_neighbours_are_masked_out_on_request(folder, segmented):
+    kept, alone = by_masks(folder, crop_size=128), by_masks(folder, crop_size=128, neighbours=False)
+    assert list(kept.table.index) == list(alone.table.index)
+    for a, b in ((kept[row], alone[row]) for row in (0, 7, 20)):
+        np.testing.assert_array_equal(b["image"], a["image"] * a["cell_mask"][..., None])
+        assert a["image"][a["cell_mask"] == 0].any()
+
+
+def test_a_crop_around_the_cell_has_the_cell_in_its_middle(folder, segmented):
+    cells = by_masks(folder, centre="cell")
+    for cell in map(cells.__getitem__, range(0, len(cells), 9)):
+        centre = crops.centroids(segmented[cell["field"]].cells)[cell["index"]]
+        assert (cell["y"], cell["x"]) == pytest.approx(centre, abs=1e-3)
+
+
+@pytest.mark.parametrize("flavour", ["ome-tiff", "ome-zarr"])
+def test_masks_in_every_flavour_give_the_same_cells(folder, segmented, tmp_path, flavour):
+    (tmp_path / "masks").mkdir()
+    for id, masks in segmented.items():
+        write_masks(tmp_path / "masks", id, masks, flavour=flavour)
+    other, cells = by_masks(folder, masks=str(tmp_path / "masks")), by_masks(folder)
+    assert list(other.table.index) == list(cells.table.index)
+    np.testing.assert_array_equal(other[5]["cell_mask"], cells[5]["cell_mask"])
+
+
+def test_what_the_masks_hold_names_the_data_set_and_not_where_they_lie(folder, segmented, tmp_path):
+    cells = by_masks(folder)
+    shutil.copytree(folder / "masks", tmp_path / "masks")
+    assert by_masks(folder, masks=str(tmp_path / "masks")).info.full_name == cells.info.full_name
+    id, masks = next(iter(segmented.items()))
+    write_masks(tmp_path / "masks", id, Masks(masks.cells * (masks.cells < 3), masks.nuclei))
+    fewer = by_masks(folder, masks=str(tmp_path / "masks"))
+    assert fewer.info.full_name != cells.info.full_name
+    assert len(cells) - len(fewer) == masks.cells.max() - 2
+
+
+def test_fields_without_masks_are_left_out_whatever_is_wrong_with_them(tmp_path, segmented, caplog):
+    dummy.write(tmp_path / "source", size=192, seed=1)
+    (tmp_path / "masks").mkdir()
+    ids = [field.id for field in files.find_fields(tmp_path / "source")]
+    for id in ids[:2]:
+        write_masks(tmp_path / "masks", id, segmented[id])
+    next((tmp_path / "source").rglob(f"{ids[3]}_red*")).unlink()
+    next((tmp_path / "source").rglob(f"{ids[2]}_red*")).write_bytes(b"")
+    with caplog.at_level(logging.WARNING):
+        cells = by_masks(tmp_path)
+    assert set(cells.table["field"]) == set(ids[:2])
+    assert "1 of 3 fields in" in caplog.text
+
+
+def test_wrong_masks_are_explained(folder, segmented, tmp_path):
+    (tmp_path / "masks").mkdir()
+    write_masks(tmp_path / "masks", "other", next(iter(segmented.values())))
+    with pytest.raises(FileNotFoundError, match="masks of none of the 4 fields"):
+        by_masks(folder, masks=str(tmp_path / "masks"))
+    for id in segmented:
+        write_masks(tmp_path / "masks", id, Masks(*np.ones((2, 6, 8), np.uint16)))
+    with pytest.raises(ValueError, match=r"192x192 pixels, its masks in .* are 8x6"):
+        by_masks(folder, masks=str(tmp_path / "masks"))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"recipe": "otsu"}, "recipe must be one of code, paper, classical"),
+        ({"recipe": "masks"}, "or masks a folder"),
+        ({"neighbours": False}, "'code' knows nuclei, but no cells"),
+        ({"recipe": "paper", "centre": "cell"}, "'paper' knows nuclei, but no cells"),
+    ],
+)
+def test_options_that_do_not_fit_are_explained(folder, tmp_path, options, told):
+    with pytest.raises(ValueError, match=told):
+        build("hpa_cells", tmp_path, source=folder / "source", **options)
+
+
+def test_cells_segmented_on_the_fly_are_those_of_their_masks(folder, tmp_path, fields):
+    (tmp_path / "masks").mkdir()
+    for field in (fields[i] for i in range(4)):
+        write_masks(tmp_path / "masks", field["id"], grow.segment(field["image"], 0.32))
+    stored = by_masks(folder, masks=str(tmp_path / "masks"))
+    direct = by_masks(folder, masks="", recipe="classical")
+    assert list(direct.table.index) == list(stored.table.index)
+    for row in (0, 11):
+        for name, value in direct[row].items():
+            np.testing.assert_array_equal(value, stored[row][name])
 
 
 def test_16_bits_are_asked_for(folder, tmp_path):

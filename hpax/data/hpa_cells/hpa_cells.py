@@ -1,50 +1,106 @@
-"""Cells cut out of fields of the Human Protein Atlas by the published Otsu recipe, at each field's own scale."""
+"""Cells cut out of fields of the Human Protein Atlas, at each field's own scale: by index masks, or by Otsu nuclei."""
 
 import dataclasses
+import logging
+import pathlib
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import tensorflow_datasets as tfds
+from jaxtyping import UInt
 
 from hpax import atlas
 from hpax.data import builder, cells
+from hpax.data.build import fingerprint
 from hpax.data.hpa_fields import hpa_fields
-from hpax.segment import nuclei
+from hpax.formats import fields
+from hpax.formats import masks as mask_files
+from hpax.segment import borders, crops, grow, nuclei
+from hpax.segment.masks import Masks
+
+RECIPES = (*nuclei.RECIPES, "classical", "masks")
+
+STATISTICS = {
+    "index": np.int32,
+    "area_um2": np.float32,
+    "nucleus_area_um2": np.float32,
+    "touches_border": np.bool_,
+    "missing": np.float32,
+    "nucleus_cut": np.bool_,
+    "relative_size": np.float32,
+}
+"""What `hpax.segment.borders.table` says of each cell."""
 
 _NUCLEUS = atlas.CHANNELS.index("nucleus")
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Config(cells.Cutting, hpa_fields.Config):
     """How to read fields, and how to cut them."""
 
-    recipe: str = "code"  # of hpax.segment.nuclei.RECIPES
+    recipe: str = "code"  # Otsu nuclei as in the published "code" or "paper", "classical" masks, or `masks`
+    masks: str = ""  # folder of index masks (see hpax.formats.masks); fields without are left out
+    centre: Literal["nucleus", "cell"] = "nucleus"  # what a crop is centred on
+    neighbours: bool = True  # keep what lies around the cell; else it is 0 outside of the cell's mask
 
     def __post_init__(self):
-        if self.recipe not in nuclei.RECIPES:
-            raise ValueError(f"recipe must be one of {', '.join(nuclei.RECIPES)}, got {self.recipe!r}")
+        folder, self.masks = self.masks, ""  # of the folder its contents are an option, and not where it lies
+        if folder:
+            self.recipe, self.fingerprint = "masks", f"{self.fingerprint}+{fingerprint(folder)}"
+        if self.recipe not in RECIPES or (self.recipe == "masks" and not folder):
+            raise ValueError(f"recipe must be one of {', '.join(RECIPES[:-1])}, or masks a folder, got {self.recipe!r}")
+        if self.recipe in nuclei.RECIPES and (self.centre != "nucleus" or not self.neighbours):
+            raise ValueError(f"recipe {self.recipe!r} knows nuclei, but no cells; use 'classical', or give masks")
         super().__post_init__()
+        self.masks = folder
 
 
 class HpaCells(builder.Builder):
-    """Single cells of the Human Protein Atlas, four channels, with the labels of their image."""
+    """Single cells of the Human Protein Atlas, four channels, with the labels of their image.
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release: Otsu nuclei after Lu et al. 2019."}
+    Those cut by masks come with their own mask and that of their nucleus, and with what their field's border took.
+    """
+
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "First release: Otsu nuclei after Lu et al. 2019.",
+        "1.1.0": "Cells by masks: their own masks, areas and borders; um_per_pixel of the field for all.",
+    }
     BUILDER_CONFIGS: ClassVar = [Config()]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"hpa_cells reads {hpa_fields.LAYOUT}"
-    pictures = staticmethod(hpa_fields.pictures)
 
     def _info(self) -> tfds.core.DatasetInfo:
         config, channels = self.builder_config, len(atlas.CHANNELS)
+        features = dict(builder.cell_features(config.crop_size, channels, config.dtype, labels=True))
+        features["um_per_pixel"] = tfds.features.Scalar(np.float32)  # µm, of the field that x and y speak of
+        if config.recipe not in nuclei.RECIPES:
+            shape = (config.crop_size, config.crop_size)
+            features |= {name: builder.pixels(shape, np.uint8) for name in cells.MASKS}
+            features |= {name: tfds.features.Scalar(dtype) for name, dtype in STATISTICS.items()}
         return tfds.core.DatasetInfo(
             builder=self,
             description=type(self).__doc__,
-            features=builder.cell_features(config.crop_size, channels, config.dtype, labels=True),
+            features=tfds.features.FeaturesDict(features),
             homepage=hpa_fields.HOMEPAGE,
             license=hpa_fields.LICENSE,
             citation=hpa_fields.CITATION,
         )
+
+    @staticmethod
+    def pictures(config: Config, folder: pathlib.Path) -> list[builder.Picture]:
+        """As those of hpa_fields; of the fields that have masks, if a folder of masks is given."""
+        if not config.masks:
+            return hpa_fields.pictures(config, folder)
+        found = fields.survey(folder).fields
+        segmented = [files for files in found if mask_files.flavours(config.masks, files.id)]
+        if not segmented:
+            raise FileNotFoundError(f"{config.masks} holds masks of none of the {len(found)} fields in {folder}")
+        if len(segmented) < len(found):
+            log.warning("%d of %d fields in %s have no masks", len(found) - len(segmented), len(found), folder)
+        return hpa_fields.pictures(config, folder, segmented)
 
     @staticmethod
     def examples(config: Config, picture: builder.Picture) -> Iterator[builder.Example]:
@@ -52,9 +108,41 @@ class HpaCells(builder.Builder):
         found = []
         for files, annotation in picture.content[1]:
             image, um_per_pixel = hpa_fields.read(config, files)
-            points = nuclei.find_nuclei(image[..., _NUCLEUS], um_per_pixel, nuclei.RECIPES[config.recipe])
-            centres = {index: (float(y), float(x)) for index, (y, x) in enumerate(points, start=1)}
-            labels = dict.fromkeys(centres, annotation.labels)
-            known = hpa_fields.origin(picture, files, annotation)
-            found.extend(cells.cut(config, image, um_per_pixel, centres, labels, known))
+            known = hpa_fields.origin(picture, files, annotation) | {"um_per_pixel": um_per_pixel}
+            by = _by_nuclei if config.recipe in nuclei.RECIPES else _by_masks
+            found.extend(by(config, files, image, um_per_pixel, annotation.labels, known))
         return cells.of_large_images(found, config.min_cells)
+
+
+Image = UInt[np.ndarray, "h w 4"]
+Labels = UInt[np.ndarray, " 19"]
+
+
+def _by_nuclei(
+    config: Config, files: fields.FieldFiles, image: Image, um_per_pixel: float, labels: Labels, known: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    points = nuclei.find_nuclei(image[..., _NUCLEUS], um_per_pixel, nuclei.RECIPES[config.recipe])
+    centres = {index: (float(y), float(x)) for index, (y, x) in enumerate(points, start=1)}
+    return cells.cut(config, image, um_per_pixel, centres, dict.fromkeys(centres, labels), known)
+
+
+def _by_masks(
+    config: Config, files: fields.FieldFiles, image: Image, um_per_pixel: float, labels: Labels, known: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    masks = grow.segment(image, um_per_pixel) if config.recipe == "classical" else _read(config, files, image)
+    centres = crops.centroids(masks.cells)
+    if config.centre == "nucleus":
+        centres |= {index: at for index, at in crops.centroids(masks.nuclei).items() if index in centres}
+    told = {row["index"]: row for row in borders.table(masks, um_per_pixel).to_dict("records")}
+    labels_of = dict.fromkeys(centres, labels)
+    options = {"masks": masks, "neighbours": config.neighbours}
+    found = cells.cut(config, image, um_per_pixel, centres, labels_of, known, **options)
+    return ({**cell, **told[cell["index"]]} for cell in found)
+
+
+def _read(config: Config, files: fields.FieldFiles, image: Image) -> Masks:
+    found, nucleus = mask_files.read(config.masks, files.id)
+    if found.shape != image.shape[:2]:
+        size, own = (f"{w}x{h}" for h, w in (image.shape[:2], found.shape))
+        raise ValueError(f"field {files.id} is {size} pixels, its masks in {config.masks} are {own}; segment it again")
+    return Masks(found, np.where(nucleus == found, found, 0))  # others' nuclei may leave their cell

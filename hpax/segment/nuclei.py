@@ -10,13 +10,13 @@ Nuclei that touch stay one object, as published.
 import dataclasses
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer, UInt
+from jaxtyping import Float, Integer, UInt
 from scipy import ndimage
 from skimage.filters import threshold_otsu
-from skimage.measure import block_reduce, label
+from skimage.measure import label
 from skimage.segmentation import clear_border
 
-from hpax.segment import crops
+from hpax.segment import crops, masks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +49,8 @@ def label_nuclei(nucleus: UInt[np.ndarray, "h w"], um_per_pixel: float, recipe: 
         raise ValueError(f"um_per_pixel must be positive, got {um_per_pixel}; HPA fields have 0.08 at 2048 pixels")
     factor = max(1, int(recipe.pixel / um_per_pixel + 1e-6))
     height, width = nucleus.shape
-    padded = np.pad(nucleus.astype(np.float32), ((0, -height % factor), (0, -width % factor)), mode="edge")
-    found = _label(block_reduce(padded, factor, np.mean), um_per_pixel * factor, recipe)
-    found = found.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
-    return found.astype(np.uint16 if found.max(initial=0) <= np.iinfo(np.uint16).max else np.uint32)
+    found = _label(masks.shrink(nucleus.astype(np.float32), factor), um_per_pixel * factor, recipe)
+    return masks.from_top(masks.enlarge(found, factor)[:height, :width])
 
 
 def find_nuclei(nucleus: UInt[np.ndarray, "h w"], um_per_pixel: float, recipe: Otsu = CODE) -> Float[np.ndarray, "n 2"]:
@@ -65,17 +63,8 @@ def _label(stain: Float[np.ndarray, "h w"], um_per_pixel: float, recipe: Otsu) -
     if stain.size == 0 or stain.min() == stain.max():
         return np.zeros(stain.shape, int)
     smooth = ndimage.gaussian_filter(stain, recipe.blur / um_per_pixel) if recipe.blur else stain
-    mask = smooth > threshold_otsu(stain)
-    mask = ~_at_least(~mask, recipe.holes / um_per_pixel**2, connectivity=1)
-    nuclei = label(mask)
+    gaps = label(smooth <= threshold_otsu(stain), connectivity=1)
+    nuclei = label(masks.at_least(gaps, recipe.holes / um_per_pixel**2) == 0)
     if not recipe.border:
         nuclei = clear_border(nuclei)
-    return label(_at_least(nuclei > 0, recipe.area / um_per_pixel**2, connectivity=2))
-
-
-def _at_least(mask: Bool[np.ndarray, "h w"], area: float, connectivity: int) -> Bool[np.ndarray, "h w"]:
-    """The objects of a mask that cover at least `area` pixels."""
-    objects = label(mask, connectivity=connectivity)
-    large = np.bincount(objects.ravel()) >= area - 1e-6
-    large[0] = False
-    return large[objects]
+    return masks.at_least(nuclei, recipe.area / um_per_pixel**2)

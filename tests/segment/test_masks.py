@@ -3,6 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy import ndimage
+from skimage.measure import block_reduce
 from skimage.segmentation import relabel_sequential
 from skimage.transform import resize
 
@@ -74,3 +76,40 @@ def test_whole_factors_repeat_pixels_and_return():
     large = masks.nearest(mask, (9, 8))
     np.testing.assert_array_equal(large, mask.repeat(3, 0).repeat(2, 1))
     np.testing.assert_array_equal(masks.nearest(large, (3, 4)), mask)
+
+
+@settings(deadline=None, max_examples=60)
+@given(MASKS)
+def test_holes_of_one_object_are_filled_as_scipy_fills_it_alone(mask):
+    filled = masks.fill_holes(mask)
+    changed = filled != mask
+    assert (mask[changed] == 0).all()
+    alone = [ndimage.binary_fill_holes(mask == index) & (mask == 0) for index in range(1, 6)]
+    gaps, count = ndimage.label(mask == 0)
+    for gap in range(1, count + 1):
+        here = gaps == gap
+        ring = set(mask[ndimage.binary_dilation(here) & ~here].tolist())
+        owners = [index for index, holes in enumerate(alone, 1) if holes[here].all() and ring == {index}]
+        assert filled[here].tolist() == [owners[0] if owners else 0] * here.sum()
+
+
+def test_what_two_objects_enclose_stays_background():
+    mask = np.array([[1, 1, 2, 2], [1, 0, 0, 2], [1, 1, 2, 2], [0, 3, 3, 3], [0, 3, 0, 3], [0, 3, 3, 3]])
+    want = mask.copy()
+    want[4, 2] = 3
+    np.testing.assert_array_equal(masks.fill_holes(mask), want)
+
+
+def test_small_objects_go_and_the_others_keep_their_index():
+    mask = np.array([[9, 9, 9], [4, 4, 0], [2, 0, 4]])
+    np.testing.assert_array_equal(masks.at_least(mask, 3), np.where(mask == 2, 0, mask))
+    assert masks.at_least(mask, 4).max() == 0
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_shrinking_averages_and_enlarging_repeats(factor):
+    channel = np.random.default_rng(0).uniform(size=(7, 11)).astype(np.float32)
+    small = masks.shrink(channel, factor)
+    padded = np.pad(channel, ((0, -7 % factor), (0, -11 % factor)), mode="edge")
+    np.testing.assert_allclose(small, block_reduce(padded, factor, np.mean), rtol=1e-6)
+    np.testing.assert_allclose(masks.shrink(masks.enlarge(small, factor), factor), small, rtol=1e-6)

@@ -57,6 +57,7 @@ class Config:
     workdir: Path = Path("runs/build_cells")
     annotations: str = ""  # the labels' table in the folder; "": the only one there, if any
     segmenter: Literal["networks", "classical"] = "networks"
+    networks: tuple[str, str] = ("segment-nuclei", "segment-cells")  # names of hpax.pretrained, or .safetensors files
     um_per_pixel: float = 0.0  # µm; 0: 0.08 at 1728, 2048 and 3072 pixels, else as a resized 2048-pixel field
     masks: tuple[mask_files.Flavour, ...] = ("png",)
     overlays: bool = True  # a picture of each field
@@ -134,7 +135,7 @@ def _segmented(config: Config, field: Field) -> dict[str, Any]:
         path = field.files.paths[NUCLEUS]
         raise ValueError(f"{path} is blank, every pixel is {image[0, 0, NUCLEUS]}; no nucleus can be found")
     um_per_pixel = config.um_per_pixel or atlas.um_per_pixel(image.shape[1])
-    masks = segmenter(config.segmenter)(image, um_per_pixel)
+    masks = segmenter(config.segmenter, config.networks)(image, um_per_pixel)
     for flavour in config.masks:
         write = functools.partial(mask_files.write, config.workdir / "masks", field.files.id, flavour=flavour)
         write(masks.cells, masks.nuclei, image=image, um_per_pixel=um_per_pixel)
@@ -157,13 +158,18 @@ def _segmented(config: Config, field: Field) -> dict[str, Any]:
 
 
 @functools.cache
-def segmenter(kind: str) -> Segmenter:
-    """The segmenter of that name, made once in a process."""
+def segmenter(kind: str, networks: tuple[str, str]) -> Segmenter:
+    """What turns a field into masks, made once in a process.
+
+    Raises:
+        ValueError, FileNotFoundError: a network is unknown, not there, or damaged.
+    """
     if kind == "classical":
         return grow.segment
-    from hpax import predict, pretrained
+    from hpax import pretrained
+    from hpax.predict.segment import Segmenter
 
-    return predict.segment.Segmenter(*(pretrained.load(f"segment-{what}") for what in ("nuclei", "cells")))
+    return Segmenter(*map(pretrained.load, networks))
 
 
 def rows(field: Field, masks: Masks, um_per_pixel: float) -> list[dict[str, Any]]:
@@ -335,11 +341,12 @@ def run(config: Config, arguments: Sequence[str] = ()) -> dict[str, str]:
     """Segments, cuts and tells; returns why some fields failed.
 
     Raises:
-        FileNotFoundError: no folder, or no field in it.
+        FileNotFoundError: no folder, no field in it, or no such network.
         ValueError: the workdir is another config's, or no field has a cell.
     """
     start = time.perf_counter()
     known, failures = plan(config)
+    segmenter(config.segmenter, config.networks)  # before anything is written, if it cannot be made
     claim(config)
     todo = [field for field in known if not finished(field, config)]
     failures |= segment_all(config, todo)

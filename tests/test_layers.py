@@ -19,6 +19,7 @@ NUMPY_ONLY = {"atlas", "simulate", "formats", "segment", "explore", "report"}
 HOMES = {
     "orbax": "hpax/train/checkpoint.py",
     "tensorflow_datasets": "hpax/data/",
+    "apache_beam": "hpax/data/shards.py",
     "tensorflow": "nobody",
     "torch": "nobody",
     "keras": "nobody",

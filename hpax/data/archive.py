@@ -16,6 +16,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
+from typing import IO
 
 import rich.progress
 from rich.console import Console
@@ -105,7 +106,7 @@ def unpack(
 def _opened(archive: pathlib.Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(archive)
-    except _DAMAGE as error:
+    except (*_DAMAGE, OSError) as error:
         raise ValueError(f"{archive} is no zip archive, or cut short ({error}); fetch it again") from error
 
 
@@ -175,12 +176,19 @@ def _discard(draft: pathlib.Path) -> None:
         draft.parent.rmdir()
 
 
+def _member(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+    try:
+        return file.open(member)
+    except (OSError, ValueError) as error:
+        raise zipfile.BadZipFile(f"{member.filename[:200]!r} is not where it should be") from error
+
+
 def _extract(file: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo], folder: pathlib.Path, progress: bool) -> None:
     console = Console(stderr=True)
     for member in rich.progress.track(members, "unpacking", console=console, disable=not progress):
         path = folder / member.filename
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")
-        with file.open(member) as packed, part.open("wb") as unpacked:
+        with _member(file, member) as packed, part.open("wb") as unpacked:
             shutil.copyfileobj(packed, unpacked, 2**20)  # zipfile checks the length and the checksum
         part.replace(path)

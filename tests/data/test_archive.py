@@ -173,14 +173,15 @@ def test_an_encrypted_archive_is_refused(tmp_path):
         archive.unpack(zipped, tmp_path / "unpacked")
 
 
-def test_a_size_that_lies_does_not_help(tmp_path):
-    zipped = packed(tmp_path / "a.zip", ("a.png", bytes(2**22)))
+@pytest.mark.parametrize(("place", "number"), [(24, 100), (42, 2**31), (42, 7), (16, 1)])  # size, offset, checksum
+def test_a_directory_that_lies_does_not_help(tmp_path, place, number):
+    zipped = packed(tmp_path / "a.zip", ("a.png", bytes(2**22)), ("b.png", b"x"))
     content = bytearray(zipped.read_bytes())
-    directory = content.index(b"PK\x01\x02")
-    content[directory + 24 : directory + 28] = struct.pack("<I", 100)
+    directory = content.rindex(b"PK\x01\x02") if place == 42 else content.index(b"PK\x01\x02")
+    content[directory + place : directory + place + 4] = struct.pack("<I", number)
     zipped.write_bytes(content)
     with pytest.raises(ValueError, match="is damaged"):
-        archive.unpack(zipped, tmp_path / "unpacked")
+        archive.unpack(zipped, tmp_path / "unpacked", limits=archive.Limits(ratio=2000))
     assert not (tmp_path / "unpacked").exists()
 
 

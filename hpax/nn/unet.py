@@ -1,12 +1,13 @@
-"""U-Nets that find nuclei and cells.
+"""U-Nets that find nuclei and cells: a light one for CPUs, and one with the encoder of HPACellSegmentator.
 
-They answer with logits (b, h, w, 2), [border, object]: where objects meet, and where there is one.
+Both answer with logits (b, h, w, 2), [border, object]: where objects meet, and where there is one.
 """
 
 from flax import linen as nn
 from jaxtyping import Float
 
 from hpax.nn.conv import Conv3x3, glorot_uniform, halve
+from hpax.nn.dpn import DualPathEncoder
 from hpax.nn.norm import BatchNorm
 from hpax.types import Array
 
@@ -60,6 +61,45 @@ class LightUNet(nn.Module):
     def _normed(self, x: Array, name: str, mask: Array | None, train: bool) -> Array:
         norm = BatchNorm(self.axis_name, self.momentum, name=f"{name}_norm")
         return nn.relu(norm(x, mask=mask, train=train))
+
+
+class DualPathUNet(nn.Module):
+    """The U-Net with a dual path encoder that won the 2018 Data Science Bowl, and that HPACellSegmentator is.
+
+    DPN-92 by default, and a decoder as wide as the encoder's levels. The decoder has no BatchNorm: each pixel is
+    doubled, convolved, and convolved again together with the encoder's level. Meant for accelerators.
+    """
+
+    stem: int = 64  # for these, see DualPathEncoder
+    widths: tuple[int, ...] = (256, 512, 1024, 2048)
+    growth: tuple[int, ...] = (16, 32, 24, 128)
+    depths: tuple[int, ...] = (3, 4, 20, 3)
+    bottleneck: int = 96
+    groups: int = 32
+    axis_name: str | None = None  # the mapped axis of data parallelism, for BatchNorm
+    momentum: float = 0.99  # of BatchNorm's moving averages; lower it for runs of a few hundred steps
+
+    @property
+    def stride(self) -> int:
+        """What the sides of an image must be multiples of, in pixels."""
+        return 2 ** (len(self.widths) + 1)
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
+    ) -> Float[Array, "b h w 2"]:
+        """The logits of the maps of each image; arguments and errors as `LightUNet` has them."""
+        check_sides(images.shape, self.stride)
+        sizes = (self.stem, self.widths, self.growth, self.depths, self.bottleneck, self.groups)
+        encoder = DualPathEncoder(*sizes, self.axis_name, self.momentum, name="encoder")
+        *levels, x = encoder(images, mask=mask, train=train)
+        for level, beside in reversed([*enumerate(levels)]):
+            width = beside.shape[-1]
+            x = nn.relu(Conv3x3(width, doubled=True, name=f"up{level}")(x))
+            met = Conv3x3(width, name=f"join{level}")(x) + Conv3x3(width, name=f"across{level}")(beside)
+            x = nn.relu(met)
+        x = nn.relu(Conv3x3(self.stem, doubled=True, name="full")(x))
+        return Conv3x3(len(MAPS), name="head")(x)
 
 
 def fold(images: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 4*c"]:

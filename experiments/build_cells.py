@@ -227,8 +227,10 @@ def claim(config: Config) -> None:
     """Makes the workdir this config's.
 
     Raises:
-        ValueError: it belongs to another config.
+        ValueError: it belongs to another config, or lies among the fields.
     """
+    if config.workdir.resolve().is_relative_to(config.fields.resolve()):
+        raise ValueError(f"{config.workdir} must not lie in {config.fields}, whose files name the data set")
     now = {name: value for name, value in launch.plain(config).items() if name not in (*ANEW, "workdir")}
     now["fields"] = str(config.fields.resolve())
     path = config.workdir / "config.json"

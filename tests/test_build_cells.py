@@ -246,6 +246,12 @@ def test_another_option_wants_another_folder(source, whole, tmp_path, capsys):
     assert main(source, tmp_path / "work", "--shown", "2") == 0
 
 
+def test_results_do_not_lie_among_the_fields(own, capsys):
+    assert main(own, own / "work") == 2
+    assert "work must not lie in" in capsys.readouterr().err
+    assert not (own / "work").exists()
+
+
 def test_no_field_and_no_cell_are_errors(own, tmp_path, capsys):
     assert main(tmp_path / "nowhere", tmp_path / "work") == 2
     assert "nowhere is not a folder" in capsys.readouterr().err
@@ -265,10 +271,11 @@ def test_processes_share_the_work_and_change_nothing(source, whole, tmp_path):
 def test_real_fields_have_cells_in_every_one(real_data, tmp_path):
     some = fields.find_fields(real_data / "hpa_fields")
     chosen = [*some[1:60:12], *(files for files in some if files.paths[0].suffix == ".jpg")]
+    (tmp_path / "fields").mkdir()
     for path in (path for files in chosen for path in files.paths):
-        shutil.copy(path, tmp_path)
+        shutil.copy(path, tmp_path / "fields")
     start = time.perf_counter()
-    command = ["--fields", str(tmp_path), "--workdir", str(tmp_path / "work"), "--segmenter", "classical"]
+    command = ["--fields", str(tmp_path / "fields"), "--workdir", str(tmp_path / "work"), "--segmenter", "classical"]
     assert build_cells.main(command) == 0
     assert all(int(row["cells"]) for row in table(tmp_path / "work", "fields"))
     assert time.perf_counter() - start < 60

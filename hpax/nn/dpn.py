@@ -28,7 +28,12 @@ class DualPathEncoder(nn.Module):
     def __call__(
         self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
     ) -> list[Float[Array, "b _ _ _"]]:
-        """What the stem says at half the resolution, and each stage at half that of the one before."""
+        """What the stem says at half the resolution, and each stage at half that of the one before.
+
+        Raises:
+            ValueError: the options describe stages of different number, or groups that do not divide.
+        """
+        self._check()
         norm = partial(BatchNorm, self.axis_name, self.momentum)
         x = nn.Conv(self.stem, (7, 7), 2, 3, use_bias=False, kernel_init=glorot_uniform, name="stem")(images)
         levels = [nn.relu(norm(name="stem_norm")(x, mask=mask, train=train))]
@@ -42,6 +47,14 @@ class DualPathEncoder(nn.Module):
             levels.append(x)
         levels[-1] = nn.relu(norm(name="last_norm")(x, mask=mask, train=train))
         return levels
+
+    def _check(self) -> None:
+        stages = len(self.widths), len(self.growth), len(self.depths)
+        if len(set(stages)) > 1:
+            raise ValueError(f"widths, growth and depths must have an entry for each stage, got {stages} entries")
+        between = [self.bottleneck * width // self.widths[0] for width in self.widths]
+        if any(channels % self.groups or not channels for channels in between):
+            raise ValueError(f"the stages' bottlenecks, {between}, must divide by {self.groups} groups; change groups")
 
 
 class DualPathBlock(nn.Module):

@@ -74,6 +74,14 @@ def test_the_u_net_answers_at_every_pixel_and_refuses_other_sides(fresh):
         net.apply(variables, images[:, :12])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"), [({"depths": (2,)}, "entry for each stage"), ({"groups": 3}, "divide by 3 groups")]
+)
+def test_options_that_fit_no_network_are_refused(wrong, told):
+    with pytest.raises(ValueError, match=told):
+        jax.eval_shape(DualPathUNet(**SMALL | wrong).init, KEY, jnp.zeros((1, 8, 8, 3)))
+
+
 def test_every_level_counts(fresh):
     """Silencing what any level of the encoder hands to the decoder changes the answer."""
     net, images, variables = fresh

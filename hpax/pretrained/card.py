@@ -1,0 +1,29 @@
+"""Model cards, written from records of runs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def card(title: str, *, use: str, limits: str, record: Mapping[str, Any]) -> str:
+    """A model card in Markdown: what for, what not, and everything that the record of a run says.
+
+    Args:
+        title: the network's name.
+        use: what it finds in what images.
+        limits: where it must not be trusted.
+        record: as a result.json; each of its mappings becomes a table, everything else a line. Numbers are rounded to
+            four digits.
+    """
+    lines = [f"# {title}", "", use, "", "## Limits", "", limits, "", "## Record", ""]
+    plain = {name: value for name, value in record.items() if not isinstance(value, Mapping)}
+    lines += [f"- {name}: {_written(value)}" for name, value in plain.items() if value is not None]
+    for name, table in record.items():
+        if isinstance(table, Mapping):
+            lines += ["", f"### {name}", "", "| name | value |", "|---|---|"]
+            lines += [f"| {key} | {_written(value)} |" for key, value in table.items()]
+    return "\n".join([*lines, ""])
+
+
+def _written(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return " ".join(text.replace("|", "\\|").split())

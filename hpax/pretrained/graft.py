@@ -1,0 +1,51 @@
+"""Parameters of one network planted into another."""
+
+import jax
+import numpy as np
+
+from hpax.pretrained.store import Pretrained
+from hpax.types import Params
+
+
+def graft(params: Params, pretrained: Pretrained, *, at: str = "") -> Params:
+    """`params` with the subtree `at`, such as "encoder/stem", taken from `pretrained`, where it has the same place.
+
+    The whole tree by default. Moving statistics are no parameters and stay as they are: training makes its own. Use
+    as `Run.init`: `functools.partial(graft, pretrained=..., at=...)`.
+
+    Raises:
+        ValueError: a subtree is not there, or its leaves differ in names or shapes; all of them are listed.
+    """
+    path = at.split("/") if at else []
+    here, there = _named(_at(params, path, "the network")), _named(_at(pretrained.params, path, "the weights"))
+    wrong = [f"{name} is missing in the weights" for name in sorted(here.keys() - there.keys())]
+    wrong += [f"{name} is unexpected" for name in sorted(there.keys() - here.keys())]
+    wrong += [
+        f"{name} must have shape {here[name]}, got {there[name]}"
+        for name in sorted(here.keys() & there.keys())
+        if here[name] != there[name]
+    ]
+    if wrong:
+        raise ValueError(f"what is grafted at {at or 'the root'!r} must fit: {'; '.join(wrong)}")
+    return _planted(params, path, _at(pretrained.params, path, "the weights"))
+
+
+def _at(tree: Params, path: list[str], owner: str) -> Params:
+    for place, name in enumerate(path):
+        if name not in tree:
+            there = ", ".join(tree)
+            raise ValueError(f"{owner} must have {'/'.join(path[: place + 1])!r} to be grafted; there are {there}")
+        tree = tree[name]
+    return tree
+
+
+def _named(tree: Params) -> dict[str, tuple[int, ...]]:
+    """Name → shape of each leaf."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.shape(leaf) for path, leaf in leaves}
+
+
+def _planted(tree: Params, path: list[str], scion: Params) -> Params:
+    if not path:
+        return jax.tree.map(np.asarray, scion)
+    return {**tree, path[0]: _planted(tree[path[0]], path[1:], scion)}

@@ -1,0 +1,225 @@
+"""A trained network as one safetensors file: its arrays, and in the metadata what they are the weights of.
+
+A file is data from a stranger: nothing in it is executed, its size bounds what it expands to, and what the arrays must
+be follows from the architecture that it names, never from the arrays themselves.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax import linen as nn
+
+from hpax import atlas
+from hpax.nn.unet import DualPathUNet, LightUNet
+from hpax.types import ModelState, Params
+
+ARCHITECTURES: dict[str, type[nn.Module]] = {"light-unet": LightUNet, "dpn-unet": DualPathUNet}
+"""The networks that a file may name."""
+
+NAMES = ("segment-nuclei", "segment-cells")
+"""The networks that ship with hpax."""
+
+WEIGHTS = pathlib.Path(__file__).parent / "weights"
+MAX_BYTES = 2**30  # of a file
+_FORMAT = "hpax-1"
+_LARGEST = 8192  # of an option: no layer is wider, no stage is deeper
+_DEEPEST = 8  # entries of an option: levels of a network
+
+
+class Trained(Protocol):
+    """What is saved of a state of training, such as `hpax.train.State`."""
+
+    params: Params
+    model_state: ModelState
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """A trained network, what it must be shown, and what is known of it."""
+
+    architecture: str  # of ARCHITECTURES
+    options: Mapping[str, Any]  # the network's fields
+    channels: tuple[str, ...]  # of atlas.CHANNELS, in the order in which the network sees them
+    um_per_pixel: float  # at which it learned
+    params: Params
+    model_state: ModelState
+    card: str  # Markdown
+
+    @functools.cached_property
+    def model(self) -> nn.Module:
+        """The network that the weights are of."""
+        return _model(self.architecture, self.options)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `model.apply` takes."""
+        return {"params": self.params, **self.model_state}
+
+
+def load(name: str | os.PathLike) -> Pretrained:
+    """A network of the catalogue by its name, or one from a .safetensors file.
+
+    Raises:
+        ValueError: the name is unknown, or the file is not one that `save` writes; leaves that are missing,
+            unexpected or of another shape or type are all listed.
+        FileNotFoundError: there is no such file.
+    """
+    path = pathlib.Path(name)
+    if path.suffix != ".safetensors":
+        if str(name) not in NAMES:
+            raise ValueError(f"no network {str(name)!r}; there are {', '.join(NAMES)}, or give a .safetensors file")
+        path = WEIGHTS / f"{name}.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; `python -m experiments.segment_fields` trains such networks")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path} has {path.stat().st_size} bytes, more than the bound of {MAX_BYTES}")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata, leaves = file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if metadata.get("format") != _FORMAT:
+            raise ValueError(f"its format must be {_FORMAT!r}, got {metadata.get('format')!r}; see pretrained.save")
+        return _pretrained(metadata, leaves)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} holds no network of hpax: {error}") from error
+
+
+def save(
+    path: str | os.PathLike,
+    *,
+    architecture: str,
+    options: Mapping[str, Any],
+    channels: Sequence[str],
+    um_per_pixel: float,
+    state: Trained,
+    card: str,
+    half: bool = True,
+) -> pathlib.Path:
+    """Writes a network to the .safetensors file `path`, and its model card to the .md file beside it.
+
+    Args:
+        path: replaced if it is there.
+        architecture: one of ARCHITECTURES.
+        options: the network's fields that differ from their defaults, the mapped axis of training left out.
+        channels: those that the network sees, in order, by their names in `atlas.CHANNELS`.
+        um_per_pixel: of the images that it learned from.
+        state: `params` and `model_state`, on the host, for one device.
+        card: what the reader should know, as `card` writes it.
+        half: keep kernels as float16, half the size; each number moves by at most 1 part in 2,048.
+
+    Raises:
+        ValueError: the weights are not those of such a network, or not finite.
+    """
+    path = pathlib.Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"a network's file must end in .safetensors, got {path.name}")
+    told = {"options": dict(options), "channels": list(channels), "um_per_pixel": float(um_per_pixel)}
+    metadata = {"format": _FORMAT, "architecture": architecture, "card": card}
+    metadata |= {name: json.dumps(value) for name, value in told.items()}
+    leaves = _flat({"params": state.params, "model_state": state.model_state})
+    _pretrained(metadata, leaves)
+    stored = {name: _stored(name, leaf, half) for name, leaf in leaves.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    safetensors.numpy.save_file(stored, draft, metadata)
+    path.with_suffix(".md").write_text(card, encoding="utf-8")
+    return draft.replace(path)
+
+
+def _stored(name: str, leaf: np.ndarray, half: bool) -> np.ndarray:
+    if not half or leaf.ndim < 2:
+        return leaf
+    if np.abs(leaf).max(initial=0) > np.finfo(np.float16).max:
+        raise ValueError(f"{name} does not fit into float16; save with half=False")
+    return leaf.astype(np.float16)
+
+
+def _pretrained(metadata: Mapping[str, str], leaves: Mapping[str, np.ndarray]) -> Pretrained:
+    """The network that the metadata tells of, if the leaves are its weights."""
+    options, channels, um_per_pixel = (json.loads(metadata[name]) for name in ("options", "channels", "um_per_pixel"))
+    if not isinstance(channels, list) or not channels or not set(channels) <= set(atlas.CHANNELS):
+        raise ValueError(f"channels must be some of {atlas.CHANNELS}, got {channels}")
+    if not isinstance(um_per_pixel, float) or not 0 < um_per_pixel < 1000:
+        raise ValueError(f"um_per_pixel must be positive, in µm, got {um_per_pixel}")
+    options = _options(metadata["architecture"], options)
+    model = _model(metadata["architecture"], options)
+    _check(_expected(model, len(channels)), leaves)
+    tree = _nested({name: leaf.astype(np.float32) for name, leaf in leaves.items()})
+    return Pretrained(
+        metadata["architecture"],
+        options,
+        tuple(channels),
+        um_per_pixel,
+        tree["params"],
+        tree.get("model_state", {}),
+        metadata["card"],
+    )
+
+
+def _model(architecture: str, options: Mapping[str, Any]) -> nn.Module:
+    return ARCHITECTURES[architecture](**options)
+
+
+def _options(architecture: str, options: Any) -> dict[str, Any]:
+    """The options, if the architecture has such fields and they are of a size that a network can have."""
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}")
+    defaults = {
+        field.name: field.default
+        for field in dataclasses.fields(ARCHITECTURES[architecture])
+        if field.name not in ("parent", "name", "axis_name")
+    }
+    if not isinstance(options, dict) or not set(options) <= set(defaults):
+        raise ValueError(f"the options of {architecture} must be among {', '.join(defaults)}, got {options}")
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    for name, value in options.items():
+        if not _fits(value, defaults[name]):
+            raise ValueError(f"the option {name} of {architecture} must be such as {defaults[name]}, got {value}")
+    return options
+
+
+def _fits(value: Any, default: Any) -> bool:
+    if isinstance(default, tuple):
+        ints = isinstance(value, tuple) and all(type(entry) is int and 0 < entry <= _LARGEST for entry in value)
+        return ints and 0 < len(value) <= _DEEPEST
+    return type(value) is type(default) and 0 < value <= _LARGEST
+
+
+def _expected(model: nn.Module, channels: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Name → shape and type of every leaf of a network."""
+    image = jax.ShapeDtypeStruct((1, model.stride, model.stride, channels), jnp.float32)
+    variables = dict(jax.eval_shape(model.init, jax.random.key(0), image))
+    return flax.traverse_util.flatten_dict({"params": variables.pop("params"), "model_state": variables}, sep="/")
+
+
+def _check(expected: Mapping[str, jax.ShapeDtypeStruct], leaves: Mapping[str, np.ndarray]) -> None:
+    wrong = [f"{name} is missing" for name in sorted(expected.keys() - leaves.keys())]
+    wrong += [f"{name} is unexpected" for name in sorted(leaves.keys() - expected.keys())]
+    for name in sorted(expected.keys() & leaves.keys()):
+        leaf, shape = leaves[name], expected[name].shape
+        if leaf.shape != shape:
+            wrong.append(f"{name} must have shape {shape}, got {leaf.shape}")
+        elif leaf.dtype not in (np.float16, np.float32):
+            wrong.append(f"{name} must be float16 or float32, got {leaf.dtype}")
+        elif not np.isfinite(leaf).all():
+            wrong.append(f"{name} has NaN or infinite numbers")
+    if wrong:
+        raise ValueError("; ".join(wrong))
+
+
+def _flat(tree: Any) -> dict[str, np.ndarray]:
+    return {name: np.ascontiguousarray(leaf) for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()}
+
+
+def _nested(leaves: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    return flax.traverse_util.unflatten_dict(dict(leaves), sep="/")

@@ -42,14 +42,13 @@ def from_top(mask: Integer[np.ndarray, "h w"]) -> UInt[np.ndarray, "h w"]:
     flat = mask.ravel()
     first = np.flatnonzero(np.diff(flat, prepend=0))  # of each stretch; background before the first needs none
     indices, place, stretch = np.unique(np.append(0, flat[first]), return_index=True, return_inverse=True)
-    place[indices == 0] = -1
     order = np.empty(len(indices), np.uint16 if len(indices) <= 2**16 else np.uint32)
     order[np.argsort(place)] = np.arange(len(indices))
     sizes = np.diff(np.append(0, first), append=flat.size)
     return np.repeat(order[stretch], sizes).reshape(mask.shape)
 
 
-def nearest(mask: Integer[np.ndarray, "h w"], shape: tuple[int, int]) -> Integer[np.ndarray, "{shape[0]} {shape[1]}"]:
+def nearest(mask: Integer[np.ndarray, "h w"], shape: tuple[int, int]) -> Integer[np.ndarray, "H W"]:
     """A mask at `shape` (h, w), each pixel that of the mask under its centre."""
     rows, columns = (
         ((2 * np.arange(new) + 1) * old // (2 * new)).astype(np.intp)
@@ -58,7 +57,7 @@ def nearest(mask: Integer[np.ndarray, "h w"], shape: tuple[int, int]) -> Integer
     return mask[rows][:, columns]
 
 
-def enlarge(mask: Integer[np.ndarray, "h w"], factor: int) -> Integer[np.ndarray, "h*{factor} w*{factor}"]:
+def enlarge(mask: Integer[np.ndarray, "h w"], factor: int) -> Integer[np.ndarray, "H W"]:
     """A mask with every pixel repeated `factor` times in both directions."""
     return mask.repeat(factor, axis=0).repeat(factor, axis=1)
 

@@ -107,6 +107,25 @@ def test_nuclei_that_touch_are_parted_and_one_that_is_long_is_not():
     assert grow.segment(drawn(*((60, x) for x in range(50, 71))), PIXEL).cells.max() == 1
 
 
+def test_a_dark_spot_belongs_to_its_nucleus():
+    image = drawn((60, 50), radius=16)
+    image[55:66, 45:56, 1] = 12
+    assert grow.segment(image, PIXEL).nuclei[60, 50] == 1
+
+
+@pytest.mark.parametrize(("valley", "expected"), [(None, 80), (65, 65), (100, 100)])
+def test_cells_meet_where_the_stains_are_dim_or_half_way(valley, expected):
+    image = drawn((60, 40), (60, 120))
+    image[30:90, 15:145, 2:] = 90 + image[30:90, 15:145, :2] // 4  # one sheet of cytoplasm, with noise
+    if valley:
+        image[30:90, valley - 1 : valley + 2, 2:] = 55
+    cells = grow.segment(image, PIXEL).cells
+    edge = (cells[35:85, :160] == 1).sum(1) + 15
+    assert cells.max() == 2
+    assert abs(np.median(edge) - expected) <= 6
+    assert np.abs(edge - expected).max() <= 16
+
+
 def test_a_nucleus_at_the_border_is_kept():
     assert grow.segment(drawn((0, 50), (60, 60), (70, 159)), PIXEL).cells.max() == 3
 

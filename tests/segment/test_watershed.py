@@ -106,13 +106,37 @@ def blocks(*boxes, shape=(60, 90)):
 
 
 def test_a_border_parts_what_touches_and_belongs_to_the_cells_again():
-    nuclei, cell = blocks((20, 10, 40, 30), (20, 50, 40, 70)), blocks((10, 2, 50, 80))
-    cell[10:50, 40:42, 0] = 0.5
+    nuclei, cell = blocks((20, 10, 40, 30), (20, 52, 40, 72)), blocks((10, 2, 50, 80))
+    cell[10:50, 37:45] = 0.5, 0.0  # a border only, wider than what closing bridges
     found = watershed.cells_from_maps(nuclei, cell, 0.32)
     assert found.cells.max() == 2
-    np.testing.assert_array_equal(found.cells > 0, cell[..., 1] > 0)
-    assert (found.cells[10:50, 2:40] == 1).all()
-    assert (found.cells[10:50, 42:80] == 2).all()
+    assert (found.cells[10:50, 2:38] == 1).all()
+    assert (found.cells[10:50, 44:80] == 2).all()
+    assert (found.cells[10:50, 37:45] > 0).all()
+
+
+def test_a_border_between_cells_parts_nuclei_that_touch():
+    nuclei, cell = blocks((20, 10, 40, 70)), blocks((10, 2, 50, 80))
+    assert watershed.cells_from_maps(nuclei, cell, 0.32).cells.max() == 1
+    cell[10:50, 38:42, 0] = 0.5
+    found = watershed.cells_from_maps(nuclei, cell, 0.32)
+    assert found.nuclei.max() == 2
+    assert (found.nuclei > 0).sum() == 20 * 60
+
+
+@pytest.mark.parametrize(("width", "filled"), [(10, True), (14, False)])
+def test_a_notch_is_closed_up_to_the_published_width(width, filled):
+    nuclei, cell = blocks((5, 5, 55, 55), shape=(90, 140)), blocks((0, 0, 90, 90), shape=(90, 140))
+    cell[40:, 60 : 60 + width, 1] = 0  # a disc of 6 pixels does not enter the narrow one
+    found = watershed.cells_from_maps(nuclei, cell, 0.08).cells
+    assert found[60, 60 + width // 2] == filled
+    assert found[10, 100] == 0
+
+
+def test_a_nucleus_that_the_cell_map_misses_is_part_of_its_cell():
+    nuclei, cell = blocks((20, 10, 40, 40)), blocks((10, 20, 50, 80))
+    found = watershed.cells_from_maps(nuclei, cell, 0.32)
+    np.testing.assert_array_equal(found.nuclei > 0, nuclei[..., 1] > 0)
 
 
 def test_areas_are_as_published_in_square_micrometres():

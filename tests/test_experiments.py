@@ -5,10 +5,12 @@ import json
 import pathlib
 
 import anndata
+import numpy as np
 import pytest
 
 import experiments
 from hpax.data.cell_crops import dummy
+from hpax.formats import labels
 
 NAMES = sorted(path.stem for path in pathlib.Path(experiments.__path__[0]).glob("*.py") if path.stem != "__init__")
 TINY = ["--width", "0.05", "--steps", "3", "--batch-size", "16"]
@@ -83,7 +85,6 @@ def test_the_speed_of_a_part_is_a_ratio_beside_what_else_one_would_use(part, tmp
 
 def test_the_plain_network_is_the_one_that_it_stands_beside():
     import jax
-    import numpy as np
 
     from experiments.benchmark_speed import PlainInpainter
     from hpax.nn.inpainter import Inpainter
@@ -94,3 +95,38 @@ def test_the_plain_network_is_the_one_that_it_stands_beside():
         for model in (PlainInpainter(0.25), Inpainter(0.25))
     ]
     assert counts[0] == counts[1]
+
+
+def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
+    from experiments import segment_fields
+    from hpax import pretrained
+    from hpax.data.dsb2018_nuclei import dummy as images
+    from hpax.data.hpa_fields import dummy as fields
+
+    images.write(tmp_path / "images")
+    fields.write(tmp_path / "fields", kaggle=2, proteinatlas=0, size=128)
+    (tmp_path / "fields" / "cell_masks").mkdir()
+    labels.write(tmp_path / "fields" / "cell_masks" / "00000001-bb9b-11e8.png", np.tri(128, dtype=np.uint8))
+    atlas = ["--proteins", "57", "--cell-lines", "1", "--size", "96", "--data-dir", str(tmp_path / "data")]
+    small = [*atlas, "--widths", "4", "4", "--patch", "32", "--steps", "3", "--batch-size", "8"]
+
+    nuclei = ["--target", "nuclei", "--folder", str(tmp_path / "images"), "--workdir", str(tmp_path / "nuclei")]
+    assert segment_fields.main([*small, *nuclei]) == 0
+    folder = tmp_path / "nuclei" / "default" / "seed0"
+    record, trained = result(folder), pretrained.load(folder / "segment-nuclei.safetensors")
+    assert record["data"] == "real"
+    assert record["counts"]["held-out real objects"] == 4 * 9
+    assert record["metrics"]["otsu real f1"] == 1  # discs, far from each other
+    assert 0 <= record["metrics"]["network real mean ap"] < 1
+    assert trained.channels == ("nucleus",)
+    assert "otsu real f1" in trained.card
+
+    cells = ["--target", "cells", "--nuclei", str(folder / "segment-nuclei.safetensors")]
+    cells += ["--fields", str(tmp_path / "fields"), "--workdir", str(tmp_path / "cells")]
+    assert segment_fields.main([*small, *cells]) == 0
+    record = result(tmp_path / "cells" / "default" / "seed0")
+    assert record["data"] == "simulated"
+    assert record["counts"]["held-out real agreement fields"] == 1
+    assert record["metrics"]["grown simulated f1"] > 0.3
+    trained = pretrained.load(tmp_path / "cells" / "default" / "seed0" / "segment-cells.safetensors")
+    assert trained.channels == ("microtubules", "er", "nucleus")

@@ -4,29 +4,12 @@ from PIL import Image
 from skimage.measure import regionprops
 
 from hpax.data import build
-from hpax.data.dsb2018_nuclei import dsb2018_nuclei
-
-
-def draw(rng, size, radius, count):
-    """Discs of one radius in the cells of a grid, and the same in grey with noise."""
-    y, x = np.mgrid[:size, :size]
-    nuclei = np.zeros((size, size), np.uint16)
-    side = int(np.sqrt(count))
-    for index in range(count):
-        centre = (np.array(divmod(index, side)) + 0.5) * size / side
-        nuclei[np.hypot(y - centre[0], x - centre[1]) < radius] = index + 1
-    return np.clip(rng.normal(20, 4, nuclei.shape) + 150 * (nuclei > 0), 0, 255).astype(np.uint8), nuclei
+from hpax.data.dsb2018_nuclei import dsb2018_nuclei, dummy
 
 
 @pytest.fixture
 def folder(tmp_path):
-    rng = np.random.default_rng(0)
-    for part in ("images", "masks"):
-        (tmp_path / "source" / part).mkdir(parents=True)
-    for number in range(12):
-        size, radius = ((64, 5), (96, 12))[number % 2]
-        image, nuclei = draw(rng, size, radius, 9)
-        save(tmp_path / "source", f"image{number}", image, nuclei)
+    dummy.write(tmp_path / "source")
     return tmp_path / "source"
 
 

@@ -31,7 +31,7 @@ from jaxtyping import UInt, UInt8
 from PIL import Image
 from rich.console import Console
 
-from hpax import atlas, data, launch
+from hpax import atlas, data, launch, predict, pretrained
 from hpax.data.hpa_cells import Config as Cutting
 from hpax.data.hpa_fields import hpa_fields
 from hpax.explore import overlays, page
@@ -56,7 +56,7 @@ class Config:
     fields: Path  # folder of the fields
     workdir: Path = Path("runs/build_cells")
     annotations: str = ""  # the labels' table in the folder; "": the only one there, if any
-    segmenter: Literal["networks", "classical"] = "networks"
+    segmenter: Literal["networks", "classical"] = "classical"
     networks: tuple[str, str] = ("segment-nuclei", "segment-cells")  # names of hpax.pretrained, or .safetensors files
     um_per_pixel: float = 0.0  # µm; 0: 0.08 at 1728, 2048 and 3072 pixels, else as a resized 2048-pixel field
     masks: tuple[mask_files.Flavour, ...] = ("png",)
@@ -166,10 +166,7 @@ def segmenter(kind: str, networks: tuple[str, str]) -> Segmenter:
     """
     if kind == "classical":
         return grow.segment
-    from hpax import pretrained
-    from hpax.predict.segment import Segmenter
-
-    return Segmenter(*map(pretrained.load, networks))
+    return predict.Segmenter(*map(pretrained.load, networks))
 
 
 def rows(field: Field, masks: Masks, um_per_pixel: float) -> list[dict[str, Any]]:

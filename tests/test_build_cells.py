@@ -246,6 +246,13 @@ def test_another_option_wants_another_folder(source, whole, tmp_path, capsys):
     assert main(source, tmp_path / "work", "--shown", "2") == 0
 
 
+def test_networks_that_are_not_there_are_missed_before_anything_is_written(source, tmp_path, capsys):
+    networks = [str(tmp_path / f"{name}.safetensors") for name in ("nuclei", "cells")]
+    assert main(source, tmp_path / "work", "--segmenter", "networks", "--networks", *networks) == 2
+    assert "nuclei.safetensors is not there" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
+
+
 def test_results_do_not_lie_among_the_fields(own, capsys):
     assert main(own, own / "work") == 2
     assert "work must not lie in" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import optax
-from jaxtyping import Float, Integer, UInt, UInt8
+from jaxtyping import Integer, UInt, UInt8
 from PIL import Image
 from scipy import ndimage
 from skimage.feature import peak_local_max
@@ -30,6 +30,7 @@ from hpax.data.pipeline import Share
 from hpax.explore import colour, grids, overlays
 from hpax.formats import fields, labels
 from hpax.metrics import segmentation
+from hpax.predict.segment import Segmenter
 from hpax.segment import grow, watershed
 from hpax.segment.masks import at_least, nearest
 from hpax.segment.normalise import stretch
@@ -150,7 +151,7 @@ class Truth:
     """A field that methods are asked about, and its true masks."""
 
     id: str
-    image: UInt[np.ndarray, "h w c"]  # all channels of its source
+    image: UInt[np.ndarray, "h w 4"]
     mask: Integer[np.ndarray, "h w"]
     um_per_pixel: float
 
@@ -159,10 +160,14 @@ Method = Callable[[Truth], Integer[np.ndarray, "h w"]]
 
 
 def truths(source: data.Source, target: str) -> list[Truth]:
-    """The fields of a source in order."""
-    return [
-        Truth(e["id"], e["image"], e[target], float(e["um_per_pixel"])) for e in source.__getitems__(range(len(source)))
-    ]
+    """The fields of a source in order; what shows nuclei alone becomes a field whose other channels are blank."""
+    found = []
+    for example in source.__getitems__(range(len(source))):
+        image = example["image"]
+        if image.shape[-1] == 1:
+            image = np.where(np.arange(len(atlas.CHANNELS)) == NUCLEUS, image, 0).astype(image.dtype)
+        found.append(Truth(example["id"], image, example[target], float(example["um_per_pixel"])))
+    return found
 
 
 def scores(method: Method, asked: Iterable[Truth]) -> segmentation.Scores:
@@ -180,8 +185,8 @@ class Otsu:
     area: float = 16.0  # µm²; smaller objects are left out
 
     def __call__(self, field: Truth) -> Integer[np.ndarray, "h w"]:
-        """The index mask of the nuclei in the first channel."""
-        pixel, stain = field.um_per_pixel, field.image[..., 0].astype(np.float32)
+        """The index mask of the nuclei."""
+        pixel, stain = field.um_per_pixel, field.image[..., NUCLEUS[0]].astype(np.float32)
         if stain.min() == stain.max():
             return np.zeros(stain.shape, int)
         stain = ndimage.gaussian_filter(stain, self.blur / pixel)
@@ -199,37 +204,21 @@ def tuned(asked: Sequence[Truth]) -> Otsu:
     return max((Otsu(**arm) for arm in grid), key=lambda method: scores(method, asked).f1)
 
 
-class Network:
-    """The maps of a trained network, for fields of any size and pixel size."""
+def nuclei_by(trained: pretrained.Pretrained) -> Method:
+    """The nuclei that a network finds, without cells around them."""
+    segmenter = Segmenter(trained, trained)
 
-    STEP = 128  # pixels; sides are filled up to multiples of it, so that few shapes are compiled
+    def find(field: Truth) -> Integer[np.ndarray, "h w"]:
+        maps, _ = segmenter.maps(field.image, field.um_per_pixel)
+        return nearest(watershed.nuclei_from_maps(maps, trained.um_per_pixel), field.mask.shape)
 
-    def __init__(self, trained: pretrained.Pretrained):
-        task = Segmentation(trained.model)
-        self._predict = jax.jit(functools.partial(task.predict, trained.params, trained.model_state))
-        self.um_per_pixel = trained.um_per_pixel
-
-    def maps(self, stains: UInt[np.ndarray, "h w c"], um_per_pixel: float) -> Float[np.ndarray, "h2 w2 2"]:
-        """The probabilities of border and object at the network's pixel size."""
-        shape = [max(1, round(side * um_per_pixel / self.um_per_pixel)) for side in stains.shape[:2]]
-        planes = (Image.fromarray(stretch(channel)) for channel in np.moveaxis(stains, -1, 0))
-        scaled = [np.asarray(plane.resize(shape[::-1], Image.Resampling.BILINEAR)) for plane in planes]
-        filled = [(0, -side % self.STEP) for side in shape]
-        image = np.pad(np.stack(scaled, axis=-1), [*filled, (0, 0)], mode="symmetric")
-        return np.asarray(self._predict(image[None]))[0, : shape[0], : shape[1]]
+    return find
 
 
-def nuclei_by(network: Network, field: Truth) -> Integer[np.ndarray, "h w"]:
-    """The nuclei that a network finds; its stain is the only channel, or the second of a whole field."""
-    stains = field.image if field.image.shape[-1] == 1 else field.image[..., NUCLEUS]
-    found = watershed.nuclei_from_maps(network.maps(stains, field.um_per_pixel), network.um_per_pixel)
-    return nearest(found, field.mask.shape)
-
-
-def cells_by(nuclei: Network, cells: Network, field: Truth) -> Integer[np.ndarray, "h w"]:
-    """The cells that two networks find in a field."""
-    maps = [net.maps(field.image[..., c], field.um_per_pixel) for net, c in ((nuclei, NUCLEUS), (cells, CELL))]
-    return nearest(watershed.cells_from_maps(*maps, cells.um_per_pixel).cells, field.mask.shape)
+def cells_by(nuclei: pretrained.Pretrained, cells: pretrained.Pretrained) -> Method:
+    """The cells that two networks find."""
+    segmenter = Segmenter(nuclei, cells)
+    return lambda field: segmenter(field.image, field.um_per_pixel).cells
 
 
 def grown(field: Truth) -> Integer[np.ndarray, "h w"]:
@@ -263,15 +252,14 @@ def compare(asked: Mapping[str, Sequence[Truth]], methods: Mapping[str, Method])
 
 def study(config: Config, trained: pretrained.Pretrained) -> Study:
     """The trained network and its rivals, on fields that it never saw."""
-    net, held = Network(trained), "validation+test"
+    held = "validation+test"
     if config.target == "nuclei":
         asked = {"real": truths(drawn(config, held), "nuclei")}
         thresholds = tuned(truths(drawn(config, "train"), "nuclei")[:TUNING])
-        return compare(asked, {"network": functools.partial(nuclei_by, net), "otsu": thresholds})
+        return compare(asked, {"network": nuclei_by(trained), "otsu": thresholds})
     asked = {"simulated": truths(simulated(config, held), "cells")}
     asked |= {"real agreement": list(real_fields(config.fields))} if config.fields else {}
-    nuclei = Network(pretrained.load(config.nuclei))
-    return compare(asked, {"network": functools.partial(cells_by, nuclei, net), "grown": grown})
+    return compare(asked, {"network": cells_by(pretrained.load(config.nuclei), trained), "grown": grown})
 
 
 def picture(done: Study) -> UInt8[np.ndarray, "h w 3"]:
@@ -284,9 +272,8 @@ def picture(done: Study) -> UInt8[np.ndarray, "h w 3"]:
 
 def outlined(field: Truth, mask: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     """The markers of a field with the outlines of a mask in white, in a square of SIDE pixels."""
-    stains = field.image[..., CELL] if field.image.shape[-1] > 1 else field.image
-    light = np.stack([0.75 * stretch(channel) for channel in np.moveaxis(stains, -1, 0)], axis=-1)
-    painted = colour.picture(light, colours=("grey",) if light.shape[-1] == 1 else ("red", "yellow", "blue"))
+    light = np.stack([0.75 * stretch(channel) for channel in np.moveaxis(field.image[..., CELL], -1, 0)], axis=-1)
+    painted = colour.picture(light, colours=("red", "yellow", "blue"))
     height, width = (round(SIDE * side / max(mask.shape)) for side in mask.shape)
     square = np.zeros((SIDE, SIDE, 3), np.uint8)
     square[:height, :width] = Image.fromarray(painted).resize((width, height), Image.Resampling.BILINEAR)

@@ -12,7 +12,7 @@ import safetensors
 import safetensors.numpy
 
 from hpax import pretrained
-from hpax.nn.unet import LightUNet
+from hpax.nn.unet import DualPathUNet, LightUNet
 from hpax.pretrained import store
 
 OPTIONS = {"widths": (4, 6), "momentum": 0.9}
@@ -70,6 +70,17 @@ def test_what_is_saved_is_loaded(path):
     expected = LightUNet(**OPTIONS).apply({"params": STATE.params, **STATE.model_state}, image)
     np.testing.assert_array_equal(net.model.apply(net.variables, image), expected)
     assert {file.name for file in path.parent.iterdir()} == {"net.safetensors", "net.md"}
+
+
+def test_a_dual_path_network_is_saved_and_loaded_too(tmp_path):
+    options = {"stem": 4, "widths": (8,), "growth": (2,), "depths": (1,), "bottleneck": 4, "groups": 2}
+    net = DualPathUNet(**options)
+    variables = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
+    state = State(variables.pop("params"), variables)
+    told = {"architecture": "dpn-unet", "options": options, "channels": ("nucleus",), "state": state}
+    again = pretrained.load(_save(tmp_path / "dpn.safetensors", **told))
+    assert again.model == net
+    jax.tree.map(np.testing.assert_array_equal, again.params, state.params)
 
 
 def test_halved_kernels_are_off_by_one_part_in_2048_at_most(tmp_path, path):

@@ -10,12 +10,13 @@ same layout, its scores mean nothing. A `Table` keeps only where each row lies, 
 
 import base64
 import binascii
+import contextlib
 import dataclasses
 import math
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -222,18 +223,29 @@ def write(path: str | os.PathLike[str], listings: Iterable[Listing]) -> None:
     Raises:
         ValueError: an ID occurred before or cannot stand in a CSV, or a class, score or mask is none.
     """
+    with writing(path) as add:
+        for listing in listings:
+            add(listing)
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[Callable[[Listing], None]]:
+    """As `write`, for listings that come one by one: takes each; the file appears at the end, if no error came."""
     path, seen = Path(path), set()
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(draft, "w", encoding="utf-8", newline="\n") as file:
             file.write(",".join(HEADER) + "\n")
-            for listing in listings:
+
+            def add(listing: Listing) -> None:
                 if listing.id in seen or not listing.id or re.search(r'[,"\s\x00-\x1f]', listing.id):
                     raise ValueError(
                         f"IDs must be unique, without commas, quotes and spaces, got {listing.id!r}; rename it"
                     )
                 seen.add(listing.id)
                 file.write(f"{listing.id},{listing.width},{listing.height},{prediction_string(listing)}\n")
+
+            yield add
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)

@@ -1,0 +1,52 @@
+"""Fields to probabilities: of a field and its maps by the whole image, of its cells by their crops."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from jaxtyping import Float, UInt
+
+from hpax import atlas
+from hpax.data import preprocess
+from hpax.predict.turns import PredictCells, PredictFields
+from hpax.segment import crops
+
+BATCH = 64  # crops
+
+
+def of_field(
+    predict: PredictFields, image: UInt[np.ndarray, "h w c"], *, size: int
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "y x n"]]:
+    """The probabilities of a field and its maps, the field seen as a square of `size` pixels as in training."""
+    probabilities, maps = predict(preprocess.as_float(crops.resize(image, size))[None])
+    return np.asarray(probabilities)[0], np.asarray(maps)[0]
+
+
+def of_crops(
+    predict: PredictCells, fields: Iterable[UInt[np.ndarray, "k s s c"]], *, batch: int = BATCH
+) -> Iterator[Float[np.ndarray, "k n"]]:
+    """The probabilities of each field's crops (`segment.cells.cell_images`), field by field, in order.
+
+    Batches are filled across fields, so that few rows are padding and one shape is compiled; it holds the fields that
+    share a batch and no others.
+    """
+    owed: list[int] = []  # cells of each field that is still to come
+    waiting: list[np.ndarray] = []  # crops
+    done: list[np.ndarray] = []  # probabilities of each cell
+    for images in itertools.chain(fields, [None]):
+        if images is not None:
+            owed.append(len(images))
+            waiting.extend(images)
+        while len(waiting) >= batch or (images is None and waiting):
+            done.extend(_predicted(predict, waiting[:batch], batch))
+            del waiting[:batch]
+        while owed and owed[0] <= len(done):
+            count = owed.pop(0)
+            yield np.stack(done[:count]) if count else np.zeros((0, len(atlas.LOCATIONS)), np.float32)
+            del done[:count]
+
+
+def _predicted(predict: PredictCells, images: list[np.ndarray], batch: int) -> Float[np.ndarray, "k n"]:
+    seen = np.zeros((batch, *images[0].shape), images[0].dtype)
+    seen[: len(images)] = images
+    return np.asarray(predict(preprocess.as_float(seen)))[: len(images)]

@@ -76,3 +76,32 @@ class Pairs:
         while True:
             yield self[start]
             start += 1
+
+
+class Fields:
+    """A source of oblong noisy fields, of 0 to 6 square cells each; a cell is brighter the higher its index."""
+
+    LABELS = 3
+
+    def __init__(self, n: int = 7, seed: int = 0):
+        rng = np.random.default_rng((seed, 5))
+        self.labels = rng.integers(0, 2, (n, self.LABELS)).astype(np.uint8)
+        self.examples = [self._field(rng, number) for number in range(n)]
+
+    def _field(self, rng: np.random.Generator, number: int) -> dict:
+        height, width = rng.integers(40, 70, 2)
+        cells, places = np.zeros((height, width), np.uint16), rng.permutation(6)[: number % 7]
+        for index, place in enumerate(places, 1):
+            top, left = 2 + 20 * (place // 3), 1 + 13 * (place % 3)
+            cells[top : top + rng.integers(8, 16), left : left + rng.integers(6, 12)] = 3 * index
+        nuclei = np.where(rng.random(cells.shape) < 0.5, cells, 0).astype(np.uint16)
+        image = rng.integers(1, 40, (height, width, 4)) + 20 * (cells[..., None] // 3)
+        labels = self.labels[number]
+        own = {"image": image.astype(np.uint8), "cells": cells, "nuclei": nuclei, "labels": labels}
+        return {"id": f"field{number}", "um_per_pixel": np.float32(0.5), **own}
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> dict:
+        return self.examples[index]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float32, Int, Integer
@@ -10,7 +10,7 @@ from PIL import Image
 
 from hpax import atlas
 from hpax.data import augment, targets
-from hpax.data.pipeline import FOREVER, HostBatch, Share, padded, read_ahead, window
+from hpax.data.pipeline import Epochs, HostBatch, Share
 from hpax.data.source import Source
 from hpax.segment.normalise import stretch
 
@@ -40,7 +40,7 @@ _ALONE = Share()
 Field = tuple[Float32[np.ndarray, "h w c"], Integer[np.ndarray, "h w"], float]
 
 
-class PatchBatches:
+class PatchBatches(Epochs):
     """Endless batches of patches of fields, whichever part of a field and however augmented by (seed, epoch, place).
 
     A batch holds this process's rows of `image` (b, s, s, c) float32 in [0, 1], each channel stretched over its field
@@ -71,17 +71,13 @@ class PatchBatches:
         if not views or len({len(view.channels) for view in views}) > 1:
             raise ValueError(f"views must show one number of channels, got {[view.channels for view in views]}")
         self._views, self._augmentation, self._seed, self._shuffle = tuple(views), augmentation, seed, shuffle
-        self._rows, self._threads = share.rows(batch_size), threads
         self._first = np.cumsum([0, *(len(view.source) for view in views)])
-        self.size, self.um_per_pixel, self.batch_size = size, um_per_pixel, batch_size
-        self.n = int(self._first[-1]) if patches is None else patches
-        self.steps_per_epoch = -(-self.n // batch_size)
+        self.size, self.um_per_pixel = size, um_per_pixel
+        super().__init__(int(self._first[-1]) if patches is None else patches, batch_size, share=share, threads=threads)
         self._plan = functools.lru_cache(maxsize=2)(self._make_plan)
         self._field = functools.lru_cache(maxsize=cached)(self._read)
 
-    def __getitem__(self, step: int) -> HostBatch:
-        epoch, position = divmod(step, self.steps_per_epoch)
-        places = np.arange(self.n)[window(position, self.batch_size, self._rows, self.n)]
+    def _fill(self, epoch: int, places: Int[np.ndarray, " b"]) -> HostBatch:
         fields = self._plan(epoch)[places]
         shape = (len(places), self.size, self.size)
         images = np.zeros((*shape, len(self._views[0].channels)), np.float32)
@@ -89,16 +85,7 @@ class PatchBatches:
         for row, (place, field) in enumerate(zip(places, fields, strict=True)):
             rng = np.random.default_rng((self._seed, epoch, place))
             images[row], maps[row], valid[row] = self._patch(rng, int(field))
-        return padded({"image": images, "maps": maps, "valid": valid, "index": fields}, self._rows)
-
-    def iterate(self, start: int = 0) -> Iterator[HostBatch]:
-        """The batches from step `start` on, for ever, read ahead by threads."""
-        return read_ahead(self.__getitem__, range(start, FOREVER), self._threads)
-
-    def epoch(self, epoch: int = 0) -> Iterator[HostBatch]:
-        """One pass, as for validation."""
-        steps = range(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
-        return read_ahead(self.__getitem__, steps, self._threads)
+        return {"image": images, "maps": maps, "valid": valid, "index": fields}
 
     def _make_plan(self, epoch: int) -> Int[np.ndarray, " n"]:
         """The field behind each patch of an epoch, numbered through all views."""
@@ -143,19 +130,24 @@ def window_of(
 
     Corner and side may be fractions. Beyond the edge lies the field's mirror image, and validity is 0 instead of 1.
     """
+    y, x = (np.floor(first + (np.arange(size) + 0.5) * side / size).astype(int) for first in corner)
+    valid = ((y >= 0) & (y < mask.shape[0]))[:, None] & ((x >= 0) & (x < mask.shape[1]))
+    objects = mask[np.ix_(_mirrored(y, mask.shape[0]), _mirrored(x, mask.shape[1]))]
+    return resampled(image, corner, side, size), objects, valid.astype(np.float32)
+
+
+def resampled(
+    image: Float32[np.ndarray, "h w c"], corner: tuple[float, float], side: float, size: int
+) -> Float32[np.ndarray, "s s c"]:
+    """The square of `side` pixels from `corner` (y, x) at `size` pixels, averaged; beyond the edge lies its mirror."""
     start = [int(np.floor(first)) for first in corner]
     stop = [int(np.ceil(first + side)) for first in corner]
-    rows, columns = (
-        _mirrored(np.arange(*ends), n) for ends, n in zip(zip(start, stop, strict=True), mask.shape, strict=True)
-    )
+    rows, columns = (_mirrored(np.arange(*ends), n) for *ends, n in zip(start, stop, image.shape[:2], strict=True))
     region, offset = image[np.ix_(rows, columns)], [first - floor for first, floor in zip(corner, start, strict=True)]
     box = (offset[1], offset[0], min(offset[1] + side, len(columns)), min(offset[0] + side, len(rows)))
     planes = (Image.fromarray(np.ascontiguousarray(region[..., c])) for c in range(image.shape[-1]))
     resized = [np.asarray(plane.resize((size, size), Image.Resampling.BILINEAR, box=box)) for plane in planes]
-    y, x = (np.floor(first + (np.arange(size) + 0.5) * side / size).astype(int) for first in corner)
-    valid = ((y >= 0) & (y < mask.shape[0]))[:, None] & ((x >= 0) & (x < mask.shape[1]))
-    objects = mask[np.ix_(_mirrored(y, mask.shape[0]), _mirrored(x, mask.shape[1]))]
-    return np.stack(resized, axis=-1), objects, valid.astype(np.float32)
+    return np.stack(resized, axis=-1)
 
 
 def _mirrored(index: Int[np.ndarray, " n"], extent: int) -> Int[np.ndarray, " n"]:

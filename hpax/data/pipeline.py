@@ -87,6 +87,37 @@ class Crops:
                 self._cache.popitem(last=False)
 
 
+class Epochs:
+    """Endless batches of `n` examples an epoch; the batch of a step depends on nothing but the step.
+
+    A subclass says what stands at some places of an epoch (`_fill`): rows without padding, `index` among them.
+
+    Raises:
+        ValueError: `batch_size` does not divide by the devices or processes of `share`.
+    """
+
+    def __init__(self, n: int, batch_size: int, *, share: Share, threads: int):
+        self._rows, self._threads = share.rows(batch_size), threads
+        self.n, self.batch_size, self.steps_per_epoch = n, batch_size, -(-n // batch_size)
+
+    def __getitem__(self, step: int) -> HostBatch:
+        epoch, position = divmod(step, self.steps_per_epoch)
+        places = np.arange(self.n)[window(position, self.batch_size, self._rows, self.n)]
+        return padded(self._fill(epoch, places), self._rows)
+
+    def iterate(self, start: int = 0) -> Iterator[HostBatch]:
+        """The batches from step `start` on, for ever, read ahead by threads."""
+        return read_ahead(self.__getitem__, range(start, FOREVER), self._threads)
+
+    def epoch(self, epoch: int = 0) -> Iterator[HostBatch]:
+        """One pass, as for validation."""
+        steps = range(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
+        return read_ahead(self.__getitem__, steps, self._threads)
+
+    def _fill(self, epoch: int, places: Int[np.ndarray, " b"]) -> HostBatch:
+        raise NotImplementedError
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """One epoch: the order of sources, and the target and flips of each cell."""
@@ -96,7 +127,7 @@ class Plan:
     flips: Bool[np.ndarray, "n 2 2"]
 
 
-class PairBatches:
+class PairBatches(Epochs):
     """Endless batches of pairs of cells: each cell once per epoch as the source, its target drawn by `pair`.
 
     A batch holds this process's rows of `source` and `target` (b, s, s, c) float32 as `prepare` makes them, each
@@ -122,32 +153,21 @@ class PairBatches:
         cache_bytes: int = 2**28,
         threads: int = 1,
     ):
-        self._rows, self._threads = share.rows(batch_size), threads
-        self.n, self.batch_size, self.steps_per_epoch = len(source), batch_size, -(-len(source) // batch_size)
+        super().__init__(len(source), batch_size, share=share, threads=threads)
         self._groups, self._crops, self._prepare = source.groups, Crops(source, cache_bytes), prepare
         self._seed, self._pair, self._flip, self._shuffle = seed, pair, flip, shuffle
         self._plan = functools.lru_cache(maxsize=2)(self._make_plan)
         self._plan(0)
 
-    def __getitem__(self, step: int) -> HostBatch:
-        epoch, position = divmod(step, self.steps_per_epoch)
+    def _fill(self, epoch: int, places: Int[np.ndarray, " b"]) -> HostBatch:
         plan = self._plan(epoch)
-        sources = plan.order[window(position, self.batch_size, self._rows, self.n)]
+        sources = plan.order[places]
         targets = plan.targets[sources]
         images = self._prepare(self._crops(np.concatenate([sources, targets])))
         flips = plan.flips[sources].swapaxes(0, 1).reshape(-1, 2)
         images = preprocess.flip(images, flips) if self._flip else images
         rows = {"source": images[: len(sources)], "target": images[len(sources) :]}
-        return padded({**rows, "index": sources, "target_index": targets}, self._rows)
-
-    def iterate(self, start: int = 0) -> Iterator[HostBatch]:
-        """The batches from step `start` on, for ever, read ahead by threads."""
-        return read_ahead(self.__getitem__, range(start, FOREVER), self._threads)
-
-    def epoch(self, epoch: int = 0) -> Iterator[HostBatch]:
-        """One pass over all cells, as for validation."""
-        steps = range(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
-        return read_ahead(self.__getitem__, steps, self._threads)
+        return {**rows, "index": sources, "target_index": targets}
 
     def _make_plan(self, epoch: int) -> Plan:
         drawn = {"seed": self._seed, "epoch": epoch}

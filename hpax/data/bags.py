@@ -1,0 +1,88 @@
+"""Batches of bags: some cells of each field, with the labels of the field and, if there are any, of each cell."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped, UInt8
+
+from hpax.data import augment, preprocess, segmented
+from hpax.data.balance import FieldBatches
+from hpax.data.images import varied
+from hpax.data.pipeline import Share
+from hpax.data.source import Source
+from hpax.segment import nuclei
+from hpax.segment.cells import cell_images
+
+_ALONE = Share()
+
+
+class BagBatches(FieldBatches):
+    """Endless batches of bags of cells of one field, the cells drawn and augmented by (seed, epoch, place).
+
+    A batch holds this process's rows of `image` (b, m, s, s, c) float32 in [0, 1], `present` (b, m) float32, 1 for a
+    cell and 0 for none, `cell` (b, m) int32, its index in the field's mask or -1, `labels` (b, n) float32 of the
+    field, `index` (b,) int32, the field's number in the source, and `mask` (b,) float32. With `targets`, also
+    `targets` (b, m, n) float32 of each cell; with `antibody`, `antibody` (b,) int32 of each field. A field with fewer
+    than m cells shows all of them. An epoch takes a bag of every field, or more of those of greater `weights`
+    (`balance.draw`). Its last batch is padded: mask 0, everything else 0, integers -1.
+
+    With an augmentation that changes nothing, an image is what `segment.cells.cell_images` makes of the cell.
+
+    Raises:
+        ValueError: see `balance.FieldBatches`; later, `targets` of a field do not have one row for each of its cells.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        masks: segmented.MasksOf,
+        batch_size: int,
+        *,
+        cells: int = 8,  # in a bag, m
+        crop_um: float = nuclei.CROP,  # µm of a crop's side
+        size: int = 64,  # pixels
+        masked: bool = True,  # without other cells and background
+        targets: Mapping[str, Shaped[np.ndarray, "k n"]] | None = None,  # id → by ascending index of the cell
+        antibody: Int[np.ndarray, " f"] | None = None,  # its number, of each field
+        augmentation: augment.Augmentation = augment.GENTLE,
+        weights: Float[np.ndarray, " f"] | None = None,
+        seed: int = 0,
+        shuffle: bool = True,
+        share: Share = _ALONE,
+        cached: int = 512,  # fields in memory, as the crops of all their cells
+        threads: int = 1,
+    ):
+        self.cells, self.size, self._masks, self._targets, self._antibody = cells, size, masks, targets, antibody
+        self._augmentation = augmentation
+        wide = size + 2 * math.ceil(size * (augmentation.zoom - 1) / 2)  # what is left around for zooming out
+        self._cut = {"crop_um": crop_um * wide / size, "size": wide, "masked": masked}
+        drawn = {"weights": weights, "seed": seed, "shuffle": shuffle}
+        super().__init__(source, batch_size, **drawn, share=share, cached=cached, threads=threads)
+
+    def _read(self, field: int) -> tuple[Int[np.ndarray, " k"], UInt8[np.ndarray, "k s s c"], np.ndarray]:
+        example = self._source[field]
+        masks, um_per_pixel = self._masks(example), float(example["um_per_pixel"])
+        indices, images = cell_images(example["image"], masks, um_per_pixel, **self._cut)
+        targets = np.zeros((len(indices), 0)) if self._targets is None else self._targets[example["id"]]
+        if len(targets) != len(indices):
+            what = f"field {example['id']} has {len(indices)} cells and {len(targets)} rows of targets"
+            raise ValueError(f"{what}; there must be one for each cell of the same masks, by ascending index")
+        return indices, images, np.asarray(targets, np.float32)
+
+    def _row(self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int) -> dict[str, np.ndarray]:
+        field = int(plan[place])
+        indices, images, targets = self._field(field)
+        drawn = rng.permutation(len(indices))[: self.cells]
+        row = {
+            "image": np.zeros((self.cells, self.size, self.size, images.shape[-1]), np.float32),
+            "present": (np.arange(self.cells) < len(drawn)).astype(np.float32),
+            "cell": np.full(self.cells, -1),
+        }
+        row["cell"][: len(drawn)] = indices[drawn]
+        for number, image in enumerate(images[drawn]):
+            row["image"][number] = varied(rng, self._augmentation, preprocess.as_float(image), self.size)
+        if self._targets is not None:
+            row["targets"] = np.zeros((self.cells, targets.shape[1]), np.float32)
+            row["targets"][: len(drawn)] = targets[drawn]
+        return row if self._antibody is None else row | {"antibody": np.asarray(self._antibody[field])}

@@ -1,0 +1,116 @@
+import itertools
+import threading
+
+import numpy as np
+import pytest
+from fakes import Fields
+
+from hpax.data import ImageBatches, Share, augment, preprocess
+from hpax.segment import crops
+
+FIELDS = Fields()
+N = len(FIELDS)
+
+
+def join(parts):
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def assert_same(batch, other):
+    assert batch.keys() == other.keys()
+    for name in batch:
+        assert batch[name].dtype == other[name].dtype
+        np.testing.assert_array_equal(batch[name], other[name], err_msg=name)
+
+
+def test_a_plain_image_is_the_whole_field_as_a_square_with_its_labels():
+    rows = join(list(ImageBatches(FIELDS, 3, size=24, augmentation=augment.PLAIN).epoch()))
+    real = rows["mask"] == 1
+    assert sorted(rows["index"][real]) == list(range(N))
+    for row in np.flatnonzero(real):
+        field = FIELDS[rows["index"][row]]
+        np.testing.assert_array_equal(rows["image"][row], preprocess.as_float(crops.resize(field["image"], 24)))
+        np.testing.assert_array_equal(rows["labels"][row], field["labels"])
+
+
+def test_the_last_batch_is_padded():
+    last = ImageBatches(FIELDS, 4, size=16)[1]
+    assert last["mask"].tolist() == [1, 1, 1, 0]
+    assert last["index"][3] == -1
+    assert not last["image"][3].any()
+    assert not last["labels"][3].any()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_run_resumes_at_any_step(threads):
+    batches = ImageBatches(FIELDS, 4, size=16, seed=5, threads=threads)
+    unbroken = list(itertools.islice(batches.iterate(), 5))
+    again = ImageBatches(FIELDS, 4, size=16, seed=5, cached=1)
+    for start in (4, 0, 2, 3):
+        assert_same(next(again.iterate(start)), unbroken[start])
+        assert_same(again[start], unbroken[start])
+    same, later = (ImageBatches(FIELDS, N, size=16, seed=5, shuffle=False)[step] for step in (0, 1))
+    assert same["index"].tolist() == later["index"].tolist() == list(range(N))
+    assert not (same["image"] == later["image"]).all()
+    assert not (ImageBatches(FIELDS, 4, size=16, seed=6)[0]["image"] == unbroken[0]["image"]).all()
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_the_shares_of_processes_make_the_whole_batch(processes):
+    whole = ImageBatches(FIELDS, 8, size=16)
+    parts = [ImageBatches(FIELDS, 8, size=16, share=Share(p, processes, devices=8)) for p in range(processes)]
+    for step in range(3):
+        assert_same(join([part[step] for part in parts]), whole[step])
+
+
+def test_a_share_may_be_empty():
+    fields = Fields(2)
+    empty = ImageBatches(fields, 8, size=16, share=Share(3, 4))[0]
+    assert empty["image"].shape == (2, 16, 16, 4)
+    assert not empty["mask"].any()
+    assert (empty["index"] == -1).all()
+
+
+def test_fields_of_greater_weight_come_more_often():
+    weights = np.where(np.arange(N) == 2, 4.0, 1)
+    batches = ImageBatches(FIELDS, 5, size=16, weights=weights)
+    assert batches.n == N + 3
+    rows = join(list(batches.epoch(1)))
+    assert np.bincount(rows["index"][rows["mask"] == 1]).tolist() == [1, 1, 4, 1, 1, 1, 1]
+    assert rows["mask"].sum() == N + 3
+
+
+def test_gentle_augmentation_moves_and_stains_but_stays_in_range():
+    plain, gentle = (
+        ImageBatches(FIELDS, N, size=32, shuffle=False, augmentation=kind)[0]["image"]
+        for kind in (augment.PLAIN, augment.GENTLE)
+    )
+    assert gentle.min() >= 0
+    assert gentle.max() <= 1
+    differs = np.abs(plain - gentle).mean((1, 2))
+    assert (differs > 0.005).all()
+    np.testing.assert_allclose(gentle.mean((1, 2)), plain.mean((1, 2)), rtol=0.8)
+
+
+def test_no_more_fields_than_said_stay_in_memory():
+    read, lock = [], threading.Lock()
+
+    class Counted(Fields):
+        def __getitem__(self, index):
+            with lock:
+                read.append(int(index))
+            return super().__getitem__(index)
+
+    batches = ImageBatches(Counted(), 1, size=16, shuffle=False, cached=3)
+    for step in (0, 1, 2, 1, 0, 3, 1, 0, 2):
+        batches[step]
+    assert read == [0, 1, 2, 3, 2]
+
+
+def test_refusals_say_what_to_change():
+    with pytest.raises(ValueError, match=r"a weight for each: 7 and 3"):
+        ImageBatches(FIELDS, 4, weights=np.ones(3))
+    with pytest.raises(ValueError, match=r"there must be a field"):
+        ImageBatches(Fields(0), 4)
+    with pytest.raises(ValueError, match="batch_size 3 must divide by 2 devices"):
+        ImageBatches(FIELDS, 3, share=Share(devices=2))

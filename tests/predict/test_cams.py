@@ -1,4 +1,4 @@
-"""Maps to cells: by hand where a map is flat in each cell, by brute force where it is not, and finite whatever it is."""
+"""Maps to cells: by hand where a map is flat in each cell, by brute force where it is not, and always finite."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,7 @@
 """What is written is read back: the competition's CSV by its own reader and scorer, the table by anndata."""
 
+import dataclasses
+
 import anndata
 import numpy as np
 import pytest
@@ -26,17 +28,22 @@ def fields(count=3):
         yield f"field_{number}", Masks(cells, nuclei), np.array(truth).reshape(-1, 19)
 
 
+def only_true(listing):
+    keep = listing.score == 1
+    return dataclasses.replace(listing, **{name: getattr(listing, name)[keep] for name in ("label", "score", "mask")})
+
+
+def write(folder, predicted, **options):
+    """Writes (id, masks, probabilities) one by one."""
+    with labels.writer(folder) as cells:
+        for id, masks, probabilities in predicted:
+            cells.add(id, masks, probabilities, **({"um_per_pixel": 0.3} | options))
+
+
 def test_the_truth_as_probabilities_scores_1(tmp_path):
-    listings = []
-    with labels.writer(tmp_path) as cells:
-        for id, masks, truth in fields():
-            cells.add(id, masks, 0.05 + 0.9 * truth, um_per_pixel=0.3)
-            listings.append(labels.listing(id, masks.cells, truth.astype(float)))
-    for listing in listings:
-        keep = listing.score == 1
-        for name in ("label", "score", "mask"):
-            object.__setattr__(listing, name, getattr(listing, name)[keep])
-    kaggle.write(tmp_path / "truth.csv", listings)
+    write(tmp_path, ((id, masks, 0.05 + 0.9 * truth) for id, masks, truth in fields()))
+    listings = (labels.listing(id, masks.cells, truth * 1.0) for id, masks, truth in fields())
+    kaggle.write(tmp_path / "truth.csv", map(only_true, listings))
     kaggle.strict(tmp_path / labels.SUBMISSION, truth=tmp_path / "truth.csv")
     found, ids = tally.of_files(tmp_path / "truth.csv", tmp_path / labels.SUBMISSION)
     scores = detection.score(found)
@@ -47,9 +54,7 @@ def test_the_truth_as_probabilities_scores_1(tmp_path):
 def test_masks_and_scores_come_back_bit_by_bit(tmp_path):
     rng = np.random.default_rng(1)
     given = {id: (masks, rng.random((len(truth), 19))) for id, masks, truth in fields()}
-    with labels.writer(tmp_path) as cells:
-        for id, (masks, probabilities) in given.items():
-            cells.add(id, masks, probabilities, um_per_pixel=0.3)
+    write(tmp_path, ((id, *rest) for id, rest in given.items()))
     for listing in kaggle.strict(tmp_path / labels.SUBMISSION):
         masks, probabilities = given[listing.id]
         drawn, scores = index_images.unlisting(listing)
@@ -84,8 +89,7 @@ def test_the_table_knows_every_cell(tmp_path):
 
 def test_fields_without_cells_give_an_empty_table(tmp_path):
     empty = np.zeros((8, 8), np.uint16)
-    with labels.writer(tmp_path) as cells:
-        cells.add("dark", Masks(empty, empty), np.zeros((0, 19)), um_per_pixel=0.3)
+    write(tmp_path, [("dark", Masks(empty, empty), np.zeros((0, 19)))])
     assert len(anndata.read_h5ad(tmp_path / labels.TABLE)) == 0
     assert len(kaggle.strict(tmp_path / labels.SUBMISSION)) == 1
 
@@ -100,27 +104,25 @@ def test_fields_without_cells_give_an_empty_table(tmp_path):
 )
 def test_what_cannot_be_listed_leaves_nothing_behind(change, match, tmp_path):
     (tmp_path / labels.SUBMISSION).write_text("older")
-    with pytest.raises(ValueError, match=match), labels.writer(tmp_path) as cells:
-        for number, (id, masks, truth) in enumerate(fields()):
-            good = np.where(truth, 0.9, 0.6)
-            cells.add(id, masks, good if number == 0 else change(good) if len(good) else good, um_per_pixel=0.3)
+    first, empty, (id, masks, truth) = fields()
+    bad = change(np.where(truth, 0.9, 0.6))
+    with pytest.raises(ValueError, match=match):
+        write(tmp_path, [(*first[:2], first[2] * 1.0), (*empty[:2], empty[2] * 1.0), (id, masks, bad)])
     assert [path.name for path in tmp_path.iterdir()] == [labels.SUBMISSION]
     assert (tmp_path / labels.SUBMISSION).read_text() == "older"
 
 
 def test_the_same_field_twice_is_refused(tmp_path):
     id, masks, truth = next(fields())
-    with pytest.raises(ValueError, match="IDs must be unique"), labels.writer(tmp_path) as cells:
-        for _ in range(2):
-            cells.add(id, masks, truth.astype(float), um_per_pixel=0.3)
+    with pytest.raises(ValueError, match="IDs must be unique"):
+        write(tmp_path, [(id, masks, truth * 1.0)] * 2)
 
 
 def test_simulated_fields_score_1_with_their_own_truth(tmp_path):
     protein = simulate.proteome(proteins=4, seed=0)[0]
     field = simulate.field(protein, sorted(simulate.CELL_LINES)[0], 0, seed=0, size=192)
     masks = Masks(field.cells, field.nuclei)
-    with labels.writer(tmp_path) as cells:
-        cells.add(field.id.replace(" ", "-"), masks, field.cell_labels.astype(float), um_per_pixel=field.um_per_pixel)
+    write(tmp_path, [("simulated", masks, field.cell_labels * 1.0)], um_per_pixel=field.um_per_pixel)
     listing = next(iter(kaggle.strict(tmp_path / labels.SUBMISSION)))
     drawn, scores = index_images.unlisting(listing)
     found = tally.of_labels(0, drawn, scores, field.cells, field.cell_labels)

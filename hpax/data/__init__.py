@@ -4,12 +4,13 @@
     batches = PairBatches(cells, 64, prepare=preprocess.yeast)
 
 `build` builds a data set once and opens it as a `Source`; `PairBatches` and `CellBatches` read a Source
-of cells; `ImageBatches` and `BagBatches` read one of fields, the latter with their masks (`segmented`).
+of cells; `ImageBatches`, `BagBatches` and `FairBatches` read one of fields, the latter two with masks (`segmented`).
 """
 
 from hpax.data import augment, balance, preprocess, segmented
 from hpax.data.bags import BagBatches
 from hpax.data.build import build
+from hpax.data.fair import FairBatches
 from hpax.data.images import ImageBatches
 from hpax.data.pipeline import CellBatches, PairBatches, Share
 from hpax.data.source import Source
@@ -17,6 +18,7 @@ from hpax.data.source import Source
 __all__ = [
     "BagBatches",
     "CellBatches",
+    "FairBatches",
     "ImageBatches",
     "PairBatches",
     "Share",

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Integer, UInt, UInt8
+from jaxtyping import Bool, Float, Integer, UInt, UInt8
 from PIL import Image
 
 from hpax.explore import colour, grids
@@ -32,16 +32,22 @@ def overlay(image: UInt[np.ndarray, "h w 4"], masks: Masks, *, side: int = 1024)
 
     The longer side has `side` pixels, or its own number if that is less; outlines are one pixel wide.
     """
-    height, width = image.shape[:2]
-    scale = min(1.0, side / max(height, width))
-    shape = max(1, round(height * scale)), max(1, round(width * scale))
-    small = [_shrunk(channel, shape) for channel in np.moveaxis(image, -1, 0)]
-    light = np.stack([normalise.stretch(channel, high=BRIGHT) for channel in small], axis=-1)
-    picture = colour.picture(LIGHT * light**GAMMA)
-    masks = masks.resized(shape)
+    picture = colour.picture(LIGHT * light(image, side))
+    masks = masks.resized(picture.shape[:2])
     picture[outlines(masks.cells)] = CELLS
     picture[outlines(masks.nuclei)] = NUCLEI
     return picture
+
+
+def light(image: UInt[np.ndarray, "h w c"], side: int) -> Float[np.ndarray, "height width c"]:
+    """Each channel stretched to 0 and 1; the longer side has `side` pixels, or its own number if that is less."""
+    scale = min(1.0, side / max(image.shape[:2]))
+    height, width = (max(1, round(length * scale)) for length in image.shape[:2])
+    channels = []
+    for channel in np.moveaxis(image, -1, 0):
+        grey = Image.fromarray(channel.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
+        channels.append(normalise.stretch(np.rint(np.asarray(grey)).astype(channel.dtype), high=BRIGHT))
+    return np.stack(channels, axis=-1) ** GAMMA
 
 
 def sheet(
@@ -53,11 +59,6 @@ def sheet(
     squares += [np.full((side, side, 3), grids.PAPER, np.uint8)] * (-len(squares) % columns)
     rows = [squares[row * columns : (row + 1) * columns] for row in range(math.ceil(len(squares) / columns))]
     return grids.grid(rows, title=title)
-
-
-def _shrunk(channel: UInt[np.ndarray, "h w"], shape: tuple[int, int]) -> UInt[np.ndarray, "height width"]:
-    grey = Image.fromarray(channel.astype(np.float32)).resize(shape[::-1], Image.Resampling.BOX)
-    return np.rint(np.asarray(grey)).astype(channel.dtype)
 
 
 def _centred(picture: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "{side} {side} 3"]:

@@ -57,8 +57,8 @@ def intervals(
 ) -> Intervals:
     """Percentile intervals of `scores` over resamples of the images of its tally."""
     ap = resample(tally, scores, resamples=resamples, seed=seed, threshold=threshold)
-    means = [_interval(scores.mean(name, threshold), mean_ap(ap, name), level) for name in ("fixed", "present")]
-    classes = (_interval(*pair, level) for pair in zip(scores.ap[threshold], ap.T, strict=True))
+    means = [interval(scores.mean(name, threshold), mean_ap(ap, name), level) for name in ("fixed", "present")]
+    classes = (interval(*pair, level) for pair in zip(scores.ap[threshold], ap.T, strict=True))
     return Intervals(*means, tuple(classes))
 
 
@@ -83,7 +83,7 @@ def compare(
     value = first[1].mean(average) - second[1].mean(average)
     tail = min((difference <= 0).sum(), (difference >= 0).sum())
     p = min(1.0, 2 * (tail + 1) / (resamples + 1))
-    return Comparison(_interval(value, difference, level), float(p))
+    return Comparison(interval(value, difference, level), float(p))
 
 
 def resample(
@@ -95,7 +95,7 @@ def resample(
         raise ValueError(f"a bootstrap needs images and resamples, got {images} and {resamples}")
     generator = np.random.default_rng(seed)
     parts = []
-    for size in _sizes(resamples):
+    for size in sizes(resamples):
         weights = generator.multinomial(images, np.full(images, 1 / images), size).T.astype(np.float64)
         positives = tally.truths.T @ weights
         area = np.stack([_area(counts, hits, weights) for counts, hits in _classes(scores, images, threshold)])
@@ -103,7 +103,8 @@ def resample(
     return np.concatenate(parts, 1).T
 
 
-def _sizes(resamples: int) -> Iterator[int]:
+def sizes(resamples: int) -> Iterator[int]:
+    """Resamples in parts that fit the memory."""
     for start in range(0, resamples, _TOGETHER):
         yield min(_TOGETHER, resamples - start)
 
@@ -130,7 +131,8 @@ def _area(
     return (gained * np.maximum.accumulate(precision[::-1], 0)[::-1]).sum(0)
 
 
-def _interval(value: float, drawn: Float64[np.ndarray, " b"], level: float) -> Interval:
+def interval(value: float, drawn: Float64[np.ndarray, " b"], level: float = 0.95) -> Interval:
+    """The percentiles of what resamples gave, NaN left out, around the value of all."""
     drawn = drawn[~np.isnan(drawn)]
     if not len(drawn):
         return Interval(float(value), np.nan, np.nan, np.nan, level)

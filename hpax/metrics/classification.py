@@ -9,11 +9,13 @@ the envelope that `hpax.metrics.detection` takes. Classes without a positive hav
 """
 
 import dataclasses
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, Num
 
+from hpax.metrics import bootstrap
 from hpax.metrics.detection import mean_ap
 
 BINS = 10
@@ -77,7 +79,9 @@ def score(labels: Labels, probabilities: Probabilities, *, bins: int = BINS) -> 
 
 def average_precision(labels: Labels, scores: Float[np.ndarray, "n c"]) -> Float64[np.ndarray, " c"]:
     """Of each class; equal scores share a threshold, so the order of examples means nothing. NaN without a positive."""
-    return np.array([_average_precision(*column) for column in zip(labels.T, scores.T, strict=True)], np.float64)
+    once = np.ones((len(labels), 1))
+    columns = zip(labels.T, scores.T, strict=True)
+    return np.array([_average_precision(*column, once)[0] for column in columns], np.float64)
 
 
 def calibrate(labels: Labels, probabilities: Probabilities, bins: int = BINS) -> Calibration:
@@ -93,15 +97,49 @@ def calibrate(labels: Labels, probabilities: Probabilities, bins: int = BINS) ->
     return Calibration(count.astype(np.int64), _quotient(probability, count), _quotient(positive, count))
 
 
+def interval(
+    labels: Labels,
+    probabilities: Probabilities,
+    groups: Sequence[Hashable] | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> bootstrap.Interval:
+    """Mean average precision of the present classes, and its spread over resamples of `groups`, drawn whole.
+
+    Groups are the field or the protein of each example, whose fate it shares; without them it stands for itself.
+
+    Raises:
+        ValueError: there are no examples or no resamples.
+    """
+    if not len(labels) or resamples < 1:
+        raise ValueError(f"a bootstrap needs examples and resamples, got {len(labels)} and {resamples}")
+    rows = range(len(labels)) if groups is None else groups
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(rows))}
+    own = np.array([numbers[group] for group in rows], np.int64)
+    generator, drawn = np.random.default_rng(seed), []
+    for size in bootstrap.sizes(resamples):
+        times = generator.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size).T[own]
+        columns = zip(labels.T, probabilities.T, strict=True)
+        ap = np.stack([_average_precision(*column, times.astype(np.float64)) for column in columns])
+        drawn.append(mean_ap(ap.T, "present"))
+    value = mean_ap(average_precision(labels, probabilities), "present")
+    return bootstrap.interval(float(value), np.concatenate(drawn), level)
+
+
 def _average_precision(
-    positive: Num[np.ndarray, " n"] | Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"]
-) -> float:
+    positive: Num[np.ndarray, " n"] | Bool[np.ndarray, " n"],
+    scores: Float[np.ndarray, " n"],
+    times: Float64[np.ndarray, "n b"],
+) -> Float64[np.ndarray, " b"]:
+    """In each of b resamples, in which an example comes so many `times`."""
     order = np.argsort(-scores, kind="stable")
     last = np.append(np.diff(scores[order]) != 0, True)[: len(order)]  # of the examples of a score
-    found = np.cumsum(positive[order], dtype=np.float64)[last]
-    precision = found / (np.flatnonzero(last) + 1)
-    gained = np.diff(found, prepend=0)
-    return float(_quotient((gained * precision).sum(), gained.sum()))
+    seen = np.cumsum(times[order], axis=0)[last]
+    found = np.cumsum(times[order] * positive[order, None], axis=0)[last]
+    gained = np.diff(found, axis=0, prepend=0)
+    return _quotient((gained * found / np.maximum(seen, 1)).sum(0), gained.sum(0))
 
 
 def _binned(

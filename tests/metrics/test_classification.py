@@ -97,3 +97,29 @@ def test_without_examples_there_is_no_number():
 def test_what_means_nothing_is_refused(labels, probabilities, match):
     with pytest.raises(ValueError, match=match):
         classification.score(labels, probabilities)
+
+
+def test_resamples_are_scikit_learn_s_of_repeated_examples():
+    labels, probabilities = drawn(3, examples=40, classes=3, steps=6)
+    groups = [f"field {row // 4}" for row in range(40)]
+    seen = []
+    for times in np.random.default_rng(5).multinomial(10, np.full(10, 0.1), 30):
+        rows = np.repeat(np.arange(40), np.repeat(times, 4))
+        present = [label for label in range(3) if labels[rows, label].any()]
+        seen.append(average_precision_score(labels[rows][:, present], probabilities[rows][:, present]))
+    found = classification.interval(labels, probabilities, groups, resamples=30, seed=5, level=0.9)
+    np.testing.assert_allclose([found.low, found.high], np.quantile(seen, [0.05, 0.95]))
+    np.testing.assert_allclose(found.sd, np.std(seen))
+    assert found.value == classification.score(labels, probabilities).mean_ap
+
+
+def test_examples_that_share_their_fate_say_less():
+    labels, probabilities = (np.repeat(each, 5, axis=0) for each in drawn(4))
+    fields = np.repeat(np.arange(60), 5).tolist()
+    alone, together = (classification.interval(labels, probabilities, groups) for groups in (None, fields))
+    assert together.sd > 1.8 * alone.sd
+
+
+def test_a_bootstrap_needs_examples():
+    with pytest.raises(ValueError, match="needs examples"):
+        classification.interval(np.zeros((0, 3)), np.zeros((0, 3)))

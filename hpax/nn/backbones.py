@@ -6,12 +6,15 @@ is the pixels between two places of that map.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from flax import linen as nn
 
+from hpax.nn.efficientnet import SIZES, EfficientNet
 from hpax.nn.plain import Plain
 
 BACKBONES: dict[str, Callable[..., nn.Module]] = {
+    **{f"efficientnet-{size}": partial(EfficientNet, **options) for size, options in SIZES.items()},
     "plain-tiny": Plain,
 }
 """Name → constructor, which takes `axis_name` and `momentum` (see `hpax.nn.norm.BatchNorm`) by keyword."""

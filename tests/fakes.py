@@ -6,6 +6,9 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
+
+from hpax.nn.norm import BatchNorm
 
 FEATURES = 5
 
@@ -79,7 +82,7 @@ class Pairs:
 
 
 class Fields:
-    """A source of oblong noisy fields, of 0 to 6 square cells each; a cell is brighter the higher its index."""
+    """A source of oblong noisy fields, of 0 to 6 cells each; a cell is a rectangle without one corner."""
 
     LABELS = 3
 
@@ -94,6 +97,7 @@ class Fields:
         for index, place in enumerate(places, 1):
             top, left = 2 + 20 * (place // 3), 1 + 13 * (place % 3)
             cells[top : top + rng.integers(8, 16), left : left + rng.integers(6, 12)] = 3 * index
+            cells[top : top + 4, left : left + 3] = 0
         nuclei = np.where(rng.random(cells.shape) < 0.5, cells, 0).astype(np.uint16)
         image = rng.integers(1, 40, (height, width, 4)) + 20 * (cells[..., None] // 3)
         labels = self.labels[number]
@@ -105,3 +109,16 @@ class Fields:
 
     def __getitem__(self, index: int) -> dict:
         return self.examples[index]
+
+
+class Backbone(nn.Module):
+    """One layer of `width` features: the smallest thing that is called as a backbone is."""
+
+    width: int = 6
+    axis_name: str | None = None
+    stride = 4
+
+    @nn.compact
+    def __call__(self, images, *, mask=None, train=False):
+        x = nn.Conv(self.width, (3, 3), strides=self.stride)(images)
+        return nn.relu(BatchNorm(self.axis_name)(x, mask=mask, train=train))

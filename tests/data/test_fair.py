@@ -108,14 +108,23 @@ def test_a_lone_patch_shows_one_cell_of_its_field_if_there_is_any():
 
 
 def test_pasting_adds_pixels_and_labels_of_the_fields_that_follow():
-    alike = {**PLAIN, "alone": 1, "shuffle": False}
-    bare, full = (FairBatches(FIELDS, true, N, **alike, pasted=pasted)[0] for pasted in (0, 4))
+    alike, fields = {**PLAIN, "alone": 1, "shuffle": False}, Fields(N)
+    fields.labels = np.eye(N, dtype=np.uint8)
+    bare, full = (FairBatches(fields, true, N, **alike, pasted=pasted)[0] for pasted in (0, 4))
     pixels = [batch["image"].any(-1).sum((1, 2)) for batch in (bare, full)]
     assert (pixels[1] > pixels[0]).mean() > 0.4
     assert (full["labels"] >= bare["labels"]).all()
     assert (full["labels"] > bare["labels"]).any()
-    allowed = np.stack([np.roll(FIELDS.labels, -step, axis=0) for step in range(5)]).max(0)
+    allowed = sum(np.roll(fields.labels, step, axis=1) for step in range(5))
     assert (full["labels"] <= allowed).all()
+
+
+def test_a_field_gives_no_second_cell_to_itself():
+    fields = Fields(1)
+    fields.examples = [FIELDS[6]]
+    batches = FairBatches(fields, true, 1, **PLAIN, alone=1, pasted=4)
+    areas = np.bincount(nearest(FIELDS[6]["cells"], (48, 48)).ravel())[1:]
+    assert all(batches[epoch]["image"].any(-1).sum() in areas for epoch in range(20))
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import threading
 
@@ -90,6 +91,23 @@ def test_gentle_augmentation_moves_and_stains_but_stays_in_range():
     differs = np.abs(plain - gentle).mean((1, 2))
     assert (differs > 0.005).all()
     np.testing.assert_allclose(gentle.mean((1, 2)), plain.mean((1, 2)), rtol=0.8)
+
+
+def test_all_turns_of_a_field_come_whatever_its_place():
+    fields = Fields(64)
+    fields.examples = [FIELDS[5]] * 64
+    turning = dataclasses.replace(augment.PLAIN, turn=True)
+    images = ImageBatches(fields, 64, size=16, augmentation=turning)[0]["image"]
+    whole = preprocess.as_float(crops.resize(FIELDS[5]["image"], 16))
+    turned = [np.rot90(side, quarters) for side in (whole, whole[:, ::-1]) for quarters in range(4)]
+    came = [[(image == way).all() for way in turned] for image in images]
+    assert np.sum(came, axis=1).tolist() == [1] * 64
+    assert np.sum(came, axis=0).min() > 0
+
+
+def test_every_epoch_has_its_own_order():
+    orders = [tuple(ImageBatches(FIELDS, N, size=16)[epoch]["index"]) for epoch in range(5)]
+    assert len(set(orders)) == 5
 
 
 def test_no_more_fields_than_said_stay_in_memory():

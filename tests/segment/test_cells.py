@@ -62,7 +62,7 @@ def test_crops_are_in_micrometres():
 
 def test_sixteen_bits_become_eight():
     _, eight = cell_images(IMAGE, MASKS, 0.5, crop_um=8, size=16, masked=True)
-    _, sixteen = cell_images(IMAGE.astype(np.uint16) * 257, MASKS, 0.5, crop_um=8, size=16, masked=True)
+    _, sixteen = cell_images(IMAGE.astype(np.uint16) * 257 - 100, MASKS, 0.5, crop_um=8, size=16, masked=True)
     np.testing.assert_array_equal(sixteen, eight)
 
 

@@ -1,10 +1,12 @@
-"""A 3×3 convolution that trains fast on CPUs, halved and doubled images included.
+"""Convolutions that run and train fast on CPUs, halved and doubled images included.
 
 XLA's own convolution is right on accelerators. On CPUs its gradient by the kernel, and its forward pass on images of
-few channels, run at a fraction of what a matrix product reaches; here both are matrix products there.
+few channels or smaller than the kernel, run at a fraction of what a matrix product reaches; here they are matrix
+products there.
 """
 
 import math
+import operator
 from functools import partial
 
 import jax
@@ -16,6 +18,7 @@ from jaxtyping import Float
 from hpax.types import Array
 
 _FEW = 4  # input channels up to which all nine shifts of an image at once are cheap
+_LOT = 64  # channels from which XLA's convolution is at its best
 _CHUNK = 4 << 20  # bytes of shifted images that a step of the gradient holds, about a core's cache
 
 
@@ -51,10 +54,20 @@ def correlate(
 
     The kernel of a pixel starts `before` pixels above and left of it; (1, 1) is the usual place of a 3×3 kernel.
     """
-    if x.shape[-1] > _FEW:
+    return _correlated(x, kernel, before)
+
+
+def _correlated(x: Array, kernel: Array, before: tuple[int, int]) -> Array:
+    if not _swifter_by_shifts(x, kernel):
         return _native(x, kernel, before)
     shifted = partial(_by_shifts, before=before)
     return jax.lax.platform_dependent(x, kernel, cpu=shifted, default=partial(_native, before=before))
+
+
+def _swifter_by_shifts(x: Array, kernel: Array) -> bool:
+    """Whether CPUs convolve faster by a matrix product: of few channels, by one pixel, or by more than the image."""
+    sides, size = x.shape[1:3], kernel.shape[:2]
+    return x.shape[-1] <= _FEW or size == (1, 1) or any(map(operator.lt, sides, size))
 
 
 def _forward(x: Array, kernel: Array, before: tuple[int, int]) -> tuple[Array, tuple[Array, Array]]:
@@ -63,7 +76,7 @@ def _forward(x: Array, kernel: Array, before: tuple[int, int]) -> tuple[Array, t
 
 def _backward(before: tuple[int, int], saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    by_image = jax.linear_transpose(lambda x: _native(x, kernel, before), x)(g)[0]
+    by_image = jax.linear_transpose(lambda x: _correlated(x, kernel, before), x)(g)[0]
     matmul = partial(_by_kernel, size=kernel.shape[:2], before=before)
     native = partial(_native_by_kernel, kernel=jax.ShapeDtypeStruct(kernel.shape, kernel.dtype), before=before)
     return by_image, jax.lax.platform_dependent(x, g, cpu=matmul, default=native)
@@ -148,3 +161,48 @@ def halve(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """The maximum of every 2×2 pixels. Sides are even; equal maxima share the gradient."""
     rows = jnp.maximum(x[:, ::2], x[:, 1::2])
     return jnp.maximum(rows[:, :, ::2], rows[:, :, 1::2])
+
+
+def convolve(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "n m i k"],
+    stride: int = 1,
+    groups: int = 1,
+    *,
+    padded: bool = True,
+) -> Float[Array, "b _ _ k"]:
+    """A convolution padded by half the kernel, or not at all, in groups of channels. For reverse-mode differentiation.
+
+    XLA's grouped convolution is slow on CPUs, its gradient far more so: there groups are joined until they have 64
+    channels or so, and each lot is convolved over all of its channels, with zeros between groups.
+    """
+    half = tuple((side - 1) // 2 * padded for side in kernel.shape[:2])
+    if kernel.shape[:2] == (1, 1):
+        x, stride = x[:, ::stride, ::stride], 1
+    if groups == stride == 1 and (padded or kernel.shape[:2] == (1, 1)):
+        return correlate(x, kernel, half)
+    native = partial(
+        jax.lax.conv_general_dilated,
+        window_strides=(stride, stride),
+        padding=[(each, each) for each in half],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+    if groups == 1:
+        return native(x, kernel)
+    lots = partial(_by_lots, stride=stride, groups=groups, padded=padded)
+    return jax.lax.platform_dependent(x, kernel, cpu=lots, default=native)
+
+
+def _by_lots(x: Array, kernel: Array, stride: int, groups: int, padded: bool) -> Array:
+    n = max(n for n in range(1, groups + 1) if groups % n == 0 and (n == 1 or x.shape[-1] >= n * _LOT))
+    lots = zip(jnp.split(x, n, axis=-1), jnp.split(kernel, n, axis=-1), strict=True)
+    parts = [convolve(lot, ungrouped(part, groups // n), stride, padded=padded) for lot, part in lots]
+    return jnp.concatenate(parts, axis=-1)
+
+
+def ungrouped(kernel: Float[Array, "n m i k"], groups: int) -> Float[Array, "n m c k"]:
+    """The kernel over all channels, c = groups × i, that is 0 from the channels of one group to another."""
+    n, m, i, k = kernel.shape
+    parts = kernel.reshape(n, m, i, groups, k // groups)
+    return jnp.einsum("nmigk,hg->nmhigk", parts, jnp.eye(groups, dtype=kernel.dtype)).reshape(n, m, groups * i, k)

@@ -18,6 +18,7 @@ class BatchNorm(nn.Module):
     axis_name: str | None = None  # the mapped axis over which sums are reduced; None on one device
     momentum: float = 0.99  # of the moving averages
     epsilon: float = 1e-3
+    scaled: bool = True  # multiply by a learned scale; needless before a ReLU and another layer
 
     @nn.compact
     def __call__(
@@ -27,7 +28,7 @@ class BatchNorm(nn.Module):
         c = x.shape[-1]
         moving_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,), jnp.float32)
         moving_var = self.variable("batch_stats", "var", jnp.ones, (c,), jnp.float32)
-        scale = self.param("scale", nn.initializers.ones, (c,), jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, (c,), jnp.float32) if self.scaled else 1.0
         bias = self.param("bias", nn.initializers.zeros, (c,), jnp.float32)
         mean, var = moving_mean.value, moving_var.value
         if train and not self.is_initializing():

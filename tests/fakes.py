@@ -121,4 +121,4 @@ class Backbone(nn.Module):
     @nn.compact
     def __call__(self, images, *, mask=None, train=False):
         x = nn.Conv(self.width, (3, 3), strides=self.stride)(images)
-        return nn.relu(BatchNorm(self.axis_name)(x, mask=mask, train=train))
+        return nn.relu(BatchNorm(self.axis_name, momentum=0.8)(x, mask=mask, train=train))

@@ -127,3 +127,10 @@ def test_simulated_fields_score_1_with_their_own_truth(tmp_path):
     drawn, scores = index_images.unlisting(listing)
     found = tally.of_labels(0, drawn, scores, field.cells, field.cell_labels)
     assert detection.score(found).mean("present") == 1
+
+
+def test_what_the_table_cannot_hold_leaves_nothing_behind(tmp_path):
+    id, masks, truth = next(fields())
+    with pytest.raises(TypeError, match="non-string"):
+        write(tmp_path, [(id, masks, truth * 1.0)], obs={"protein": object()})
+    assert not list(tmp_path.iterdir())

@@ -122,6 +122,7 @@ def test_fields_without_cells_and_cells_without_fields_around():
     assert len(none) == 0
     assert none.columns.tolist() == borders.table(drawn((60, 60)), 0.32).columns.tolist()
     assert [len(rule(none)) for rule in (borders.weights, borders.has_nucleus, borders.half_there)] == [0, 0, 0]
+    assert len(borders.table(masks.Masks(*[np.zeros((0, 5), np.uint16)] * 2), 0.32)) == 0
     everywhere = np.ones((20, 30), np.uint16)
     (missing,) = borders.table(masks.Masks(everywhere, everywhere), 0.32)["missing"]
     assert missing == 0  # nothing to compare with

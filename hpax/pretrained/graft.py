@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 
-from hpax.pretrained.store import Pretrained
+from hpax.pretrained.store import Trained
 from hpax.types import Params
 
 
-def graft(params: Params, pretrained: Pretrained, *, at: str = "") -> Params:
+def graft(params: Params, pretrained: Trained, *, at: str = "") -> Params:
     """`params` with the subtree `at`, such as "encoder/stem", taken from `pretrained`, where it has the same place.
 
     The whole tree by default. Moving statistics are no parameters and stay as they are: training makes its own. Use

@@ -153,7 +153,7 @@ def _pretrained(metadata: Mapping[str, str], leaves: Mapping[str, np.ndarray]) -
         raise ValueError(f"um_per_pixel must be positive, in µm, got {um_per_pixel}")
     options = _options(metadata["architecture"], options)
     model = _model(metadata["architecture"], options)
-    _check(_expected(model, len(channels)), leaves)
+    check(model, len(channels), leaves)
     tree = _nested({name: leaf.astype(np.float32) for name, leaf in leaves.items()})
     return Pretrained(
         metadata["architecture"],
@@ -202,7 +202,13 @@ def _expected(model: nn.Module, channels: int) -> dict[str, jax.ShapeDtypeStruct
     return flax.traverse_util.flatten_dict({"params": variables.pop("params"), "model_state": variables}, sep="/")
 
 
-def _check(expected: Mapping[str, jax.ShapeDtypeStruct], leaves: Mapping[str, np.ndarray]) -> None:
+def check(model: nn.Module, channels: int, leaves: Mapping[str, np.ndarray]) -> None:
+    """Refuses leaves, by names such as params/stem/kernel, that are not the weights of a network.
+
+    Raises:
+        ValueError: leaves are missing, unexpected, of another shape or type, or not finite; all of them are listed.
+    """
+    expected = _expected(model, channels)
     wrong = [f"{name} is missing" for name in sorted(expected.keys() - leaves.keys())]
     wrong += [f"{name} is unexpected" for name in sorted(leaves.keys() - expected.keys())]
     for name in sorted(expected.keys() & leaves.keys()):

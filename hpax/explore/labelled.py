@@ -31,7 +31,7 @@ COLOURS = _colours()
 
 def labelled(
     image: UInt[np.ndarray, "h w 4"], masks: Masks, probabilities: Float[np.ndarray, "k 19"], *, side: int = 1024
-) -> UInt8[np.ndarray, "height wider 3"]:
+) -> UInt8[np.ndarray, "higher wider 3"]:
     """The protein of a field in the colour of each cell's most probable class, cells outlined, and a legend.
 
     A row of `probabilities` for each cell, by ascending index. The longer side of the field has `side` pixels, or its
@@ -86,7 +86,7 @@ def _heated(light: Float[np.ndarray, "height width 1"], plane: Float[np.ndarray,
     return np.rint(255 * seen).astype(np.uint8)
 
 
-def _with_legend(picture: Picture, counts: Integer[np.ndarray, " 19"]) -> UInt8[np.ndarray, "height wider 3"]:
+def _with_legend(picture: Picture, counts: Integer[np.ndarray, " 19"]) -> UInt8[np.ndarray, "higher wider 3"]:
     """The classes that occur beside the picture, the most frequent first."""
     shown = [label for label in np.argsort(-counts, kind="stable") if counts[label]]
     texts = [f"{atlas.LOCATIONS[label]}, {counts[label]}" for label in shown]

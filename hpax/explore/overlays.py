@@ -51,8 +51,8 @@ def light(image: UInt[np.ndarray, "h w c"], side: int) -> Float[np.ndarray, "hei
 
 
 def sheet(
-    pictures: Sequence[UInt8[np.ndarray, "h w 3"]], *, columns: int, title: str = ""
-) -> UInt8[np.ndarray, "h w 3"]:
+    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], *, columns: int, title: str = ""
+) -> UInt8[np.ndarray, "height width 3"]:
     """Pictures in rows of `columns`, each in the middle of a square that holds the largest."""
     side = max(max(picture.shape[:2]) for picture in pictures)
     squares = [_centred(picture, side) for picture in pictures]

@@ -28,11 +28,11 @@ class Turn(NamedTuple):
     quarters: int = 0
     mirrored: bool = False
 
-    def __call__(self, images: Images) -> Images:
+    def __call__(self, images: Images) -> Float[np.ndarray, "b y x c"]:
         """Turned images; sides swap by an odd number of quarters."""
         return np.rot90(images[:, :, ::-1] if self.mirrored else images, self.quarters, (1, 2))
 
-    def back(self, maps: Images) -> Images:
+    def back(self, maps: Images) -> Float[np.ndarray, "b y x c"]:
         """The inverse."""
         turned = np.rot90(maps, -self.quarters, (1, 2))
         return turned[:, :, ::-1] if self.mirrored else turned
@@ -83,7 +83,7 @@ def _mean(predictions: Sequence[np.ndarray]) -> np.ndarray:
     return np.mean(predictions, axis=0)
 
 
-def _resized(images: Images, shape: tuple[int, int]) -> Images:
+def _resized(images: Images, shape: tuple[int, int]) -> Float[np.ndarray, "b y x c"]:
     """Images at `shape` (h, w), bilinear, averaged where that is smaller."""
     if images.shape[1:3] == tuple(shape):
         return images

@@ -65,6 +65,38 @@ class Source:
         return index.read([index_path(self._folder, split) for split in self.splits])
 
 
+class Part:
+    """Some examples of a Source, as a Source of its own: those at `places`, in this order."""
+
+    def __init__(self, source: "Source | Part", places: Sequence[int]):
+        self.info, self._source, self._places = source.info, source, np.asarray(places, np.int64).reshape(-1)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._source[int(self._places[index])]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Several examples at once."""
+        return self._source.__getitems__(self._places[list(indices)].tolist())
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """As `Source.table`."""
+        return self._source.table.iloc[self._places]
+
+    @property
+    def labels(self) -> UInt[np.ndarray, "n 19"]:
+        """As `Source.labels`."""
+        return self._source.labels[self._places]
+
+    @property
+    def groups(self) -> Int[np.ndarray, " n"]:
+        """As `Source.groups`, with the same numbers."""
+        return self._source.groups[self._places]
+
+
 def index_path(folder: pathlib.Path, split: str) -> pathlib.Path:
     """Where the index of a split lies in the folder of its data set."""
     return folder / f"index-{split}.npz"

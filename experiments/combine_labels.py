@@ -1,0 +1,298 @@
+"""Image-level and cell-level models together (Le et al. 2022): which way of combining them labels single cells best.
+
+Trains both kinds on the labels of fields, and the cell-level one once more on what each cell truly shows, the ceiling;
+distils the ensemble into one cell-level model by predictions on proteins that its parts never saw; scores every way of
+combining them on the cells of other proteins by the competition's metric. Leaves a submission and its truth as CSVs,
+cells.h5ad, classes.csv with the AP of every class, and a picture.
+"""
+
+import csv
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from rich.console import Console
+
+from experiments import classify_cells, localize_cells
+from experiments.localize_cells import Atlas, Fields, examples, open_fields, read_off, scored
+from hpax import atlas, data, launch
+from hpax.data import segmented
+from hpax.data.source import Part
+from hpax.explore import colour, grids, labelled
+from hpax.formats import kaggle, labels
+from hpax.metrics import classification, detection, tally
+from hpax.ops.bags import Pooling
+from hpax.predict import combine, distil
+from hpax.predict import labels as predicted
+from hpax.segment import borders
+from hpax.segment.masks import Masks
+
+SHOWN = 4  # fields in the picture
+RARE = 6  # classes of the fewest training fields
+
+LossName = Literal["bce", "weighted", "focal", "lovasz", "hard", "winners"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Atlas):
+    """What to learn from, how, and how long."""
+
+    image_backbone: str = "plain-tiny"  # of hpax.nn.backbones
+    cell_backbone: str = "plain-tiny"
+    image_resolution: int = 256  # pixels of a field's side
+    cell_resolution: int = 64  # pixels of a crop's side
+    pooling: Literal["average", "gem", "lse"] = "average"
+    image_loss: LossName = "bce"
+    cell_loss: LossName = "bce"
+    puzzle: float = 0.0  # weight of Puzzle-CAM's reconstruction
+    fair: bool = False  # learn from patches that mix fields and single cells
+    masked: bool = True  # cells without their neighbours
+    bag: Literal["none"] | Pooling = "none"  # what a field's cells say together
+    image_steps: int = 600
+    cell_steps: int = 700
+    folds: int = 2  # of the training proteins, for the predictions that are distilled; 0: no distillation
+    fast: bool = False  # a small atlas and few steps: whether everything works, not how well
+
+    def __post_init__(self):
+        if self.folds == 1:
+            raise ValueError("folds must be 2 or more, or 0 for no distillation, got 1")
+
+
+FAST = {"proteins": 76, "size": 384, "image_steps": 40, "cell_steps": 60, "image_resolution": 128, "folds": 0}
+
+SWEEPS = {
+    "ablation": (
+        {},
+        *launch.grid(pooling=["gem", "lse"]),
+        *launch.grid(image_loss=["focal", "winners"]),
+        *launch.grid(cell_loss=["focal", "winners"]),
+        {"puzzle": 1.0},
+        {"fair": True},
+        *launch.grid(image_resolution=[128, 512]),
+        {"cell_resolution": 32},
+        {"masked": False},
+        *launch.grid(bag=["max", "noisy-or"]),
+        {"masks": "true"},
+    ),
+    "variation": launch.grid(varying=[0.0, 0.35, 1.0]),
+    "frequencies": launch.grid(balanced=[True, False]),
+    "fast": ({"fast": True},),
+}
+
+
+def atlas_of(config: Config) -> dict[str, Any]:
+    """The fields that all experiments on these cells share."""
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(Atlas)}
+
+
+def image_config(config: Config) -> localize_cells.Config:
+    """Of the image-level model."""
+    return localize_cells.Config(
+        **atlas_of(config),
+        backbone=config.image_backbone,
+        resolution=config.image_resolution,
+        pooling=config.pooling,
+        loss=config.image_loss,
+        puzzle=config.puzzle,
+        fair=config.fair,
+        steps=config.image_steps,
+    )
+
+
+def cell_config(config: Config, **changes: Any) -> classify_cells.Config:
+    """Of the cell-level models."""
+    own = {"backbone": config.cell_backbone, "resolution": config.cell_resolution, "masked": config.masked}
+    own |= {"loss": config.cell_loss, "bag": config.bag, "steps": config.cell_steps}
+    return classify_cells.Config(**atlas_of(config), **(own | changes))
+
+
+class Said(NamedTuple):
+    """What the models say of one field."""
+
+    field: Float[np.ndarray, " n"]
+    maps: Float[np.ndarray, "k n"]  # read off the maps for each cell
+    cells: Float[np.ndarray, "k n"]
+
+
+Models = Callable[[data.Source, segmented.MasksOf], list[Said]]
+
+
+def both(config: Config, fields: Fields, folder: Path) -> Models:
+    """An image-level and a cell-level model, learnt from the labels of fields."""
+    of_fields = localize_cells.fitted(image_config(config), fields, folder / "image")
+    of_cells = classify_cells.fitted(cell_config(config), fields, folder / "cell")
+
+    def say(source: data.Source, masks: segmented.MasksOf) -> list[Said]:
+        parts = zip(examples(source), of_fields(source), of_cells(source, masks), strict=True)
+        return [Said(p, read_off(maps, p, masks(example).cells), cells) for example, (p, maps), cells in parts]
+
+    return say
+
+
+def together(said: Said) -> Float[np.ndarray, "k n"]:
+    """The ensemble, fixed beforehand: image × cell, and image × what the maps say of the cell."""
+    return combine.ensemble([combine.multiplied(said.field, said.cells), combine.multiplied(said.field, said.maps)])
+
+
+def soft_targets(config: Config, fields: Fields, folder: Path) -> classify_cells.Targets:
+    """What the ensemble says of every training cell, from models that never saw its protein."""
+    source = fields.training
+    fold = distil.folds(
+        source.table["protein"].to_numpy(str).tolist(), config.folds, strata=source.labels.argmax(1).tolist()
+    )
+
+    def fit(places: Sequence[int]) -> Callable[[int], np.ndarray]:
+        part = dataclasses.replace(fields, training=Part(source, places))
+        asked = sorted(set(range(len(source))) - set(places))
+        name = f"fold{int(fold[asked[0]])}"
+        said = both(config, part, folder / name)(Part(source, asked), fields.masks)
+        kept = {place: source.labels[place] * together(one) for place, one in zip(asked, said, strict=True)}
+        return kept.__getitem__
+
+    found = distil.out_of_fold(range(len(source)), fold, fit)
+    return {str(id): target.astype(np.float32) for id, target in zip(source.table.index, found, strict=True)}
+
+
+def ways(said: Said, labels_of_field: np.ndarray) -> dict[str, Float[np.ndarray, "k n"]]:
+    """Every way from what the models say of a field to its cells; the last three are told the field's labels."""
+    field, maps, cells = said
+    copied, told = np.tile(field, (len(cells), 1)), np.tile(labels_of_field.astype(np.float64), (len(cells), 1))
+    ensemble = together(said)
+    return {
+        "field copied": copied,
+        "maps": maps,
+        "cell": cells,
+        "image × cell": combine.multiplied(field, cells),
+        "image + cell": combine.added(field, cells),
+        "image × maps": combine.multiplied(field, maps),
+        "ensemble": ensemble,
+        "ensemble, negative excludes": combine.negative_excludes(ensemble),
+        "ensemble, negative is the rest": combine.negative_is_the_rest(ensemble),
+        "labels copied": told,
+        "labels × cell": told * cells,
+        "labels × ensemble": told * ensemble,
+    }
+
+
+def weighted(example: Mapping[str, Any], masks: Masks, prob: np.ndarray) -> np.ndarray:
+    """The winners' weights of cells, by their size and whether the border cuts them."""
+    return combine.weighted(prob, borders.weights(borders.table(masks, float(example["um_per_pixel"]))))
+
+
+def predictions(config: Config, fields: Fields, workdir: Path) -> Callable[[segmented.MasksOf], dict[str, list]]:
+    """Way → what it says of the cells of each test field, for any masks of them; everything is trained once."""
+    models = both(config, fields, workdir / "models")
+    ceiling = classify_cells.fitted(cell_config(config, labels="cells"), fields, workdir / "models" / "ceiling")
+    distilled = None
+    if config.folds:
+        targets = soft_targets(config, fields, workdir / "models")
+        distilled = classify_cells.fitted(cell_config(config), fields, workdir / "models" / "distilled", targets)
+
+    def of_masks(masks: segmented.MasksOf) -> dict[str, list]:
+        said = models(fields.test, masks)
+        by_field = [ways(one, row) for one, row in zip(said, fields.test.labels, strict=True)]
+        found = {name: [each[name] for each in by_field] for name in by_field[0]}
+        bordered = zip(examples(fields.test), found["ensemble"], strict=True)
+        found["ensemble, border weights"] = [weighted(example, masks(example), prob) for example, prob in bordered]
+        if distilled:
+            student = list(distilled(fields.test, masks))
+            found["distilled"] = student
+            found["image × distilled"] = [s.field * prob for s, prob in zip(said, student, strict=True)]
+        found["ceiling"] = list(ceiling(fields.test, masks))
+        return found
+
+    return of_masks
+
+
+def run(config: Config, workdir: Path) -> launch.Result:
+    """Trains, combines, scores; leaves the ensemble's submission and tables."""
+    config = dataclasses.replace(config, **FAST) if config.fast else config
+    fields = open_fields(config)
+    of_masks = predictions(config, fields, workdir)
+    of_found = of_masks(fields.masks)
+    scores = {name: scored(fields.test, fields.masks, prob) for name, prob in of_found.items()}
+    metrics = {f"mAP, {name}": found.mean("present") for name, found in scores.items()}
+    headline = list(metrics)
+    if config.masks == "found":
+        of_true = of_masks(segmented.true)
+        exact = {name: scored(fields.test, segmented.true, prob) for name, prob in of_true.items()}
+        metrics |= {f"mAP on true masks, {name}": found.mean("present") for name, found in exact.items()}
+    metrics |= details(config, fields, scores, of_found)
+    metrics["mAP of the submission, 19 classes"] = submit(fields, of_found["ensemble"], workdir)
+    write_classes(workdir / "classes.csv", fields, scores)
+    (workdir / "labelled.png").write_bytes(colour.png(picture(fields, of_found["ensemble"])))
+    counts = localize_cells.counts(fields)
+    return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=[*headline, "share of the way"])
+
+
+def details(
+    config: Config, fields: Fields, scores: Mapping[str, detection.Scores], said: Mapping[str, list]
+) -> dict[str, float]:
+    """How far towards the ceiling, on rare classes, on proteins that vary and that do not, and how calibrated."""
+    mean = {name: found.mean("present") for name, found in scores.items()}
+    gap = mean["ceiling"] - mean["field copied"]
+    rare = np.argsort(fields.training.labels.sum(0), kind="stable")[:RARE]
+    varying = [bool((e["cell_labels"] != e["labels"]).any()) for e in examples(fields.test)]
+    found = {"share of the way": (mean["ensemble"] - mean["field copied"]) / gap if gap > 0 else np.nan}
+    for name in ("field copied", "ensemble", "ceiling"):
+        found[f"mAP of the {RARE} rarest classes, {name}"] = float(np.nanmean(scores[name].ap[0][rare]))
+        for kind, wanted in (("uniform", False), ("varying", True)):
+            own = [place for place, varies in enumerate(varying) if varies is wanted]
+            part = scored(Part(fields.test, own), fields.masks, [said[name][place] for place in own])
+            found[f"mAP of {kind} fields, {name}"] = part.mean("present")
+    true = classify_cells.true_labels(fields.test, fields.masks)
+    truth, prob = np.concatenate(list(true.values())), np.concatenate(said["ensemble"])
+    found["calibration error, ensemble"] = classification.score(truth, prob).mean_error
+    return found
+
+
+def submit(fields: Fields, prob: Iterable[np.ndarray], workdir: Path) -> float:
+    """Writes submission.csv, truth.csv and cells.h5ad, and scores the files."""
+    with predicted.writer(workdir) as cells, kaggle.writing(workdir / "truth.csv") as truth:
+        for example, said in zip(examples(fields.test), prob, strict=True):
+            known = {name: example[name] for name in ("protein", "antibody", "cell_line")}
+            cells.add(
+                example["id"], fields.masks(example), said, um_per_pixel=float(example["um_per_pixel"]), obs=known
+            )
+            truth(labels.listing(example["id"], example["cells"], labels.truth_scores(example["cell_labels"])))
+    found, _ = tally.of_files(workdir / "truth.csv", workdir / predicted.SUBMISSION)
+    return detection.score(found).mean()
+
+
+def write_classes(path: Path, fields: Fields, scores: Mapping[str, detection.Scores]) -> None:
+    """The AP of every class and way, beside the number of training fields and true cells; printed, too."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["class", "training fields", "true cells", *scores])
+        for label, name in enumerate(atlas.LOCATIONS):
+            ap = [f"{found.ap[0][label]:.4f}" for found in scores.values()]
+            truths = next(iter(scores.values())).truths[label]
+            rows.writerow([name, int(fields.training.labels[:, label].sum()), int(truths), *ap])
+    Console().print(f"each class: {path}", soft_wrap=True)
+
+
+def picture(fields: Fields, prob: Sequence[np.ndarray]) -> np.ndarray:
+    """The first test fields, cells in the colour of their label: as predicted, and as true."""
+    shown = [fields.test[place] for place in range(min(SHOWN, len(fields.test)))]
+    rows = {
+        "predicted": [
+            labelled.labelled(e["image"], fields.masks(e), p, side=384) for e, p in zip(shown, prob, strict=False)
+        ],
+        "true": [
+            labelled.labelled(e["image"], segmented.true(e), e["cell_labels"].astype(np.float32), side=384)
+            for e in shown
+        ],
+    }
+    return grids.grid(list(rows.values()), names=list(rows), titles=[example["id"] for example in shown])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return launch.main(Config, run, sweeps=SWEEPS, argv=argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

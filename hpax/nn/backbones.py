@@ -10,11 +10,23 @@ from functools import partial
 
 from flax import linen as nn
 
+from hpax.nn.densenet import DenseNet
 from hpax.nn.efficientnet import SIZES, EfficientNet
+from hpax.nn.inception import Inception
 from hpax.nn.plain import Plain
+from hpax.nn.resnext import ResNeXt
+from hpax.nn.swin import Swin
 
 BACKBONES: dict[str, Callable[..., nn.Module]] = {
     **{f"efficientnet-{size}": partial(EfficientNet, **options) for size, options in SIZES.items()},
+    "inception-v3": Inception,
+    "inception-tiny": partial(Inception, early=(32,), middle=(128,), late=1, thin=8),
+    "densenet-121": DenseNet,
+    "densenet-tiny": partial(DenseNet, stem=16, growth=8, depths=(2, 2, 2)),
+    "se-resnext-50": ResNeXt,
+    "se-resnext-tiny": partial(ResNeXt, stem=16, widths=(16, 32, 64), depths=(1, 1, 1), groups=4, squeeze=8),
+    "swin-t": Swin,
+    "swin-tiny": partial(Swin, width=24, depths=(2, 2), heads=(2, 4), window=4, drop=0.0),
     "plain-tiny": Plain,
 }
 """Name → constructor, which takes `axis_name` and `momentum` (see `hpax.nn.norm.BatchNorm`) by keyword."""

@@ -1,0 +1,38 @@
+"""Every backbone by its name: how it is called, what it answers, and what leaves it alone."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hpax.nn.backbones import BACKBONES
+
+KEY = jax.random.key(0)
+TINY = [name for name in BACKBONES if name.endswith("-tiny")]
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_map_of_one_place_for_every_stride(name):
+    """To a place or two, as some do not pad; of any number of channels; and BatchNorm's options are taken."""
+    net = BACKBONES[name](axis_name="devices", momentum=0.5)
+    assert (net.axis_name, net.momentum) == ("devices", 0.5)
+    out, _ = jax.eval_shape(net.init_with_output, KEY, jnp.zeros((2, 128, 192, 5)))
+    assert out.ndim == 4
+    assert abs(out.shape[1] - 128 / net.stride) <= 2
+    assert abs(out.shape[2] - 192 / net.stride) <= 2
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_rows_do_not_know_each_other_at_inference(name):
+    net = BACKBONES[name](axis_name=None, momentum=0.9)
+    images = np.random.default_rng(0).random((2, 80, 80, 4), dtype=np.float32)
+    variables = jax.jit(net.init)(KEY, images)
+    apply = jax.jit(partial(net.apply, variables))
+    both = apply(images)
+    assert np.isfinite(both).all()
+    assert np.ptp(both) > 0
+    other = apply(np.stack([images[0], np.zeros_like(images[1])]))
+    np.testing.assert_allclose(other[0], both[0], atol=1e-5)
+    assert not np.allclose(other[1], both[1])

@@ -25,7 +25,7 @@ def log_mean_exp(maps: Float[Array, "b h w n"], *, sharpness: float = 5.0) -> Fl
     return (jax.nn.logsumexp(sharpness * maps, (1, 2)) - jnp.log(places)) / sharpness
 
 
-def tiled(images: Float[Array, "b h w c"], tiles: int, *, multiple: int = 1) -> Float[Array, "b*tiles*tiles y x c"]:
+def tiled(images: Float[Array, "b h w c"], tiles: int, *, multiple: int = 1) -> Float[Array, "b*{tiles}*{tiles} y x c"]:
     """Each image as `tiles` × `tiles` tiles, row by row, whose sides are multiples of `multiple`.
 
     Where the image does not fill them, its mirror image follows at the bottom and at the right.

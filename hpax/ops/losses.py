@@ -46,7 +46,7 @@ def lovasz(logits: Float[Array, "*b n"], labels: Float[Array, "*b n"]) -> Float[
     Its convex stand-in for 1 − the Jaccard index of the example's set of classes. Labels between 0 and 1 count by
     their share.
     """
-    return (_lovasz_hinge(logits, labels) + _lovasz_hinge(-logits, 1 - labels)) / 2
+    return _lovasz_hinge(jnp.stack([logits, -logits]), jnp.stack([labels, 1 - labels])).mean(0)
 
 
 def hard_bce(hardest: int = 5) -> Loss:
@@ -99,7 +99,7 @@ def _lovasz_hinge(logits: Array, labels: Array) -> Array:
     """Errors in descending order, each weighted by what it adds to the Jaccard loss of those before it."""
     errors = 1 - logits * (2 * labels - 1)
     order = jnp.argsort(-jax.lax.stop_gradient(errors), axis=-1)
-    errors, labels = (jnp.take_along_axis(each, order, -1) for each in (errors, jnp.broadcast_to(labels, errors.shape)))
+    errors, labels = (jnp.take_along_axis(each, order, -1) for each in (errors, labels))
     present = labels.sum(-1, keepdims=True)
     jaccard = 1 - (present - labels.cumsum(-1)) / (present + (1 - labels).cumsum(-1))
     return (jax.nn.relu(errors) * jnp.diff(jaccard, axis=-1, prepend=0.0)).sum(-1)

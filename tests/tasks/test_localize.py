@@ -204,7 +204,9 @@ def test_one_and_eight_devices_agree_on_a_ragged_batch(options):
         states.append(parallel.unreplicate(state))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *states)
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), states[0].params, initial.params)
-    assert min(moved["backbone"]["Conv_0"]["kernel"], moved["classifier"]["kernel"]) > 1e-3, "nothing moved, nothing compared"
+    assert min(moved["backbone"]["Conv_0"]["kernel"], moved["classifier"]["kernel"]) > 1e-3, (
+        "nothing moved, nothing compared"
+    )
 
 
 def test_finds_where_the_bright_channel_is():

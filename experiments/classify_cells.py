@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.localize_cells import (
+    UM_PER_PIXEL,
     Atlas,
     Fields,
     all_devices,
@@ -23,6 +24,7 @@ from experiments.localize_cells import (
     counts,
     criterion,
     examples,
+    keep,
     open_fields,
     optimizer,
     scored,
@@ -135,6 +137,9 @@ def fitted(config: Config, fields: Fields, workdir: Path, targets: Targets | Non
     plan = build(config, fields, targets)
     every = max(1, config.steps // 4)
     state = train.fit(plan, workdir, evaluate_every=every, save_every=every, describe="cell-level model")
+    coarser = config.crop_um / UM_PER_PIXEL / config.resolution
+    path = workdir / "classify.safetensors"
+    keep(config, state, path, "cell-net", config.resolution, coarser, masked=config.masked)
     predict = functools.partial(jax.jit(plan.task.predict), *jax.device_put((state.params, state.model_state)))
     views = turns.of_cells(predict, turns=turns.ALL[: config.turns])
     cut = {"crop_um": config.crop_um, "size": config.resolution, "masked": config.masked}

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from rich.console import Console
 
 from experiments import classify_cells, localize_cells
-from experiments.localize_cells import Atlas, Fields, examples, open_fields, read_off, scored
+from experiments.localize_cells import Atlas, Fields, examples, open_fields, scored
 from hpax import atlas, data, launch
 from hpax.data import segmented
 from hpax.data.source import Part
@@ -25,7 +25,7 @@ from hpax.explore import colour, grids, labelled
 from hpax.formats import kaggle, labels
 from hpax.metrics import classification, detection, tally
 from hpax.ops.bags import Pooling
-from hpax.predict import combine, distil
+from hpax.predict import cams, combine, distil
 from hpax.predict import labels as predicted
 from hpax.segment import borders
 from hpax.segment.masks import Masks
@@ -127,14 +127,9 @@ def both(config: Config, fields: Fields, folder: Path) -> Models:
 
     def say(source: data.Source, masks: segmented.MasksOf) -> list[Said]:
         parts = zip(examples(source), of_fields(source), of_cells(source, masks), strict=True)
-        return [Said(p, read_off(maps, p, masks(example).cells), cells) for example, (p, maps), cells in parts]
+        return [Said(p, cams.read_off(maps, p, masks(example).cells), cells) for example, (p, maps), cells in parts]
 
     return say
-
-
-def together(said: Said) -> Float[np.ndarray, "k n"]:
-    """The ensemble, fixed beforehand: image × cell, and image × what the maps say of the cell."""
-    return combine.ensemble([combine.multiplied(said.field, said.cells), combine.multiplied(said.field, said.maps)])
 
 
 def soft_targets(config: Config, fields: Fields, folder: Path) -> classify_cells.Targets:
@@ -149,7 +144,7 @@ def soft_targets(config: Config, fields: Fields, folder: Path) -> classify_cells
         asked = sorted(set(range(len(source))) - set(places))
         name = f"fold{int(fold[asked[0]])}"
         said = both(config, part, folder / name)(Part(source, asked), fields.masks)
-        kept = {place: source.labels[place] * together(one) for place, one in zip(asked, said, strict=True)}
+        kept = {place: source.labels[place] * combine.together(*one) for place, one in zip(asked, said, strict=True)}
         return kept.__getitem__
 
     found = distil.out_of_fold(range(len(source)), fold, fit)
@@ -160,7 +155,7 @@ def ways(said: Said, labels_of_field: np.ndarray) -> dict[str, Float[np.ndarray,
     """Every way from what the models say of a field to its cells; the last three are told the field's labels."""
     field, maps, cells = said
     copied, told = np.tile(field, (len(cells), 1)), np.tile(labels_of_field.astype(np.float64), (len(cells), 1))
-    ensemble = together(said)
+    ensemble = combine.together(*said)  # fixed beforehand
     return {
         "field copied": copied,
         "maps": maps,

@@ -1,5 +1,6 @@
-"""Trained networks at work: fields to cells."""
+"""Trained networks at work: fields to cells, and cells to labels."""
 
+from hpax.predict.label import Labeller
 from hpax.predict.segment import Segmenter
 
-__all__ = ["Segmenter"]
+__all__ = ["Labeller", "Segmenter"]

@@ -44,6 +44,11 @@ def ensemble(
     return sum(share * prediction for share, prediction in zip(shares, predictions, strict=True))
 
 
+def together(field: Float[np.ndarray, " n"], maps: Probabilities, cells: Probabilities) -> Probabilities:
+    """The mean of image × cell and image × what the maps say of the cell (`cams.read_off`)."""
+    return ensemble([multiplied(field, cells), multiplied(field, maps)])
+
+
 def negative_excludes(probabilities: Float[np.ndarray, "*k 19"]) -> Float[np.ndarray, "*k 19"]:
     """Every other class times the probability that the cell is not negative."""
     found = probabilities * (1 - probabilities[..., [atlas.NEGATIVE]])

@@ -10,7 +10,7 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.traverse_util
 import jax
@@ -21,11 +21,18 @@ import safetensors.numpy
 from flax import linen as nn
 
 from hpax import atlas
+from hpax.nn.backbones import BACKBONES
+from hpax.nn.heads import CamNet, CellNet
 from hpax.nn.unet import DualPathUNet, LightUNet
 from hpax.types import ModelState, Params
 
-ARCHITECTURES: dict[str, type[nn.Module]] = {"light-unet": LightUNet, "dpn-unet": DualPathUNet}
-"""The networks that a file may name."""
+ARCHITECTURES: dict[str, type[nn.Module]] = {
+    "light-unet": LightUNet,
+    "dpn-unet": DualPathUNet,
+    "cam-net": CamNet,
+    "cell-net": CellNet,
+}
+"""The networks that a file may name; the backbone of the last two is an option, by its name in `nn.backbones`."""
 
 NAMES = ("segment-nuclei", "segment-cells")
 """The networks that ship with hpax."""
@@ -35,8 +42,10 @@ MAX_BYTES = 2**30  # of a file
 _FORMAT = "hpax-1"
 _LARGEST = 8192  # of an option: no layer is wider, no stage is deeper
 _DEEPEST = 8  # entries of an option: levels of a network
+_SIDE = 96  # pixels at least, of an image that every network takes
 
 
+@runtime_checkable
 class Trained(Protocol):
     """What is saved of a state of training, such as `hpax.train.State`."""
 
@@ -55,6 +64,8 @@ class Pretrained:
     params: Params
     model_state: ModelState
     card: str  # Markdown
+    size: int | None = None  # pixels of the side of the images that it must be shown; None: any that its strides divide
+    masked: bool = False  # whether cells come without their neighbours and background
 
     @functools.cached_property
     def model(self) -> nn.Module:
@@ -103,6 +114,8 @@ def save(
     um_per_pixel: float,
     state: Trained,
     card: str,
+    size: int | None = None,
+    masked: bool = False,
     half: bool = True,
 ) -> pathlib.Path:
     """Writes a network to the .safetensors file `path`, and its model card to the .md file beside it.
@@ -110,11 +123,14 @@ def save(
     Args:
         path: replaced if it is there.
         architecture: one of ARCHITECTURES.
-        options: the network's fields that differ from their defaults, the mapped axis of training left out.
+        options: the network's fields that differ from their defaults, what only training needs left out; a backbone
+            by its name.
         channels: those that the network sees, in order, by their names in `atlas.CHANNELS`.
         um_per_pixel: of the images that it learned from.
         state: `params` and `model_state`, on the host, for one device.
         card: what the reader should know, as `card` writes it.
+        size: pixels of the side of these images, where the network is to be shown no other.
+        masked: a cell must come without its neighbours and background.
         half: keep kernels as float16, half the size; each number moves by at most 1 part in 2,048.
 
     Raises:
@@ -124,6 +140,7 @@ def save(
     if path.suffix != ".safetensors":
         raise ValueError(f"a network's file must end in .safetensors, got {path.name}")
     told = {"options": dict(options), "channels": list(channels), "um_per_pixel": float(um_per_pixel)}
+    told |= {"size": size, "masked": masked}
     metadata = {"format": _FORMAT, "architecture": architecture, "card": card}
     metadata |= {name: json.dumps(value) for name, value in told.items()}
     leaves = _flat({"params": state.params, "model_state": state.model_state})
@@ -147,10 +164,13 @@ def _stored(name: str, leaf: np.ndarray, half: bool) -> np.ndarray:
 def _pretrained(metadata: Mapping[str, str], leaves: Mapping[str, np.ndarray]) -> Pretrained:
     """The network that the metadata tells of, if the leaves are its weights."""
     options, channels, um_per_pixel = (json.loads(metadata[name]) for name in ("options", "channels", "um_per_pixel"))
+    size, masked = json.loads(metadata.get("size", "null")), json.loads(metadata.get("masked", "false"))
     if not isinstance(channels, list) or not channels or not set(channels) <= set(atlas.CHANNELS):
         raise ValueError(f"channels must be some of {atlas.CHANNELS}, got {channels}")
     if not isinstance(um_per_pixel, float) or not 0 < um_per_pixel < 1000:
         raise ValueError(f"um_per_pixel must be positive, in µm, got {um_per_pixel}")
+    if not (size is None or (type(size) is int and 0 < size <= _LARGEST)) or not isinstance(masked, bool):
+        raise ValueError(f"size must be null or pixels up to {_LARGEST} and masked true or false, got {size}, {masked}")
     options = _options(metadata["architecture"], options)
     model = _model(metadata["architecture"], options)
     check(model, len(channels), leaves)
@@ -163,32 +183,42 @@ def _pretrained(metadata: Mapping[str, str], leaves: Mapping[str, np.ndarray]) -
         tree["params"],
         tree.get("model_state", {}),
         metadata["card"],
+        size,
+        masked,
     )
 
 
 def _model(architecture: str, options: Mapping[str, Any]) -> nn.Module:
-    return ARCHITECTURES[architecture](**options)
+    backbone = {"backbone": BACKBONES[options["backbone"]]()} if "backbone" in options else {}
+    return ARCHITECTURES[architecture](**{**options, **backbone})
 
 
 def _options(architecture: str, options: Any) -> dict[str, Any]:
     """The options, if the architecture has such fields and they are of a size that a network can have."""
     if architecture not in ARCHITECTURES:
         raise ValueError(f"no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}")
-    defaults = {
-        field.name: field.default
+    known = {
+        field.name: field
         for field in dataclasses.fields(ARCHITECTURES[architecture])
         if field.name not in ("parent", "name", "axis_name")
     }
-    if not isinstance(options, dict) or not set(options) <= set(defaults):
-        raise ValueError(f"the options of {architecture} must be among {', '.join(defaults)}, got {options}")
+    needed = {name for name, field in known.items() if field.default is dataclasses.MISSING}
+    if not isinstance(options, dict) or not needed <= set(options) <= set(known):
+        raise ValueError(f"the options of {architecture} must be among {', '.join(known)}, got {options}")
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     for name, value in options.items():
-        if not _fits(value, defaults[name]):
-            raise ValueError(f"the option {name} of {architecture} must be such as {defaults[name]}, got {value}")
+        if not _fits(value, known[name]):
+            such = ", ".join(BACKBONES) if name == "backbone" else known[name].default
+            raise ValueError(f"the option {name} of {architecture} must be such as {such}, got {value}")
     return options
 
 
-def _fits(value: Any, default: Any) -> bool:
+def _fits(value: Any, field: dataclasses.Field) -> bool:
+    default = field.default
+    if field.name == "backbone":
+        return isinstance(value, str) and value in BACKBONES
+    if isinstance(default, str):
+        return value in get_args(field.type)
     if isinstance(default, tuple):
         ints = isinstance(value, tuple) and all(type(entry) is int and 0 < entry <= _LARGEST for entry in value)
         return ints and 0 < len(value) <= _DEEPEST
@@ -197,7 +227,8 @@ def _fits(value: Any, default: Any) -> bool:
 
 def _expected(model: nn.Module, channels: int) -> dict[str, jax.ShapeDtypeStruct]:
     """Name → shape and type of every leaf of a network."""
-    image = jax.ShapeDtypeStruct((1, model.stride, model.stride, channels), jnp.float32)
+    side = -(-_SIDE // model.stride) * model.stride
+    image = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
     variables = dict(jax.eval_shape(model.init, jax.random.key(0), image))
     return flax.traverse_util.flatten_dict({"params": variables.pop("params"), "model_state": variables}, sep="/")
 

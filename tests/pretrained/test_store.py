@@ -11,7 +11,8 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from hpax import pretrained
+from hpax import atlas, pretrained
+from hpax.nn.backbones import BACKBONES
 from hpax.nn.unet import DualPathUNet, LightUNet
 from hpax.pretrained import store
 
@@ -81,6 +82,21 @@ def test_a_dual_path_network_is_saved_and_loaded_too(tmp_path):
     again = pretrained.load(_save(tmp_path / "dpn.safetensors", **told))
     assert again.model == net
     jax.tree.map(np.testing.assert_array_equal, again.params, state.params)
+
+
+@pytest.mark.parametrize(("architecture", "options"), [("cam-net", {"pooling": "gem"}), ("cell-net", {})])
+def test_a_head_is_saved_with_its_backbone_by_name(tmp_path, architecture, options):
+    net = pretrained.ARCHITECTURES[architecture](BACKBONES["inception-tiny"](), **options)
+    variables = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 96, 96, 4)))
+    state = State(variables.pop("params"), variables)
+    options = {"backbone": "inception-tiny", **options}
+    told = {"architecture": architecture, "options": options, "channels": atlas.CHANNELS, "state": state}
+    again = pretrained.load(_save(tmp_path / "net.safetensors", **told, size=96, masked=True))
+    assert (again.model, again.size, again.masked) == (net, 96, True)
+    jax.tree.map(np.testing.assert_array_equal, again.variables, {"params": state.params, **state.model_state})
+    wrong = {"pooling": "sum"} if "pooling" in options else {"backbone": "resnet"}
+    with pytest.raises(ValueError, match=f"the option {next(iter(wrong))} of {architecture}"):
+        pretrained.load(_changed(tmp_path / "net.safetensors", metadata={"options": json.dumps(options | wrong)}))
 
 
 def test_halved_kernels_are_off_by_one_part_in_2048_at_most(tmp_path, path):

@@ -281,7 +281,9 @@ def picture(fields: Fields, prob: Sequence[np.ndarray]) -> np.ndarray:
             for e in shown
         ],
     }
-    return grids.grid(list(rows.values()), names=list(rows), titles=[example["id"] for example in shown])
+    wide = max(each.shape[1] for row in rows.values() for each in row)  # legends differ in width
+    padded = [[np.pad(each, ((0, 0), (0, wide - each.shape[1]), (0, 0))) for each in row] for row in rows.values()]
+    return grids.grid(padded, names=list(rows), titles=[example["id"] for example in shown])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

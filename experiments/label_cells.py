@@ -1,10 +1,10 @@
 """Labels every cell of a folder of microscope fields, by networks that localize_cells and classify_cells trained.
 
-Finds the cells first, as build_cells does, and leaves everything of it in WORKDIR/cells. Then leaves submission.csv (the
-competition's format: every cell with all 19 classes), cells.h5ad (a row for each cell, obsm["prob"]), refined.csv where
-the folder's table says what the fields show, pictures of fields whose cells have the colour of their label and of where
-the networks looked, and index.html. A command that was stopped goes on where it was; a field that fails is named at the
-end, and the exit status is 1.
+Finds the cells first, as build_cells does, and leaves everything of it in WORKDIR/cells. Then leaves submission.csv in
+the competition's format (every cell with all 19 classes), cells.h5ad (a row for each cell, obsm["prob"]), refined.csv
+where the folder's table says what the fields show, pictures of fields whose cells have the colour of their label and of
+where the networks looked, and index.html. A command that was stopped goes on where it was; a field that fails is named
+at the end, and the exit status is 1.
 """
 
 import csv
@@ -111,7 +111,7 @@ def run(config: Config) -> dict[str, str]:
     with labels.writer(config.workdir) as cells:
         for number, field in enumerate(rich.progress.track(known, "labelling cells", console=Console(stderr=True))):
             try:
-                prob = label(config, labeller, field, number < config.shown)
+                prob = label(config, labeller, field, shown=number < config.shown)
             except (ValueError, OSError) as error:
                 failures[field.files.id] = str(error)
                 continue

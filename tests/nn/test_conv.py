@@ -1,5 +1,7 @@
 """The fast convolutions and halving equal Flax's and JAX's own, gradients included."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
@@ -30,11 +32,16 @@ def _double(x):
 
 
 def _agree(ours, theirs, x, kernel):
-    (y, back), (expected, expected_back) = (jax.vjp(f, x, kernel) for f in (ours, theirs))
+    g = _arrays(jax.eval_shape(theirs, x, kernel).shape, seed=1)[0]
+
+    @partial(jax.jit, static_argnums=0)
+    def both_ways(f, g):
+        y, back = jax.vjp(f, x, kernel)
+        return y, back(g)
+
+    (y, gradients), (expected, expected_gradients) = both_ways(ours, g), both_ways(theirs, g)
     np.testing.assert_allclose(y, expected, atol=1e-5)
-    g = _arrays(y.shape, seed=1)[0]
-    for mine, its in zip(back(g), expected_back(g), strict=True):
-        np.testing.assert_allclose(mine, its, atol=1e-4)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-4), gradients, expected_gradients)
 
 
 @pytest.mark.parametrize("chunk", [0, 10_000, 1 << 30])
@@ -52,6 +59,38 @@ def test_convolution_equals_jax_in_value_and_gradients(monkeypatch, chunk, b, h,
 def test_small_kernels_may_lie_off_centre(c, k, before):
     x, kernel = _arrays((2, 4, 5, c), (2, 2, c, k))
     _agree(lambda x, kernel: correlate(x, kernel, before), lambda x, kernel: _native(x, kernel, before), x, kernel)
+
+
+@pytest.mark.parametrize(("h", "w", "size"), [(2, 3, (1, 1)), (2, 2, (3, 3)), (1, 5, (5, 3)), (6, 2, (1, 7))])
+def test_kernels_may_be_of_one_pixel_or_exceed_the_image(h, w, size):
+    before = ((size[0] - 1) // 2, (size[1] - 1) // 2)
+    x, kernel = _arrays((2, h, w, 8), (*size, 8, 5))
+    _agree(lambda x, kernel: correlate(x, kernel, before), lambda x, kernel: _native(x, kernel, before), x, kernel)
+
+
+@pytest.mark.parametrize(
+    ("size", "groups", "stride", "padded"),
+    [
+        ((3, 3), 1, 2, True),
+        ((3, 3), 1, 1, False),
+        ((1, 1), 1, 2, False),
+        ((3, 3), 4, 1, True),
+        ((3, 3), 4, 2, False),
+        ((1, 3), 8, 2, True),
+    ],
+)
+def test_strides_padding_and_groups_equal_jax_s(monkeypatch, size, groups, stride, padded):
+    """With groups on their own, with some joined, and with all."""
+    monkeypatch.setattr(conv, "_LOT", 4)
+    half = tuple((side // 2 * padded,) * 2 for side in size)
+
+    def native(x, kernel):
+        names = ("NHWC", "HWIO", "NHWC")
+        options = {"dimension_numbers": names, "feature_group_count": groups}
+        return jax.lax.conv_general_dilated(x, kernel, (stride, stride), half, **options)
+
+    x, kernel = _arrays((2, 5, 6, 16), (*size, 16 // groups, 8))
+    _agree(lambda x, kernel: conv.convolve(x, kernel, stride, groups, padded=padded), native, x, kernel)
 
 
 @pytest.mark.parametrize(("h", "w", "c", "k"), [(4, 5, 3, 6), (2, 2, 8, 2), (1, 1, 1, 1)])

@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from hpax import train
 from hpax.nn.heads import CellNet
-from hpax.ops import losses
+from hpax.ops import losses, mix
 from hpax.tasks.classify import Classification
 from hpax.train import parallel
 from hpax.train.update import update
@@ -114,6 +114,16 @@ def test_antibodies_add_their_loss_in_training_only(fresh):
     np.testing.assert_array_equal(*numbers)
     with pytest.raises(ValueError, match="tells antibodies apart"):
         Classification(CellNet(fakes.Backbone()), antibody_weight=1.0)
+
+
+def test_mixed_cells_answer_for_mixed_labels(fresh):
+    batch = _batch()
+    rows, labels = batch["present"].reshape(-1), np.repeat(batch["labels"], CELLS, 0)
+    image, targets = mix.mixed("cutmix", jax.random.split(KEY)[0], batch["image"].reshape(-1, 8, 8, 4), labels, rows)
+    shown = {"image": image.reshape(batch["image"].shape), "targets": targets.reshape(4, CELLS, -1)}
+    expected, _ = _losses(_task(), fresh, {**batch, **shown})
+    np.testing.assert_allclose(_losses(_task(mix="cutmix"), fresh, batch)[0], expected, rtol=1e-4)
+    assert not np.allclose(targets, labels)
 
 
 def test_mixed_cells_make_no_bag():

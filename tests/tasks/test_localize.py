@@ -105,6 +105,14 @@ def test_twins_answer_twice_and_disagree_where_turning_matters(fresh):
     assert (apart > 1e-4).any()
 
 
+def test_mixed_fields_answer_for_mixed_labels(fresh):
+    batch = _batch()
+    image, labels = mix.mixed("mixup", jax.random.split(KEY, 3)[0], batch["image"], batch["labels"], batch["mask"])
+    expected, _ = _losses(_task(), fresh, {**batch, "image": image, "labels": labels})
+    np.testing.assert_allclose(_losses(_task(mix="mixup"), fresh, batch)[0], expected, rtol=1e-4)
+    assert not np.allclose(labels, batch["labels"])
+
+
 def test_weights_rise_with_the_updates():
     batch, found = _batch(), []
     task = _task(puzzle=4.0, ramp=2)

@@ -1,12 +1,13 @@
 """The Task protocol: where training and tasks meet."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 
 from hpax.types import Array, Batch, ModelState, Params
 
 
+@runtime_checkable
 class Task(Protocol):
     """Knows what a batch means. Returns *per-example* numbers; only `hpax.train` reduces them."""
 

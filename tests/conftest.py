@@ -2,11 +2,21 @@
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import jaxtyping
 import pytest
+
+
+@pytest.fixture
+def untyped() -> Iterator[None]:
+    """Calls are not held to their annotations: for tests of what a function refuses by itself."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -116,7 +116,7 @@ def score(tally: Tally, *, iou: float | Sequence[float] = IOU) -> Scores:
     )
 
 
-def mean_ap(ap: Float[np.ndarray, "*b c"], average: Average = "fixed") -> Float[np.ndarray, "*b"]:
+def mean_ap(ap: Float[np.ndarray, "*b c"], average: Average = "fixed") -> Float[np.ndarray | np.generic, "*b"]:
     """`fixed`: the leaderboard's mean over all classes, 0 for one without truth. `present`: over those with truth."""
     if average not in ("fixed", "present"):
         raise ValueError(f'average must be "fixed" or "present", got {average!r}')

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64, Int32, Integer
+from jaxtyping import Bool, Float, Float64, Int32, Integer
 
 from hpax import atlas
 from hpax.formats import kaggle
@@ -151,7 +151,7 @@ def of_labels(
     labels: Integer[np.ndarray, "h w"],
     scores: Float[np.ndarray, "n c"],
     truth_labels: Integer[np.ndarray, "h w"],
-    truth_classes: Integer[np.ndarray, "m c"],
+    truth_classes: Integer[np.ndarray, "m c"] | Bool[np.ndarray, "m c"],
     verified: Collection[int] = range(CLASSES),
 ) -> Tally:
     """The tally of one image from index images (0 is background) and what row i says of the cell of index i + 1.
@@ -243,7 +243,7 @@ def mutual_matches(iou: Float64[np.ndarray, "n m"]) -> Float64[np.ndarray, " p"]
     return pairs[pairs > 0]
 
 
-def _most(objects: Objects, counted: Integer[np.ndarray, " d"]) -> Integer[np.ndarray, " d"]:
+def _most(objects: Objects, counted: Integer[np.ndarray, " d"]) -> Integer[np.ndarray, " most"]:
     """The counted objects without those beyond `MOST` of their class, by score; of equal ones the later listed stay."""
     label = objects.label[counted]
     if np.bincount(label, minlength=1).max() <= MOST:

@@ -102,13 +102,13 @@ class DualPathUNet(nn.Module):
         return Conv3x3(len(MAPS), name="head")(x)
 
 
-def fold(images: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 4*c"]:
+def fold(images: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 4*c"]:
     """Every 2×2 pixels as the channels of one pixel, row by row. Sides are even."""
     b, h, w, c = images.shape
     return images.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
 
 
-def unfold(images: Float[Array, "b h2 w2 4*c"]) -> Float[Array, "b h w c"]:
+def unfold(images: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c//4"]:
     """The inverse of `fold`."""
     b, h, w, c = images.shape
     return images.reshape(b, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, c // 4)

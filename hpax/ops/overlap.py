@@ -1,13 +1,13 @@
 """How many pixels masks share: from their runs or from two index images, never from stacks of masks. NumPy only.
 
-Runs are an int32 array (3, r): the mask that a run belongs to, its first pixel, and one past its last pixel, sorted
+Runs are an int32 array (3, runs): the mask that a run belongs to, its first pixel, and one past its last pixel, sorted
 by mask and pixel (see `hpax.formats.rle`).
 """
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, Integer
 
-Runs = Int32[np.ndarray, "3 r"]
+Runs = Int32[np.ndarray, "3 _"]
 
 _PAIRS = 2**22
 """How many pairs of runs are looked at together; bounds the memory of `of_runs`."""

@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt
+from jaxtyping import Float, Integer, Shaped, UInt
 from scipy import ndimage
 
 
@@ -48,7 +48,7 @@ def from_top(mask: Integer[np.ndarray, "h w"]) -> UInt[np.ndarray, "h w"]:
     return np.repeat(order[stretch], sizes).reshape(mask.shape)
 
 
-def nearest(mask: Integer[np.ndarray, "h w"], shape: tuple[int, int]) -> Integer[np.ndarray, "H W"]:
+def nearest(mask: Shaped[np.ndarray, "h w"], shape: tuple[int, int]) -> Shaped[np.ndarray, "{shape[0]} {shape[1]}"]:
     """A mask at `shape` (h, w), each pixel that of the mask under its centre."""
     rows, columns = (
         ((2 * np.arange(new) + 1) * old // (2 * new)).astype(np.intp)
@@ -57,7 +57,7 @@ def nearest(mask: Integer[np.ndarray, "h w"], shape: tuple[int, int]) -> Integer
     return mask[rows][:, columns]
 
 
-def enlarge(mask: Integer[np.ndarray, "h w"], factor: int) -> Integer[np.ndarray, "H W"]:
+def enlarge(mask: Shaped[np.ndarray, "h w"], factor: int) -> Shaped[np.ndarray, "{factor}*h {factor}*w"]:
     """A mask with every pixel repeated `factor` times in both directions."""
     return mask.repeat(factor, axis=0).repeat(factor, axis=1)
 

@@ -97,7 +97,9 @@ class Cell:
         return self.z.ravel()[np.minimum(chosen, total.size - 1)] + jitter[0] + 1j * jitter[1]
 
 
-def at_angle(contour: Float[np.ndarray, " angles"], angle: np.ndarray) -> np.ndarray:
+def at_angle(
+    contour: Float[np.ndarray, " angles"], angle: Float[np.ndarray, "*p"] | float
+) -> Float[np.ndarray, "*p"] | float:
     """The radius of a contour, given at evenly spaced angles, in the direction `angle` (radians)."""
     return contour[np.asarray(angle * (len(contour) / (2 * np.pi))).astype(int) % len(contour)]
 
@@ -166,7 +168,7 @@ def walk(
     return np.array(path)
 
 
-def alive(cell: Cell, paths: Paths, lengths: np.ndarray) -> Float[np.ndarray, "steps n"]:
+def alive(cell: Cell, paths: Paths, lengths: np.ndarray) -> Float[np.ndarray, "steps-1 n"]:
     """1 for the pieces of each path up to its length in steps and to where it first leaves the cell."""
     within = cell.inside[cell.indices(paths[1:])] & (np.arange(len(paths) - 1)[:, None] < lengths)
     return np.logical_and.accumulate(within, axis=0).astype(float)

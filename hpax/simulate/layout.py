@@ -142,7 +142,7 @@ def cells(
     membrane = _distance_to_edges(owner, canvas.um_per_pixel)
     textures = Textures(canvas.shape, canvas.um_per_pixel, *keys)
     windows = ndimage.find_objects(owner, len(outlines))
-    visible = set(np.unique(owner[canvas.field])) - {0}
+    visible = set(np.unique(owner[canvas.field]).tolist()) - {0}
     return [
         _cell(outlines[index - 1], index, windows[index - 1], owner, membrane, canvas, morphology, textures, keys)
         for index in sorted(visible)
@@ -161,7 +161,7 @@ def _cell(
     keys: tuple[int | str, ...],
 ) -> Cell:
     inside = owner[window] == index
-    draw = stream(*keys, "organelles", int(index))
+    draw = stream(*keys, "organelles", index)
     side = np.exp(1j * (cell.axis + np.pi * draw.integers(2) + draw.normal(0, 0.6)))
     spindle = 0.5 * cell.reach.min() * 1j * np.exp(1j * cell.axis)
     return Cell(
@@ -173,7 +173,7 @@ def _cell(
         inside=inside,
         membrane=np.where(inside, membrane[window], 0),
         morphology=morphology,
-        draw=lambda purpose: stream(*keys, purpose, int(index)),
+        draw=lambda purpose: stream(*keys, purpose, index),
         noise=lambda name, scale: textures(name, scale)[window],
         centrosome=cell.centre + side * (at_angle(cell.nucleus, np.angle(side)) + 1.3),
         poles=(cell.centre + spindle, cell.centre - spindle),

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ from hpax.train.state import State, create
 from hpax.types import Array, Batch, Params
 
 
+@runtime_checkable
 class Batches(Protocol):
     """An endless sequence of batches in which the batch of a step depends on nothing but the step."""
 

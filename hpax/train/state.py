@@ -1,11 +1,12 @@
 """What a training run carries from step to step, and how it is born."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, no_type_check
 
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from hpax.task import Task
@@ -15,6 +16,7 @@ INIT, UPDATE = range(2)
 """Streams of randomness: each is `fold_in(key(seed), stream)`."""
 
 
+@no_type_check  # a pytree: what maps over it builds states of shapes, names or nothing
 @flax.struct.dataclass
 class State:
     """Everything that changes during training; with (config, seed) it determines the rest of the run."""
@@ -25,7 +27,7 @@ class State:
     opt_state: Any
 
 
-def stream(seed: int | Array, name: int) -> jax.Array:
+def stream(seed: int | np.uint32 | Array, name: int) -> jax.Array:
     """The key of one stream of randomness of a run."""
     return jax.random.fold_in(jax.random.key(seed), name)
 

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from hpax.task import Task
@@ -14,7 +15,7 @@ def update(
     optimizer: optax.GradientTransformation,
     state: State,
     batch: Batch,
-    seed: Array,
+    seed: np.uint32 | Array,
     *,
     axis_name: str | None = None,
 ) -> tuple[State, dict[str, Array]]:

@@ -40,9 +40,10 @@ def test_masks_come_back_with_every_index(tmp_path, flavour, highest):
 
 
 def test_masks_that_outgrow_png_replace_it_and_back(tmp_path):
+    image = np.zeros((250, 300, 4), np.uint8)
     for highest, suffix in ((9, ".png"), (2**16, ".tif"), (9, ".png")):
         pair = some_masks(highest, (250, 300))
-        masks.write(tmp_path, "a", *pair, image=IMAGE, um_per_pixel=0.08)
+        masks.write(tmp_path, "a", *pair, image=image, um_per_pixel=0.08)
         assert (tmp_path / f"a_cells{suffix}").exists()
         assert len(list(tmp_path.iterdir())) == 2
         np.testing.assert_array_equal(masks.read(tmp_path, "a"), pair)

@@ -94,6 +94,7 @@ def test_without_examples_there_is_no_number():
         (np.ones((2, 2)), np.full((2, 2), np.nan), "within 0 and 1"),
     ],
 )
+@pytest.mark.usefixtures("untyped")
 def test_what_means_nothing_is_refused(labels, probabilities, match):
     with pytest.raises(ValueError, match=match):
         classification.score(labels, probabilities)

@@ -90,6 +90,7 @@ def test_empty_images_score_1_by_image_and_nothing_by_object():
     assert (scores.mean_image_ap, scores.f1, scores.mean_ap) == pytest.approx((1 / 2, 1 / 2, 1 / 3))
 
 
+@pytest.mark.usefixtures("untyped")
 def test_images_of_two_shapes_are_refused():
     with pytest.raises(ValueError, match="one shape"):
         segmentation.count(np.zeros((3, 4), int), np.zeros((4, 3), int))

@@ -119,6 +119,7 @@ def test_rejects_sides_that_do_not_halve_twice(shape, says):
         Inpainter().init(jax.random.key(0), np.zeros((1, *shape, 3)), np.zeros((1, *shape, 2)))
 
 
+@pytest.mark.usefixtures("untyped")
 def test_rejects_unequal_frames():
     with pytest.raises(ValueError, match="equally large"):
         Inpainter().init(jax.random.key(0), np.zeros((1, 16, 16, 3)), np.zeros((1, 32, 32, 2)))

@@ -70,6 +70,7 @@ def test_the_quotient_meets_its_literal():
         assert quotient == 0.6
 
 
+@pytest.mark.usefixtures("untyped")
 def test_images_of_two_shapes_are_an_error():
     with pytest.raises(ValueError, match=r"one shape, got \(2, 3\) and \(3, 2\)"):
         overlap.of_labels(np.zeros((2, 3), int), np.zeros((3, 2), int))

@@ -175,6 +175,7 @@ def test_more_than_255_cells_do_not_wrap():
     assert len({int(found.nuclei[place]) for place in places} - {0}) == 324
 
 
+@pytest.mark.usefixtures("untyped")
 def test_what_is_no_field_is_refused():
     with pytest.raises(ValueError, match="must be positive"):
         grow.segment(drawn(), float("nan"))

@@ -54,6 +54,7 @@ def test_compact_agrees_with_scikit_image_where_indices_are_in_order():
     np.testing.assert_array_equal(masks.from_top(cells), relabel_sequential(cells)[0])
 
 
+@pytest.mark.usefixtures("untyped")
 def test_masks_of_two_shapes_are_refused():
     with pytest.raises(ValueError, match="one shape"):
         masks.compact(np.zeros((4, 5), int), np.zeros((5, 4), int))

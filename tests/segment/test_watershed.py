@@ -160,6 +160,7 @@ def test_a_cell_without_a_nucleus_is_not_found_and_a_nucleus_without_a_cell_goes
     assert (found.nuclei > 0).sum() == 15 * 15
 
 
+@pytest.mark.usefixtures("untyped")
 def test_maps_of_two_shapes_and_pixels_without_size_are_refused():
     with pytest.raises(ValueError, match="one shape"):
         watershed.cells_from_maps(blocks(), blocks(shape=(90, 60)), 0.32)

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 from jaxtyping import Float32
+from PIL import Image
 from scipy import ndimage
 
 
@@ -21,13 +22,14 @@ class Augmentation:
     offset: float = 0.1  # of full scale, added
     blur: float = 2.0  # pixels, standard deviation at most; half of the channels stay sharp
     noise: float = 0.1  # of full scale, standard deviation at most
+    glow: float = 0.6  # of a channel's light, at most, spread widely around it; half of the channels have none
     lost: float = 0.15  # how often one channel is blank; never the last one, the nuclei
 
     def __post_init__(self):
         for name in ("zoom", "gamma", "gain"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is a factor and must be at least 1, got {getattr(self, name)}")
-        for name in ("offset", "blur", "noise", "lost"):
+        for name in ("offset", "blur", "noise", "glow", "lost"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
@@ -35,10 +37,10 @@ class Augmentation:
 STRONG = Augmentation()
 """Enough for networks that learn from other microscopes, or from a simulation, to see real fields."""
 
-GENTLE = Augmentation(zoom=1.2, gamma=1.2, gain=1.2, offset=0, blur=0, noise=0, lost=0)
+GENTLE = Augmentation(zoom=1.2, gamma=1.2, gain=1.2, offset=0, blur=0, noise=0, glow=0, lost=0)
 """Enough for networks that tell patterns apart, which faint or blurred stains would hide; what is 0 stays 0."""
 
-PLAIN = Augmentation(zoom=1, turn=False, gamma=1, gain=1, offset=0, blur=0, noise=0, lost=0)
+PLAIN = Augmentation(zoom=1, turn=False, gamma=1, gain=1, offset=0, blur=0, noise=0, glow=0, lost=0)
 """Patches as they are, for validation."""
 
 
@@ -68,8 +70,18 @@ def _channel(rng: np.random.Generator, augmentation: Augmentation, plane: Float3
     gamma, gain = (factor ** rng.uniform(-1, 1) for factor in (augmentation.gamma, augmentation.gain))
     offset = rng.uniform(-1, 1) * augmentation.offset
     blur, noise = max(0, rng.uniform(-1, 1)) * augmentation.blur, rng.random() ** 2 * augmentation.noise
+    glow = max(0, rng.uniform(-1, 1)) * augmentation.glow if augmentation.glow else 0
     plane = plane**gamma if gamma != 1 else plane
+    plane = plane + glow * _spread(plane, rng.uniform(0.04, 0.16) * len(plane)) if glow else plane
     plane = ndimage.gaussian_filter(plane, blur) if blur else plane
     plane = gain * plane + offset
     plane = plane + noise * rng.standard_normal(plane.shape, np.float32) if noise else plane
     return np.clip(plane, 0, 1, dtype=np.float32)
+
+
+def _spread(plane: Float32[np.ndarray, "s s"], reach: float) -> Float32[np.ndarray, "s s"]:
+    """Light from far out of focus: a Gaussian of `reach` pixels, computed at an eighth of the size."""
+    side = len(plane)
+    coarse = Image.fromarray(plane).resize((max(1, side // 8),) * 2, Image.Resampling.BOX)
+    blurred = ndimage.gaussian_filter(np.asarray(coarse), reach / 8, mode="reflect")
+    return np.asarray(Image.fromarray(blurred).resize((side, side), Image.Resampling.BILINEAR))

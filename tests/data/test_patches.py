@@ -238,3 +238,16 @@ def large(field, area):
     """The masks of cells whose nucleus covers `area` µm²; those of which the edge leaves less are no nuclei to find."""
     keep = np.bincount(field["nuclei"].ravel()) * 0.32**2 >= area
     return {name: np.where(keep[field[name]], field[name], 0) for name in ("nuclei", "cells")}
+
+
+def test_glow_spreads_light_and_takes_none():
+    spot = np.zeros((64, 64, 2), np.float32)
+    spot[28:36, 28:36] = 0.5
+    only_glow = dataclasses.replace(augment.PLAIN, glow=0.6)
+    glowing = np.stack([augment.stain(np.random.default_rng(seed), only_glow, spot) for seed in range(12)])
+    assert (glowing >= spot).all()
+    far = glowing[:, 16, 16].ravel()  # of each channel
+    assert (far > 0).any()
+    assert (far == 0).any()
+    added = (glowing - spot).sum((1, 2)) / spot.sum((0, 1))
+    assert 0 < added.max() <= 0.6 + 1e-3

@@ -108,7 +108,7 @@ def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
     (tmp_path / "fields" / "cell_masks").mkdir()
     labels.write(tmp_path / "fields" / "cell_masks" / "00000001-bb9b-11e8.png", np.tri(128, dtype=np.uint8))
     atlas = ["--proteins", "57", "--cell-lines", "1", "--size", "96", "--data-dir", str(tmp_path / "data")]
-    small = [*atlas, "--widths", "4", "4", "--patch", "32", "--steps", "3", "--batch-size", "8"]
+    small = [*atlas, "--widths", "4", "--patch", "32", "--steps", "3", "--batch-size", "8"]
 
     nuclei = ["--target", "nuclei", "--folder", str(tmp_path / "images"), "--workdir", str(tmp_path / "nuclei")]
     assert segment_fields.main([*small, *nuclei]) == 0

@@ -102,6 +102,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(tmp_path):
         fit(run(optimizer=optax.sgd(1e30)), tmp_path)
 
 
+LONG = 20  # steps, of a run that is killed
+
 SCRIPT = textwrap.dedent(
     """
     import json, pathlib, sys, time
@@ -113,7 +115,7 @@ SCRIPT = textwrap.dedent(
             time.sleep(0.05)
             return super().__getitem__(step)
 
-    test_fit.fit(test_fit.run(steps=40, batches=Slow()), pathlib.Path(sys.argv[1]))
+    test_fit.fit(test_fit.run(steps=test_fit.LONG, batches=Slow()), pathlib.Path(sys.argv[1]))
     """
 )
 
@@ -127,7 +129,7 @@ def start(folder, tmp_path):
 def test_a_killed_process_goes_on_to_the_same_parameters(tmp_path):
     folder = tmp_path / "killed"
     process = start(folder, tmp_path)
-    at = int(np.random.default_rng(time.time_ns()).integers(2, 35))
+    at = int(np.random.default_rng(time.time_ns()).integers(2, LONG - 5))
     deadline = time.time() + 60
     while process.poll() is None and time.time() < deadline:
         if (folder / "history.jsonl").exists() and (folder / "history.jsonl").read_text().count("train/loss") >= at:
@@ -136,6 +138,6 @@ def test_a_killed_process_goes_on_to_the_same_parameters(tmp_path):
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
     assert start(folder, tmp_path).wait() == 0
-    whole = train.fit(run(steps=40), tmp_path / "whole", log_every=1, evaluate_every=2, save_every=2)
+    whole = fit(run(steps=LONG), tmp_path / "whole")
     assert_identical(whole, load(folder / "checkpoints", whole, which="latest"))
-    assert json.loads((folder / "history.jsonl").read_text().splitlines()[-1])["step"] == 40
+    assert json.loads((folder / "history.jsonl").read_text().splitlines()[-1])["step"] == LONG

@@ -117,7 +117,7 @@ def locations_of(terms: Iterable[str]) -> tuple[list[int], list[str]]:
     return sorted(classes), left_out
 
 
-def multi_hot(classes: Iterable[int]) -> np.ndarray:
+def multi_hot(classes: Iterable[int | np.integer]) -> np.ndarray:
     """Classes → (19,) uint8; a repeated class counts once.
 
     Raises:

@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.style
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Real, UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 DPI = 110
+
+Numbers = Sequence[float] | Real[np.ndarray, " n"]
 
 
 def drawn(
@@ -25,7 +27,7 @@ def drawn(
 
 
 def curves(
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    lines: Mapping[str, tuple[Numbers, Numbers]],
     *,
     across: str = "step",
     up: str = "loss",

@@ -16,10 +16,11 @@ TEXT = 13  # pixels, the size of the letters
 LINE = TEXT + 2 * GAP  # pixels
 
 Picture = UInt8[np.ndarray, "h w 3"]
+Pictures = Sequence[Sequence[Picture]] | UInt8[np.ndarray, "rows columns h w 3"]
 
 
 def grid(
-    rows: Sequence[Sequence[Picture]],
+    rows: Pictures,
     *,
     names: Sequence[str] = (),
     titles: Sequence[str] = (),
@@ -88,7 +89,7 @@ def shortened(text: str, width: float, font: ImageFont.FreeTypeFont) -> str:
     return next((short for short in fitting if font.getlength(short) <= width), "")
 
 
-def _extent(rows: Sequence[Sequence[Picture]], names: Sequence[str], titles: Sequence[str]) -> tuple[int, int, int]:
+def _extent(rows: Pictures, names: Sequence[str], titles: Sequence[str]) -> tuple[int, int, int]:
     """Height and width of the pictures and the number of columns, the same in all rows."""
     shapes = {np.shape(picture)[:2] for row in rows for picture in row}
     lengths = {len(row) for row in rows}

@@ -39,7 +39,7 @@ def embed(
 
 
 def scatter(
-    points: Float[np.ndarray, "n 2"], labels: Sequence[str], *, title: str = "", most: int = 20
+    points: Float[np.ndarray, "n 2"], labels: Sequence[str] | np.ndarray, *, title: str = "", most: int = 20
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Points in the colour and shape of their label, rare labels on top; the legend says how many each has.
 

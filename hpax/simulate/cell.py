@@ -87,7 +87,7 @@ class Cell:
         bottom, right = self.inside.shape[0] - 1, self.inside.shape[1] - 1
         return np.minimum(np.maximum(rows, 0), bottom), np.minimum(np.maximum(columns, 0), right)
 
-    def sample(self, draw: np.random.Generator, weight: Plane, count: int) -> Points:
+    def sample(self, draw: np.random.Generator, weight: Plane | Bool[np.ndarray, "h w"], count: int) -> Points:
         """`count` positions drawn in proportion to `weight`; none where it is 0 everywhere."""
         total = np.cumsum(weight)
         if total[-1] <= 0:

@@ -61,7 +61,7 @@ class Config(Atlas):
     dropout: float = 0.2
     batch_size: int = 16  # fields, on all devices together
     cells: int = 8  # of each field in a batch
-    steps: int = 700
+    steps: int = 600
     learning_rate: float = 2e-3  # at its highest, after a twentieth of the steps; it ends at 0
     momentum: float = 0.95  # of BatchNorm's averages
     turns: int = 8  # views of a cell at test time: 1, or all 8 flips and rotations

@@ -20,7 +20,6 @@ from experiments import classify_cells, localize_cells
 from experiments.localize_cells import Atlas, Fields, examples, open_fields, scored
 from hpax import atlas, data, launch
 from hpax.data import segmented
-from hpax.data.source import Part
 from hpax.explore import colour, grids, labelled
 from hpax.formats import kaggle, labels
 from hpax.metrics import classification, detection, tally
@@ -51,8 +50,8 @@ class Config(Atlas):
     fair: bool = False  # learn from patches that mix fields and single cells
     masked: bool = True  # cells without their neighbours
     bag: Literal["none"] | Pooling = "none"  # what a field's cells say together
-    image_steps: int = 600
-    cell_steps: int = 700
+    image_steps: int = 500
+    cell_steps: int = 600
     folds: int = 2  # of the training proteins, for the predictions that are distilled; 0: no distillation
     fast: bool = False  # a small atlas and few steps: whether everything works, not how well
 
@@ -140,10 +139,10 @@ def soft_targets(config: Config, fields: Fields, folder: Path) -> classify_cells
     )
 
     def fit(places: Sequence[int]) -> Callable[[int], np.ndarray]:
-        part = dataclasses.replace(fields, training=Part(source, places))
+        part = fields._replace(training=data.Part(source, places))
         asked = sorted(set(range(len(source))) - set(places))
         name = f"fold{int(fold[asked[0]])}"
-        said = both(config, part, folder / name)(Part(source, asked), fields.masks)
+        said = both(config, part, folder / name)(data.Part(source, asked), fields.masks)
         kept = {place: source.labels[place] * combine.together(*one) for place, one in zip(asked, said, strict=True)}
         return kept.__getitem__
 
@@ -236,7 +235,7 @@ def details(
         found[f"mAP of the {RARE} rarest classes, {name}"] = float(np.nanmean(scores[name].ap[0][rare]))
         for kind, wanted in (("uniform", False), ("varying", True)):
             own = [place for place, varies in enumerate(varying) if varies is wanted]
-            part = scored(Part(fields.test, own), fields.masks, [said[name][place] for place in own])
+            part = scored(data.Part(fields.test, own), fields.masks, [said[name][place] for place in own])
             found[f"mAP of {kind} fields, {name}"] = part.mean("present")
     true = classify_cells.true_labels(fields.test, fields.masks)
     truth, prob = np.concatenate(list(true.values())), np.concatenate(said["ensemble"])

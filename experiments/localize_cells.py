@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -73,7 +73,7 @@ class Config(Atlas):
     oversampling: float = 0.5  # of rare classes: 0 none, 1 as frequent as common ones
     dropout: float = 0.2
     batch_size: int = 16  # fields, on all devices together
-    steps: int = 600
+    steps: int = 500
     learning_rate: float = 2e-3  # at its highest, after a twentieth of the steps; it ends at 0
     momentum: float = 0.95  # of BatchNorm's averages
     turns: int = 8  # views of a field at test time: 1, or all 8 flips and rotations
@@ -104,8 +104,7 @@ def check_choices(backbone: str, views: int) -> None:
         raise ValueError(f"turns must be 1 or {len(turns.ALL)}, got {views}")
 
 
-@dataclasses.dataclass(frozen=True)
-class Fields:
+class Fields(NamedTuple):
     """Fields split by protein, and the cells in them."""
 
     training: data.Source

@@ -13,7 +13,7 @@ from hpax.data.build import build
 from hpax.data.fair import FairBatches
 from hpax.data.images import ImageBatches
 from hpax.data.pipeline import CellBatches, PairBatches, Share
-from hpax.data.source import Source
+from hpax.data.source import Part, Source
 
 __all__ = [
     "BagBatches",
@@ -21,6 +21,7 @@ __all__ = [
     "FairBatches",
     "ImageBatches",
     "PairBatches",
+    "Part",
     "Share",
     "Source",
     "augment",

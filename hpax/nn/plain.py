@@ -16,7 +16,7 @@ class Plain(nn.Module):
     sides by maxima.
     """
 
-    widths: tuple[int, ...] = (32, 64, 96, 128)  # channels of each level, the first at half the image's resolution
+    widths: tuple[int, ...] = (16, 32, 64, 128)  # channels of each level, the first at half the image's resolution
     axis_name: str | None = None  # the mapped axis of data parallelism, for BatchNorm
     momentum: float = 0.99  # of BatchNorm's moving averages; lower it for runs of a few hundred steps
 

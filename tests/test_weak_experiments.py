@@ -1,0 +1,107 @@
+"""Weak supervision from its command lines: models are trained, combined and scored, and label a folder of fields."""
+
+import csv
+import json
+
+import anndata
+import numpy as np
+import pytest
+
+from experiments import classify_cells, combine_labels, label_cells, localize_cells
+from hpax import atlas, data
+from hpax.data import segmented
+from hpax.data.hpa_fields import dummy
+from hpax.formats import kaggle
+from hpax.metrics import detection, tally
+
+SMALL = ["--proteins", "57", "--size", "128", "--masks", "true"]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def combined(shards, tmp_path_factory):
+    """The folder of a tiny run of combine_labels."""
+    workdir = tmp_path_factory.mktemp("combined")
+    sizes = ["--image-resolution", "32", "--cell-resolution", "32", "--image-steps", "2", "--cell-steps", "2"]
+    command = [*SMALL, *sizes, "--folds", "0", "--data-dir", str(shards), "--workdir", str(workdir)]
+    assert combine_labels.main(command) == 0
+    return workdir / "default" / "seed0"
+
+
+def fields(shards):
+    return localize_cells.open_fields(localize_cells.Atlas(data_dir=shards, proteins=57, size=128, masks="true"))
+
+
+def test_every_way_is_scored_and_the_submission_is_the_ensemble_s(combined):
+    record = json.loads((combined / "result.json").read_text())
+    assert record["data"] == "simulated"
+    assert record["metrics"]["mAP, labels copied"] > record["metrics"]["mAP, field copied"]
+    found, _ = tally.of_files(combined / "truth.csv", combined / "submission.csv")
+    scores = detection.score(found)
+    assert scores.mean() == pytest.approx(record["metrics"]["mAP of the submission, 19 classes"])
+    assert scores.mean("present") == pytest.approx(record["metrics"]["mAP, ensemble"], abs=1e-6)
+    with (combined / "classes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == list(atlas.LOCATIONS)
+    assert sum(int(row["true cells"]) for row in rows) == scores.truths.sum()
+
+
+def test_no_protein_is_on_two_sides(shards):
+    sides = [set(part.table["protein"]) for part in fields(shards)[:3]]
+    assert not sides[0] & sides[1]
+    assert not sides[2] & (sides[0] | sides[1])
+
+
+def test_perfect_answers_score_one_and_true_masks_know_their_labels(shards):
+    there = fields(shards)
+    truth = classify_cells.true_labels(there.test, segmented.true)
+    for example in localize_cells.examples(there.test):
+        np.testing.assert_array_equal(truth[example["id"]], example["cell_labels"])
+    assert localize_cells.scored(there.test, segmented.true, truth.values()).mean("present") == 1
+
+
+def test_a_part_of_a_source_is_its_rows(shards):
+    source = fields(shards).training
+    places = [5, 2, 9]
+    part = data.Part(source, places)
+    assert [example["id"] for example in part.__getitems__(range(3))] == list(part.table.index)
+    assert part[1]["id"] == source[2]["id"]
+    np.testing.assert_array_equal(part.labels, source.labels[places])
+    np.testing.assert_array_equal(part.groups, source.groups[places])
+    assert data.Part(part, [2])[0]["id"] == source[9]["id"]
+
+
+def test_label_cells_labels_every_cell_of_a_folder_and_names_what_is_broken(combined, tmp_path):
+    folder, workdir = tmp_path / "fields", tmp_path / "labelled"
+    dummy.write(folder, kaggle=2, proteinatlas=1, size=192, seed=3)
+    broken = next(folder.glob("**/*_green.png"))
+    broken.write_bytes(broken.read_bytes()[:100])
+    models = [str(combined / "models" / kind) for kind in ("image/localize.safetensors", "cell/classify.safetensors")]
+    command = ["--fields", str(folder), "--models", *models, "--um-per-pixel", str(dummy.UM_PER_PIXEL)]
+    command += ["--turns", "1", "--segmenter", "classical", "--workdir", str(workdir)]
+    assert label_cells.main(command) == 1
+    table, cells = kaggle.Table(workdir / "submission.csv"), anndata.read_h5ad(workdir / "cells.h5ad")
+    assert not table.defects
+    assert len(table.entries) == 2
+    assert set(cells.obs["field"]) == set(table.entries)
+    listed = [table.read(id)[0] for id in table.entries]
+    assert sum(listing.masks for listing in listed) == cells.n_obs > 0
+    assert all(len(listing.label) == 19 * listing.masks for listing in listed)
+    assert broken.name.split("_")[0] in (workdir / "index.html").read_text()
+    assert len(list((workdir / "pictures").glob("*_maps.png"))) == 2
+    before = {path: path.stat().st_mtime_ns for path in (workdir / "fields").iterdir()}
+    assert label_cells.main(command) == 1
+    assert {path: path.stat().st_mtime_ns for path in (workdir / "fields").iterdir()} == before
+    assert anndata.read_h5ad(workdir / "cells.h5ad").obsm["prob"].tolist() == cells.obsm["prob"].tolist()
+
+
+@pytest.mark.slow
+def test_distillation_learns_from_proteins_left_out(shards, tmp_path):
+    sizes = ["--image-resolution", "32", "--cell-resolution", "32", "--image-steps", "2", "--cell-steps", "2"]
+    assert combine_labels.main([*SMALL, *sizes, "--data-dir", str(shards), "--workdir", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / "default" / "seed0" / "result.json").read_text())
+    assert {"mAP, distilled", "mAP, image × distilled"} <= set(record["metrics"])

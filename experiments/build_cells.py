@@ -56,7 +56,7 @@ class Config:
     fields: Path  # folder of the fields
     workdir: Path = Path("runs/build_cells")
     annotations: str = ""  # the labels' table in the folder; "": the only one there, if any
-    segmenter: Literal["networks", "classical"] = "classical"
+    segmenter: Literal["networks", "classical"] = "networks"
     networks: tuple[str, str] = ("segment-nuclei", "segment-cells")  # names of hpax.pretrained, or .safetensors files
     um_per_pixel: float = 0.0  # µm; 0: 0.08 at 1728, 2048 and 3072 pixels, else as a resized 2048-pixel field
     masks: tuple[mask_files.Flavour, ...] = ("png",)

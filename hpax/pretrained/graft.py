@@ -1,23 +1,39 @@
-"""Parameters of one network planted into another."""
+"""Parameters and moving statistics of one network planted into another."""
 
 import jax
 import numpy as np
 
 from hpax.pretrained.store import Trained
-from hpax.types import Params
+from hpax.types import ModelState, Params
 
 
-def graft(params: Params, pretrained: Trained, *, at: str = "") -> Params:
-    """`params` with the subtree `at`, such as "encoder/stem", taken from `pretrained`, where it has the same place.
+def graft(params: Params, model_state: ModelState, pretrained: Trained, *, at: str = "") -> tuple[Params, ModelState]:
+    """Both with the subtree `at`, such as "encoder/stem", taken from `pretrained`, where it has the same place.
 
-    The whole tree by default. Moving statistics are no parameters and stay as they are: training makes its own. Use
-    as `Run.init`: `functools.partial(graft, pretrained=..., at=...)`.
+    The whole tree by default. Of the model state, the collections are planted that `pretrained` has, such as moving
+    statistics. Use as `Run.init`: `functools.partial(graft, pretrained=..., at=...)`.
 
     Raises:
         ValueError: a subtree is not there, or its leaves differ in names or shapes; all of them are listed.
     """
     path = at.split("/") if at else []
-    here, there = _named(_at(params, path, "the network")), _named(_at(pretrained.params, path, "the weights"))
+    state = {
+        name: _grafted(tree, pretrained.model_state[name], path) if _known(pretrained.model_state, name, path) else tree
+        for name, tree in model_state.items()
+    }
+    return _grafted(params, pretrained.params, path), state
+
+
+def _known(model_state: ModelState, name: str, path: list[str]) -> bool:
+    tree = model_state.get(name)
+    for place in path:
+        tree = (tree or {}).get(place)
+    return tree is not None
+
+
+def _grafted(tree: Params, donor: Params, path: list[str]) -> Params:
+    scion = _at(donor, path, "the weights")
+    here, there = _named(_at(tree, path, "the network")), _named(scion)
     wrong = [f"{name} is missing in the weights" for name in sorted(here.keys() - there.keys())]
     wrong += [f"{name} is unexpected" for name in sorted(there.keys() - here.keys())]
     wrong += [
@@ -26,8 +42,8 @@ def graft(params: Params, pretrained: Trained, *, at: str = "") -> Params:
         if here[name] != there[name]
     ]
     if wrong:
-        raise ValueError(f"what is grafted at {at or 'the root'!r} must fit: {'; '.join(wrong)}")
-    return _planted(params, path, _at(pretrained.params, path, "the weights"))
+        raise ValueError(f"what is grafted at {'/'.join(path) or 'the root'!r} must fit: {'; '.join(wrong)}")
+    return _planted(tree, path, scion)
 
 
 def _at(tree: Params, path: list[str], owner: str) -> Params:

@@ -10,8 +10,8 @@ import optax
 
 from hpax.task import Task
 from hpax.train import parallel
-from hpax.train.state import State, create
-from hpax.types import Array, Batch, Params
+from hpax.train.state import Init, State, create
+from hpax.types import Array, Batch
 
 
 @runtime_checkable
@@ -36,7 +36,7 @@ class Run:
     optimizer: optax.GradientTransformation
     steps: int
     seed: int = 0
-    init: Callable[[Params], Params] | None = None  # replaces fresh parameters, e.g. by pretrained ones
+    init: Init | None = None  # replaces what is fresh, e.g. by pretrained parameters and statistics
     validation: Callable[[], Iterable[Batch]] | None = None  # one pass over this process's validation batches
     pictures: Callable[[State], Mapping[str, np.ndarray]] | None = None  # name → uint8 (h, w, 3), for the log
     devices: Sequence[jax.Device] | None = None  # local devices to use; None: all

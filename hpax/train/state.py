@@ -12,6 +12,9 @@ import optax
 from hpax.task import Task
 from hpax.types import Array, Batch, ModelState, Params
 
+Init = Callable[[Params, ModelState], tuple[Params, ModelState]]
+"""Fresh parameters and model state → those to begin with, such as `functools.partial(pretrained.graft, ...)`."""
+
 INIT, UPDATE = range(2)
 """Streams of randomness: each is `fold_in(key(seed), stream)`."""
 
@@ -38,13 +41,13 @@ def create(
     batch: Batch,
     *,
     seed: int,
-    init: Callable[[Params], Params] | None = None,
+    init: Init | None = None,
 ) -> State:
-    """The state before the first update; `init` may replace the fresh parameters, as a grafted encoder does."""
+    """The state before the first update; `init` may replace what is fresh, as a grafted encoder does."""
 
     def fresh(key: jax.Array, batch: Batch) -> tuple[Params, ModelState]:
         return task.init(key, batch)
 
     params, model_state = jax.jit(fresh)(stream(seed, INIT), dict(batch))
-    params = params if init is None else init(params)
+    params, model_state = (params, model_state) if init is None else init(params, model_state)
     return State(jnp.zeros((), jnp.int32), params, model_state, optimizer.init(params))

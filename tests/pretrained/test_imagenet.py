@@ -1,6 +1,5 @@
 """ImageNet's weights: they know a cat from a coffee, four channels are seen as a picture, misfits are listed."""
 
-import dataclasses
 import functools
 import importlib.util
 import sys
@@ -84,17 +83,16 @@ def test_stems_paint_as_the_atlas_does():
 
 
 def test_grafts_into_a_network_of_fields():
-    """Parameters as `Run.init` plants them, and moving statistics by the same means."""
+    """Parameters and moving statistics, as `Run.init` plants them."""
     donor = imagenet.lite(0, stem="colours")
     net = CamNet(EfficientNet(**SIZES["lite0"]), classes=19)
     fresh = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 32, 32, 4)))
     fresh = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), dict(fresh))
-    params = functools.partial(graft, pretrained=donor, at="backbone")(fresh["params"])
+    state = {"batch_stats": fresh["batch_stats"]}
+    params, state = functools.partial(graft, pretrained=donor, at="backbone")(fresh["params"], state)
     jax.tree.map(np.testing.assert_array_equal, params["backbone"], donor.params["backbone"])
     np.testing.assert_array_equal(params["classifier"]["kernel"], 0)
-    statistics = dataclasses.replace(donor, params=donor.model_state["batch_stats"])
-    planted = graft(fresh["batch_stats"], statistics, at="backbone")
-    jax.tree.map(np.testing.assert_array_equal, planted, donor.model_state["batch_stats"])
+    jax.tree.map(np.testing.assert_array_equal, state, dict(donor.model_state))
 
 
 def test_what_does_not_fit_is_listed(monkeypatch):

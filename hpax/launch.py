@@ -48,8 +48,8 @@ class LaunchError(ValueError):
 class Result:
     """What a run found; a ValueError if a headline is no metric, or a metric or count no number."""
 
-    metrics: Mapping[str, float]  # NaN where undefined
-    counts: Mapping[str, int]  # cells, proteins, images, ... that the metrics rest on
+    metrics: Mapping[str, float | np.number]  # NaN where undefined
+    counts: Mapping[str, int | np.integer]  # cells, proteins, images, ... that the metrics rest on
     data: Literal["simulated", "real"]
     headline: Sequence[str]  # the metrics that a table shows, in its order
 

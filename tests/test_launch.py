@@ -207,6 +207,7 @@ def test_a_config_must_leave_the_launchers_flags_alone(tmp_path):
             launch.main(config_type, test_a_config_must_leave_the_launchers_flags_alone, argv=[])
 
 
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(
     "wrong",
     [{"data": "reel"}, {"headline": ["f1"]}, {"metrics": {"accuracy": "high"}}, {"counts": {"cells": np.zeros(3)}}],

@@ -10,7 +10,7 @@ from hpax.data import augment, preprocess, segmented
 from hpax.data.balance import FieldBatches
 from hpax.data.images import varied
 from hpax.data.pipeline import Share
-from hpax.data.source import Source
+from hpax.data.source import Fields
 from hpax.segment import nuclei
 from hpax.segment.cells import cell_images
 
@@ -35,7 +35,7 @@ class BagBatches(FieldBatches):
 
     def __init__(
         self,
-        source: Source,
+        source: Fields,
         masks: segmented.MasksOf,
         batch_size: int,
         *,
@@ -43,7 +43,7 @@ class BagBatches(FieldBatches):
         crop_um: float = nuclei.CROP,  # µm of a crop's side
         size: int = 64,  # pixels
         masked: bool = True,  # without other cells and background
-        targets: Mapping[str, Shaped[np.ndarray, "k n"]] | None = None,  # id → by ascending index of the cell
+        targets: Mapping[str, Shaped[np.ndarray, "_ n"]] | None = None,  # id → by ascending index of the cell
         antibody: Int[np.ndarray, " f"] | None = None,  # its number, of each field
         augmentation: augment.Augmentation = augment.GENTLE,
         weights: Float[np.ndarray, " f"] | None = None,

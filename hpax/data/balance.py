@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int, Shaped
 
 from hpax.data.pipeline import Epochs, HostBatch, Share
-from hpax.data.source import Source
+from hpax.data.source import Fields
 
 _PLAN, _ROW = range(2)  # streams of randomness
 
@@ -58,7 +58,7 @@ class FieldBatches(Epochs):
 
     def __init__(
         self,
-        source: Source,
+        source: Fields,
         batch_size: int,
         *,
         weights: Float[np.ndarray, " f"] | None,

@@ -16,7 +16,7 @@ from hpax.data import augment, preprocess, segmented
 from hpax.data.balance import FieldBatches
 from hpax.data.images import varied
 from hpax.data.pipeline import Share
-from hpax.data.source import Source
+from hpax.data.source import Fields
 from hpax.segment import crops
 from hpax.segment.masks import nearest
 
@@ -60,7 +60,7 @@ class FairBatches(FieldBatches):
 
     def __init__(
         self,
-        source: Source,
+        source: Fields,
         masks: segmented.MasksOf,
         batch_size: int,
         *,

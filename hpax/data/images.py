@@ -7,7 +7,7 @@ from hpax.data import augment, preprocess
 from hpax.data.balance import FieldBatches
 from hpax.data.patches import resampled
 from hpax.data.pipeline import Share
-from hpax.data.source import Source
+from hpax.data.source import Fields
 from hpax.segment import crops
 
 _ALONE = Share()
@@ -27,7 +27,7 @@ class ImageBatches(FieldBatches):
 
     def __init__(
         self,
-        source: Source,
+        source: Fields,
         batch_size: int,
         *,
         size: int = 256,

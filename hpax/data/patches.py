@@ -92,8 +92,8 @@ class PatchBatches(Epochs):
         rng = np.random.default_rng((self._seed, epoch))
         weights = np.cumsum([0.0, *(view.weight for view in self._views)])
         counts = np.diff(np.rint(self.n * weights / weights[-1]).astype(int))
-        sizes = np.diff(self._first)
-        drawn = [first + self._cycle(rng, *n) for first, *n in zip(self._first, sizes, counts, strict=False)]
+        sizes = np.diff(self._first).tolist()
+        drawn = [first + self._cycle(rng, *n) for first, *n in zip(self._first, sizes, counts.tolist(), strict=False)]
         fields = np.concatenate(drawn)
         return rng.permutation(fields) if self._shuffle else fields
 

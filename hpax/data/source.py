@@ -1,9 +1,9 @@
 """A built data set: examples at random access, and a table of everything but the pixels."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,20 @@ import tensorflow_datasets as tfds
 from jaxtyping import Int, UInt
 
 from hpax.data import index, splits
+
+
+@runtime_checkable
+class Fields(Protocol):
+    """What batches of fields need of a Source: every field, and the labels of all."""
+
+    @property
+    def labels(self) -> UInt[np.ndarray, "n k"]:
+        """The multi-hot labels of every field."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
 
 
 class Source:
@@ -32,10 +46,10 @@ class Source:
     def __len__(self) -> int:
         return len(self._examples)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
         return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+    def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[dict[str, Any]]:
         """Several examples at once: faster, and what grain asks for."""
         return [_as_text(example) for example in self._examples.__getitems__([int(i) for i in indices])]
 
@@ -74,10 +88,10 @@ class Part:
     def __len__(self) -> int:
         return len(self._places)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
         return self._source[int(self._places[index])]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+    def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[dict[str, Any]]:
         """Several examples at once."""
         return self._source.__getitems__(self._places[list(indices)].tolist())
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
-from jaxtyping import Float, Float32, UInt
+from jaxtyping import Float32, UInt
 from PIL import Image
 
 from hpax import atlas
@@ -24,7 +24,7 @@ from hpax.tasks.segment import Segmentation
 
 BUCKET = 128  # pixels; sides are padded to multiples, so that few shapes are compiled
 
-Maps = Float32[np.ndarray, "h w 2"]
+Maps = Float32[np.ndarray, "y x 2"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Segmenter:
 
         return compiled(self.nuclei), compiled(self.cells)
 
-    def _tiled(self, predict: Callable, seen: Float32[np.ndarray, "h w c"]) -> Maps:
+    def _tiled(self, predict: Callable, seen: Float32[np.ndarray, "y x c"]) -> Maps:
         height, width = seen.shape[:2]
         padded = np.pad(seen, ((0, -height % BUCKET), (0, -width % BUCKET), (0, 0)), mode="symmetric")
         maps = np.empty((*padded.shape[:2], 2), np.float32)
@@ -110,7 +110,7 @@ class Segmenter:
             yield start, min(start + self.tile, side), shared // 2
 
 
-def _resized(channel: Float32[np.ndarray, "h w"], factor: float) -> Float[np.ndarray, "H W"]:
+def _resized(channel: Float32[np.ndarray, "h w"], factor: float) -> Float32[np.ndarray, "y x"]:
     """A channel at `factor` times its size, averaged where that is smaller."""
     height, width = (max(1, round(side * factor)) for side in channel.shape)
     if (height, width) == channel.shape:

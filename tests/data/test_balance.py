@@ -54,4 +54,4 @@ def test_over_many_epochs_a_field_comes_as_often_as_expected():
 @pytest.mark.parametrize("weight", [0, -1, np.nan, np.inf])
 def test_a_weight_that_is_none_is_refused(weight):
     with pytest.raises(ValueError, match="positive and finite, got"):
-        balance.expected(np.array([1, weight]))
+        balance.expected(np.array([1.0, weight]))

@@ -66,6 +66,7 @@ def test_self_is_the_cell_itself():
     assert draw("self", 1).tolist() == [list(range(10))]
 
 
+@pytest.mark.usefixtures("untyped")
 def test_what_cannot_be_paired_is_said():
     with pytest.raises(ValueError, match="but 2 of 3 images have 1; build the data set with min_cells=2"):
         pairs.targets(np.array([0, 1, 1, 2]), "sibling", seed=0, epoch=0)

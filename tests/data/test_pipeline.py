@@ -1,11 +1,12 @@
 import collections
+import copy
 import itertools
 import threading
 
 import numpy as np
 import pytest
 
-from hpax.data import CellBatches, PairBatches, Share, preprocess
+from hpax.data import CellBatches, PairBatches, Share, Source, preprocess
 
 N = 37
 
@@ -138,11 +139,9 @@ def test_a_process_is_one_of_all():
 def test_the_cache_stays_within_its_bound_and_saves_reading(crops):
     read = collections.Counter()
 
-    class Counted:
-        info, groups = crops.info, crops.groups
-
-        def __len__(self):
-            return len(crops)
+    class Counted(Source):
+        def __init__(self):
+            vars(self).update(vars(crops))
 
         def __getitems__(self, indices):
             read.update(indices)
@@ -179,11 +178,7 @@ def test_threads_may_share_a_pipeline(crops):
 
 
 def test_a_source_without_siblings_is_refused_at_once(crops):
-    class Lonely:
-        info, groups = crops.info, np.arange(N)
-
-        def __len__(self):
-            return N
-
+    lonely = copy.copy(crops)
+    lonely.groups = np.arange(N)
     with pytest.raises(ValueError, match="37 of 37 images have 1"):
-        PairBatches(Lonely(), 8)
+        PairBatches(lonely, 8)

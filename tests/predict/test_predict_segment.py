@@ -1,52 +1,56 @@
 """Fields to cells by networks: pixel sizes, tiles, depths and shapes, with networks that are told the truth."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from hpax.nn.unet import LightUNet
 from hpax.ops import overlap
 from hpax.predict import Segmenter
+from hpax.pretrained import Pretrained
 
-TINY = LightUNet(widths=(4, 6))
 
+class Told(nn.Module):
+    """Two channels of the image are the maps; tells which shapes it is compiled for."""
 
-class Told:
-    """Two channels of the image are the maps; remembers the shapes that it was compiled for."""
-
+    tell: Callable[[tuple[int, ...]], None]
     stride = 16
 
-    def __init__(self):
-        self.traces = []
-
-    def apply(self, variables, images):
-        self.traces.append(images.shape)
+    @nn.compact
+    def __call__(self, images):
+        self.tell(images.shape)
         return 20 * (images - 0.5)
 
 
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """What a Segmenter needs of a Pretrained."""
+class Truthful(Pretrained):
+    """A network without weights, known as it is and not by a name."""
 
-    model: Told | LightUNet
-    channels: tuple[str, ...]
-    params: dict = dataclasses.field(default_factory=dict)
-    model_state: dict = dataclasses.field(default_factory=dict)
-    um_per_pixel: float = 0.32
+    def __init__(self, model, channels):
+        super().__init__("", {}, channels, 0.32, {}, {}, "")
+        self.__dict__["model"] = model
 
 
 def _told(**changes):
-    """A segmenter whose networks read border and object off protein and nucleus, and off microtubules and er."""
-    told = Told()
-    return Segmenter(Network(told, ("protein", "nucleus")), Network(told, ("microtubules", "er")), **changes), told
+    """A segmenter whose networks read border and object off protein and nucleus, and off microtubules and er.
+
+    Beside it the shapes that they were compiled for.
+    """
+    traces = []
+    told = Told(traces.append)
+    networks = (Truthful(told, channels) for channels in (("protein", "nucleus"), ("microtubules", "er")))
+    return Segmenter(*networks, **changes), traces
 
 
 def _untrained(channels, seed):
-    variables = TINY.init(jax.random.key(seed), jnp.zeros((1, 16, 16, len(channels))))
-    return Network(TINY, channels, variables["params"], {"batch_stats": variables["batch_stats"]})
+    options = {"widths": (4, 6)}
+    variables = LightUNet(**options).init(jax.random.key(seed), jnp.zeros((1, 16, 16, len(channels))))
+    weights = variables["params"], {"batch_stats": variables["batch_stats"]}
+    return Pretrained("light-unet", options, channels, 0.32, *weights, "")
 
 
 UNTRAINED = _untrained(("nucleus",), 0), _untrained(("microtubules", "er", "nucleus"), 1)
@@ -121,16 +125,16 @@ def test_tiles_cover_a_side_and_keep_their_margins(side, margin):
 
 
 def test_large_fields_never_show_a_network_more_than_a_tile():
-    segmenter, told = _told(tile=256)
+    segmenter, traces = _told(tile=256)
     segmenter(np.zeros((300, 700, 4), np.uint8), 0.32)
-    assert set(told.traces) == {(1, 256, 256, 2)}
+    assert set(traces) == {(1, 256, 256, 2)}
 
 
 def test_fields_of_similar_size_share_a_compiled_network():
-    segmenter, told = _told()
+    segmenter, traces = _told()
     for shape in ((250, 190), (256, 200), (129, 256)):
         segmenter(np.zeros((*shape, 4), np.uint8), 0.32)
-    assert told.traces == [(1, 256, 256, 2)] * 2  # once for each of the two networks
+    assert traces == [(1, 256, 256, 2)] * 2  # once for each of the two networks
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (130, 7)])
@@ -141,6 +145,7 @@ def test_small_and_flat_fields_have_no_cells(shape):
         assert masks.cells.max() == masks.nuclei.max() == 0
 
 
+@pytest.mark.usefixtures("untyped")
 def test_says_what_it_cannot_use():
     segmenter, _ = _told()
     for image in (np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), np.uint8), np.zeros((0, 9, 4), np.uint8)):

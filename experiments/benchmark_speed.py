@@ -2,15 +2,20 @@
 
 `training`: one update of the inpainting network, beside the same network of plain Flax layers. `pipeline`: pairs read
 from shards, beside what training eats. `neighbours`: the leave-one-out search for the size of the published human
-benchmark, 30,889 cells with 384 features, beside scikit-learn's. Sides take turns, so that a busy machine slows both;
-a ratio is the median over the turns.
+benchmark, 30,889 cells with 384 features, beside scikit-learn's. `features`: Inception-v3's 2,048 features of cells cut
+from simulated fields, reading and cutting included, beside the same network of Keras on JAX. Sides take turns, so that
+a busy machine slows both; a ratio is the median over the turns.
 """
 
 import dataclasses
+import functools
+import importlib
 import multiprocessing
+import os
 import re
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +31,11 @@ from experiments import inpaint_pairs
 from hpax import data, launch, train
 from hpax.metrics import neighbours
 from hpax.nn import inpainter
+from hpax.nn.heads import CellNet
+from hpax.nn.inception import Inception
 from hpax.nn.inpainter import Inpainter
+from hpax.predict.cells import of_crops
+from hpax.segment.cells import cell_images
 from hpax.tasks.inpaint import PairedInpainting
 from hpax.train.update import update
 from hpax.types import Array
@@ -36,12 +45,14 @@ from hpax.types import Array
 class Config:
     """What to time."""
 
-    part: Literal["training", "pipeline", "neighbours"] = "training"
+    part: Literal["training", "pipeline", "neighbours", "features"] = "training"
     width: float = 0.25  # training and pipeline: of the network
     batch_size: int = 32  # training and pipeline: pairs
     cells: int = 30_889  # neighbours
     features: int = 384  # neighbours
     k: int = 11  # neighbours
+    side: int = 128  # features: pixels of a cell's side
+    fields: int = 4  # features: whose cells are read in a turn
     turns: int = 5  # of each side
     data_dir: Path = Path("runs/data")  # pipeline: where shards are built
     proteins: int = 38  # pipeline: of the simulated atlas
@@ -54,6 +65,7 @@ SWEEPS = {
         {"part": "training", "width": 1.0},
         {"part": "pipeline"},
         {"part": "neighbours"},
+        {"part": "features"},
     )
 }
 
@@ -62,8 +74,9 @@ Sides = dict[str, Callable[[], Any]]
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Times one part."""
-    part = {"training": time_training, "pipeline": time_pipeline, "neighbours": time_neighbours}[config.part]
-    return part(config)
+    parts = {"training": time_training, "pipeline": time_pipeline}
+    parts |= {"neighbours": time_neighbours, "features": time_features}
+    return parts[config.part](config)
 
 
 def take_turns(sides: Sides, turns: int) -> dict[str, list[float]]:
@@ -197,6 +210,44 @@ def time_neighbours(config: Config) -> launch.Result:
     metrics = {f"{name} (s)": statistics.median(each) for name, each in seconds.items()}
     metrics |= {"times faster": ratio(seconds["scikit-learn"], seconds["hpax"]), "peak memory (GB)": memory}
     counts = {"cells": config.cells, "features": config.features, "k": config.k}
+    return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=list(metrics))
+
+
+def keras_inception(side: int) -> Callable[[np.ndarray], Array]:
+    """Keras's network on JAX, with its own fresh weights; images → features."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    keras = importlib.import_module("keras")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This model usually expects", UserWarning)  # four channels
+        model = keras.applications.InceptionV3(False, None, input_shape=(side, side, 4), pooling="avg")
+    lots = [[each.value for each in part] for part in (model.trainable_variables, model.non_trainable_variables)]
+    return jax.jit(lambda images: model.stateless_call(*lots, images, training=False)[0])
+
+
+def time_features(config: Config) -> launch.Result:
+    """Both read the same fields from shards, cut the same cells and batch them alike."""
+    source = data.build("simulated_fields", config.data_dir, proteins=config.proteins, fields=1, seed=config.seed)
+    cut = {"crop_um": 41.0, "size": config.side, "masked": True}
+
+    def cells() -> Iterator[np.ndarray]:
+        for place in range(config.fields):
+            field = source[place]
+            masks = data.segmented.true(field)
+            yield cell_images(field["image"], masks, float(field["um_per_pixel"]), **cut)[1]
+
+    model = CellNet(Inception())
+    images = np.zeros((1, config.side, config.side, 4), np.float32)
+    variables = jax.jit(model.init)(jax.random.key(config.seed), images)
+    ours = jax.jit(lambda images: model.apply(variables, images).features)
+    theirs = keras_inception(config.side)
+    sides: Sides = {
+        name: functools.partial(lambda predict: [np.asarray(each) for each in of_crops(predict, cells())], predict)
+        for name, predict in {"hpax": ours, "keras": theirs}.items()
+    }
+    seconds, count = take_turns(sides, config.turns), sum(map(len, cells()))
+    metrics = {f"{name} (cells/s)": count / statistics.median(each) for name, each in seconds.items()}
+    metrics["times faster"] = ratio(seconds["keras"], seconds["hpax"])
+    counts = {"cells": count, "fields": config.fields}
     return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=list(metrics))
 
 

@@ -7,7 +7,7 @@ import anndata
 import numpy as np
 import pytest
 
-from experiments import classify_cells, combine_labels, label_cells, localize_cells
+from experiments import classify_cells, combine_labels, label_cells, localize_cells, probe_fields
 from hpax import atlas, data
 from hpax.data import segmented
 from hpax.data.hpa_fields import dummy
@@ -105,3 +105,26 @@ def test_distillation_learns_from_proteins_left_out(shards, tmp_path):
     assert combine_labels.main([*SMALL, *sizes, "--data-dir", str(shards), "--workdir", str(tmp_path)]) == 0
     record = json.loads((tmp_path / "default" / "seed0" / "result.json").read_text())
     assert {"mAP, distilled", "mAP, image × distilled"} <= set(record["metrics"])
+
+
+@pytest.mark.parametrize("init", ["intensity", "fresh"])
+def test_a_probe_of_real_fields_leaves_groups_out(tmp_path, init):
+    folder = tmp_path / "fields"
+    dummy.write(folder, kaggle=8, proteinatlas=0, size=64, seed=3)
+    command = ["--folder", str(folder), "--init", init, "--resolution", "32", "--folds", "2", "--least", "1"]
+    assert probe_fields.main([*command, "--data-dir", str(tmp_path / "data"), "--workdir", str(tmp_path / "run")]) == 0
+    record = json.loads((tmp_path / "run" / "default" / "seed0" / "result.json").read_text())
+    assert record["data"] == "real"
+    assert record["counts"]["fields"] == 8
+    assert 0 < record["metrics"]["low (95%)"] <= record["metrics"]["high (95%)"] <= 1
+
+
+def test_a_probe_is_blind_to_fields_of_the_same_group():
+    config = probe_fields.Config(folds=4, least=1, strength=100.0)
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(16), 2)
+    known = rng.integers(0, 2, (16, 1))[group]
+    twins = np.eye(16)[group]  # each group has a feature of its own: useless where the group is left out
+    blind = probe_fields.cross_validated(config, twins, known, group)
+    sighted = probe_fields.cross_validated(config, twins, known, np.arange(32))
+    assert np.abs(sighted - known).mean() < 0.5 * np.abs(blind - known).mean()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 
 from hpax.types import Array
 
@@ -26,7 +26,7 @@ def weighted_bce(weights: Float[Array, " n"]) -> Loss:
     return lambda logits, labels: (weights * optax.sigmoid_binary_cross_entropy(logits, labels)).mean(-1)
 
 
-def rarity(labels: Float[Array, "k n"], *, power: float = 0.5) -> Float[Array, " n"]:
+def rarity(labels: Num[Array, "k n"], *, power: float = 0.5) -> Float[Array, " n"]:
     """Weights of classes, of mean 1, that fall with how often each occurs in `labels`, to the power `power`.
 
     A class that never occurs weighs as if it occurred once.

@@ -255,7 +255,7 @@ def check(model: nn.Module, channels: int, leaves: Mapping[str, np.ndarray]) -> 
 
 
 def _flat(tree: Any) -> dict[str, np.ndarray]:
-    return {name: np.ascontiguousarray(leaf) for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()}
+    return {name: np.asarray(leaf, order="C") for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()}
 
 
 def _nested(leaves: Mapping[str, np.ndarray]) -> dict[str, Any]:

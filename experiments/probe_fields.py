@@ -87,7 +87,8 @@ def moments(images: Float[np.ndarray, "b h w c"]) -> Float[np.ndarray, "b k"]:
     """Mean, spread and brightest percent of each channel, and how channels go together: what a network must beat."""
     flat = images.reshape(len(images), -1, images.shape[-1])
     above = np.triu_indices(images.shape[-1], 1)
-    together = [np.nan_to_num(np.corrcoef(one, rowvar=False))[above] for one in flat]
+    with np.errstate(invalid="ignore"):  # a blank channel goes with none
+        together = [np.nan_to_num(np.corrcoef(one, rowvar=False))[above] for one in flat]
     return np.concatenate([flat.mean(1), flat.std(1), np.quantile(flat, 0.99, axis=1), together], axis=1)
 
 

@@ -71,7 +71,7 @@ def _pixels(mask: Integer[np.ndarray, "h w"], *, least: int = 0) -> Float64[np.n
     """How many each index has, from stretches of one index: ten times as fast as pixel by pixel."""
     flat = mask.ravel()
     first = np.append(0, np.flatnonzero(flat[1:] != flat[:-1]) + 1)[: flat.size]
-    return np.bincount(flat[first], np.diff(first, append=flat.size), least)
+    return np.bincount(flat[first], np.diff(first, append=flat.size), least).astype(np.float64)  # of none, integers
 
 
 def _frame(mask: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, " n"]:

@@ -10,10 +10,13 @@ import pytest
 from hpax.nn.backbones import BACKBONES
 
 KEY = jax.random.key(0)
+LARGER = [f"efficientnet-{size}" for size in ("b1", "b2", "b3", "b4", "b5", "b6", "b7", "lite1", "lite2")]
 TINY = [name for name in BACKBONES if name.endswith("-tiny")]
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGER)) for name in BACKBONES]
+)
 def test_a_map_of_one_place_for_every_stride(name):
     """To a place or two, as some do not pad; of any number of channels; and BatchNorm's options are taken."""
     net = BACKBONES[name](axis_name="devices", momentum=0.5)

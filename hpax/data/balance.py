@@ -1,5 +1,6 @@
 """Rare classes more often: how often an epoch draws each field, and batches that do."""
 
+import abc
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -76,11 +77,11 @@ class FieldBatches(Epochs):
         self._plan = functools.lru_cache(maxsize=2)(self._make_plan)
         self._field = functools.lru_cache(maxsize=cached)(self._read)
 
-    def _read(self, field: int) -> Any:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _read(self, field: int) -> Any: ...
 
-    def _row(self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int) -> Mapping[str, Any]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _row(self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int) -> Mapping[str, Any]: ...
 
     def _make_plan(self, epoch: int) -> Int[np.ndarray, " n"]:
         rng = np.random.default_rng((self._seed, _PLAN, epoch))

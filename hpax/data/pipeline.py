@@ -4,6 +4,7 @@ So a run resumes at any step, and one process or eight see the same rows. Thread
 holds a few batches, the cache of decoded crops (bounded), and a few numbers per cell.
 """
 
+import abc
 import collections
 import dataclasses
 import functools
@@ -87,7 +88,7 @@ class Crops:
                 self._cache.popitem(last=False)
 
 
-class Epochs:
+class Epochs(abc.ABC):
     """Endless batches of `n` examples an epoch; the batch of a step depends on nothing but the step.
 
     A subclass says what stands at some places of an epoch (`_fill`): rows without padding, `index` among them.
@@ -114,8 +115,8 @@ class Epochs:
         steps = range(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
         return read_ahead(self.__getitem__, steps, self._threads)
 
-    def _fill(self, epoch: int, places: Int[np.ndarray, " b"]) -> HostBatch:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _fill(self, epoch: int, places: Int[np.ndarray, " b"]) -> HostBatch: ...
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,16 +8,15 @@ is the pixels between two places of that map.
 from collections.abc import Callable
 from functools import partial
 
-from flax import linen as nn
-
 from hpax.nn.densenet import DenseNet
 from hpax.nn.efficientnet import SIZES, EfficientNet
 from hpax.nn.inception import Inception
+from hpax.nn.network import Network
 from hpax.nn.plain import Plain
 from hpax.nn.resnext import ResNeXt
 from hpax.nn.swin import Swin
 
-BACKBONES: dict[str, Callable[..., nn.Module]] = {
+BACKBONES: dict[str, Callable[..., Network]] = {
     **{f"efficientnet-{size}": partial(EfficientNet, **options) for size, options in SIZES.items()},
     "inception-v3": Inception,
     "inception-tiny": partial(Inception, early=(32,), middle=(128,), late=1, thin=8),

@@ -194,6 +194,22 @@ def convolve(
     return jax.lax.platform_dependent(x, kernel, cpu=lots, default=native)
 
 
+def convolved(
+    module: nn.Module,
+    name: str,
+    x: Float[Array, "b h w c"],
+    features: int,
+    size: tuple[int, int] = (1, 1),
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    padded: bool = True,
+) -> Float[Array, "b _ _ {features}"]:
+    """`convolve` by the kernel that is the parameter `name` of `module`, of `size` rows and columns; without bias."""
+    kernel = module.param(name, glorot_uniform, (*size, x.shape[-1] // groups, features))
+    return convolve(x, kernel.astype(x.dtype), stride, groups, padded=padded)
+
+
 def _by_lots(x: Array, kernel: Array, stride: int, groups: int, padded: bool) -> Array:
     n = max(n for n in range(1, groups + 1) if groups % n == 0 and (n == 1 or x.shape[-1] >= n * _LOT))
     lots = zip(jnp.split(x, n, axis=-1), jnp.split(kernel, n, axis=-1), strict=True)

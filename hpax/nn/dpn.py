@@ -1,18 +1,24 @@
 """Dual path networks (Chen et al. 2017): a residual path that is added to beside a dense path that grows."""
 
-from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
-from hpax.nn.conv import convolve, glorot_uniform
-from hpax.nn.norm import BatchNorm
+from hpax.nn.conv import convolved, glorot_uniform
+from hpax.nn.network import Mode, Network
 from hpax.types import Array
 
 
-class DualPathEncoder(nn.Module):
-    """The encoder of DPN-92, whose 34,979,392 parameters for three channels are those of the published network."""
+class DualPathEncoder(Network):
+    """The encoder of DPN-92, whose 34,979,392 parameters for three channels are those of the published network.
+
+    It answers with what the stem says at half the resolution, and each stage at half that of the one before.
+
+    Raises:
+        ValueError: the options describe stages of different number, or groups that do not divide.
+    """
 
     stem: int = 64  # channels at half resolution
     widths: tuple[int, ...] = (256, 512, 1024, 2048)  # of each stage's residual path
@@ -20,31 +26,20 @@ class DualPathEncoder(nn.Module):
     depths: tuple[int, ...] = (3, 4, 20, 3)  # blocks
     bottleneck: int = 96  # channels between the 1×1 convolutions of the first stage; as the widths in the others
     groups: int = 32
-    axis_name: str | None = None
-    momentum: float = 0.99
 
-    @nn.compact
-    def __call__(
-        self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
-    ) -> list[Float[Array, "b _ _ _"]]:
-        """What the stem says at half the resolution, and each stage at half that of the one before.
-
-        Raises:
-            ValueError: the options describe stages of different number, or groups that do not divide.
-        """
+    def _forward(self, images: Float[Array, "b h w c"], mode: Mode) -> list[Float[Array, "b _ _ _"]]:
         self._check()
-        norm = partial(BatchNorm, self.axis_name, self.momentum)
         x = nn.Conv(self.stem, (7, 7), 2, 3, use_bias=False, kernel_init=glorot_uniform, name="stem")(images)
-        levels = [nn.relu(norm(name="stem_norm")(x, mask=mask, train=train))]
+        levels = [nn.relu(mode.norm(x, "stem_norm"))]
         x = nn.max_pool(levels[0], (3, 3), (2, 2), ((1, 1), (1, 1)))
         for stage, (width, growth, depth) in enumerate(zip(self.widths, self.growth, self.depths, strict=True), 1):
             between = self.bottleneck * width // self.widths[0]
             for place in range(1, depth + 1):
                 stride = (1 if stage == 1 else 2) if place == 1 else None
-                options = (width, growth, between, self.groups, stride, self.axis_name, self.momentum)
-                x = DualPathBlock(*options, name=f"stage{stage}_{place}")(x, mask=mask, train=train)
+                sizes = (width, growth, between, self.groups, stride)
+                x = mode.part(DualPathBlock, x, *sizes, name=f"stage{stage}_{place}")
             levels.append(x)
-        levels[-1] = nn.relu(norm(name="last_norm")(x, mask=mask, train=train))
+        levels[-1] = nn.relu(mode.norm(x, "last_norm"))
         return levels
 
     def _check(self) -> None:
@@ -56,7 +51,7 @@ class DualPathEncoder(nn.Module):
             raise ValueError(f"the stages' bottlenecks, {between}, must divide by {self.groups} groups; change groups")
 
 
-class DualPathBlock(nn.Module):
+class DualPathBlock(Network):
     """BatchNorm, ReLU and convolution three times (1×1, grouped 3×3, 1×1): `width` channels are added, others appended.
 
     The first `width` channels are the residual path, the rest the dense one. With a `stride`, both start anew from a
@@ -68,29 +63,17 @@ class DualPathBlock(nn.Module):
     bottleneck: int
     groups: int
     stride: int | None = None
-    axis_name: str | None = None
-    momentum: float = 0.99
 
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
-    ) -> Float[Array, "b _ _ k"]:
-        """The two paths after the block, side by side."""
-
-        def normed(x: Array, name: str) -> Array:
-            return nn.relu(BatchNorm(self.axis_name, self.momentum, name=f"{name}_norm")(x, mask=mask, train=train))
-
-        def convolved(x: Array, name: str, features: int, size: int = 1, stride: int = 1, groups: int = 1) -> Array:
-            shape = (size, size, x.shape[-1] // groups, features)
-            kernel = self.param(name, glorot_uniform, shape)
-            return convolve(normed(x, name), kernel, stride, groups)
+    def _forward(self, x: Float[Array, "b h w c"], mode: Mode) -> Float[Array, "b _ _ k"]:
+        def layer(name: str, x: Array, *args: Any, **options: Any) -> Array:
+            return convolved(self, name, nn.relu(mode.norm(x, f"{name}_norm")), *args, **options)
 
         strided = self.stride or 1
         kept = x
         if self.stride:
-            kept = convolved(x, "start", self.width + 2 * self.growth, stride=strided)
-        x = convolved(x, "narrow", self.bottleneck)
-        x = convolved(x, "grouped", self.bottleneck, size=3, stride=strided, groups=self.groups)
-        x = convolved(x, "widen", self.width + self.growth)
+            kept = layer("start", x, self.width + 2 * self.growth, stride=strided)
+        x = layer("narrow", x, self.bottleneck)
+        x = layer("grouped", x, self.bottleneck, (3, 3), stride=strided, groups=self.groups)
+        x = layer("widen", x, self.width + self.growth)
         added = kept[..., : self.width] + x[..., : self.width]
         return jnp.concatenate([added, kept[..., self.width :], x[..., self.width :]], axis=-1)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from hpax.nn.conv import glorot_uniform
 from hpax.nn.depthwise import Depthwise
-from hpax.nn.norm import BatchNorm
+from hpax.nn.network import Mode, Network
 from hpax.types import Array
 
 
@@ -26,10 +26,14 @@ class Shape(NamedTuple):
     lite: bool
 
 
-class EfficientNet(nn.Module):
+class EfficientNet(Network):
     """B0 by default, `SIZES` has the others. Its numbers are those of keras.applications, for any number of channels.
 
-    Strided convolutions are padded as TensorFlow's, so images may have sides of any length.
+    Strided convolutions are padded as TensorFlow's, so images may have sides of any length. The lite network sees
+    255 as 1 and 0 as −127/128, as its published weights did.
+
+    Raises:
+        ValueError: the options describe stages of different number.
     """
 
     width: float = 1.0  # times as many channels as B0
@@ -43,39 +47,22 @@ class EfficientNet(nn.Module):
     sizes: tuple[int, ...] = (3, 3, 5, 3, 5, 5, 3)
     strides: tuple[int, ...] = (1, 2, 2, 2, 1, 2, 1)  # of a stage's first block
     drop: float = 0.2  # stochastic depth: how often training leaves out a residual block, rising to this from 0
-    axis_name: str | None = None  # the mapped axis of data parallelism, for BatchNorm
-    momentum: float = 0.99  # of BatchNorm's moving averages; lower it for runs of a few hundred steps
 
     @property
     def stride(self) -> int:
         """The pixels between two places of the last map."""
         return 2 * math.prod(self.strides)
 
-    @nn.compact
-    def __call__(
-        self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
-    ) -> Float[Array, "b _ _ k"]:
-        """The last map; training draws from the stream "dropout".
-
-        Args:
-            images: in [0, 1]; the lite network sees 255 as 1 and 0 as −127/128, as its published weights did.
-            mask: 1 for an example, 0 for padding, which BatchNorm leaves out.
-            train: normalise by the batch instead of by the moving averages, and leave out blocks by chance.
-
-        Raises:
-            ValueError: the options describe stages of different number.
-        """
-
+    def _forward(self, images: Float[Array, "b h w c"], mode: Mode) -> Float[Array, "b _ _ k"]:
         def activated(x: Array, name: str) -> Array:
-            norm = BatchNorm(self.axis_name, self.momentum, name=f"{name}_norm")
-            return activation(self.lite)(norm(x, mask=mask, train=train))
+            return activation(self.lite)(mode.norm(x, f"{name}_norm"))
 
         x = (255 * images - 127) / 128 if self.lite else images
         stem, top = (self.stem, self.top) if self.lite else (self._scaled(self.stem), self._scaled(self.top))
         convolution = partial(nn.Conv, use_bias=False, kernel_init=glorot_uniform)
         x = activated(convolution(stem, (3, 3), 2, name="stem")(x), "stem")
         for name, shape in self.blocks():
-            x = Block(shape, self.axis_name, self.momentum, name=name)(x, mask=mask, train=train)
+            x = mode.part(Block, x, shape, name=name)
         return activated(nn.Dense(top, use_bias=False, kernel_init=glorot_uniform, name="top")(x), "top")
 
     def blocks(self) -> Iterator[tuple[str, Shape]]:
@@ -107,39 +94,29 @@ class EfficientNet(nn.Module):
         return rounded + 8 if rounded < 0.9 * wanted else rounded
 
 
-class Block(nn.Module):
+class Block(Network):
     """Widens by a 1×1 convolution, mixes each channel by a depthwise one, weighs the channels, and narrows again.
 
     Where the image keeps its size and number of channels, the block is residual.
     """
 
     shape: Shape
-    axis_name: str | None = None
-    momentum: float = 0.99
 
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
-    ) -> Float[Array, "b _ _ k"]:
-        """The image after the block."""
+    def _forward(self, x: Float[Array, "b h w c"], mode: Mode) -> Float[Array, "b _ _ k"]:
         shape, before = self.shape, x
         act = activation(shape.lite)
-
-        def normed(x: Array, name: str) -> Array:
-            return BatchNorm(self.axis_name, self.momentum, name=f"{name}_norm")(x, mask=mask, train=train)
-
         pointwise = partial(nn.Dense, use_bias=False, kernel_init=glorot_uniform)
         if shape.expansion > 1:
-            x = act(normed(pointwise(shape.expansion * x.shape[-1], name="expand")(x), "expand"))
-        x = act(normed(Depthwise(shape.size, shape.stride, name="depthwise")(x), "depthwise"))
+            x = act(mode.norm(pointwise(shape.expansion * x.shape[-1], name="expand")(x), "expand_norm"))
+        x = act(mode.norm(Depthwise(shape.size, shape.stride, name="depthwise")(x), "depthwise_norm"))
         if not shape.lite:
             weight = partial(nn.Dense, kernel_init=glorot_uniform)
             squeezed = act(weight(max(1, before.shape[-1] // 4), name="squeeze")(x.mean((1, 2))))
             x = x * nn.sigmoid(weight(x.shape[-1], name="excite")(squeezed))[:, None, None]
-        x = normed(pointwise(shape.width, name="project")(x), "project")
+        x = mode.norm(pointwise(shape.width, name="project")(x), "project_norm")
         if x.shape != before.shape:
             return x
-        return before + nn.Dropout(shape.drop, broadcast_dims=(1, 2, 3))(x, deterministic=not train)
+        return before + nn.Dropout(shape.drop, broadcast_dims=(1, 2, 3))(x, deterministic=not mode.train)
 
 
 def activation(lite: bool) -> Callable[[Array], Array]:

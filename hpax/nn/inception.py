@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
-from hpax.nn.conv import convolve, glorot_uniform
-from hpax.nn.norm import BatchNorm
+from hpax.nn.conv import convolved
+from hpax.nn.network import Mode, Network
 from hpax.nn.pool import maxima, means
 from hpax.types import Array
 
@@ -39,38 +39,26 @@ class Halve(NamedTuple):
 Chain = tuple[Step | Fork | Halve, ...]
 
 
-class Inception(nn.Module):
+class Inception(Network):
     """Inception-v3, in full as Keras has it: 21,802,784 parameters and moving statistics for three channels.
 
-    Convolutions are numbered in the order in which Keras makes them.
+    Its map has 2,048 channels. Convolutions are numbered in the order in which Keras makes them.
+
+    Raises:
+        ValueError: a side of the images has fewer than 75 pixels.
     """
 
     early: tuple[int, ...] = (32, 64, 64)  # for each block before the first halving, channels of its mean
     middle: tuple[int, ...] = (128, 160, 160, 192)  # for each before the second, channels between 7-tap kernels
     late: int = 2  # blocks after it
     thin: int = 1  # divides every number of channels; 2, 4, 8 or 16
-    axis_name: str | None = None  # the mapped axis of data parallelism, for BatchNorm
-    momentum: float = 0.99  # of BatchNorm's moving averages; lower it for runs of a few hundred steps
 
     @property
     def stride(self) -> int:
         """The pixels between two places of the map; sides need not be multiples of it."""
         return 32
 
-    @nn.compact
-    def __call__(
-        self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
-    ) -> Float[Array, "b _ _ k"]:
-        """The features at each place, 2,048 channels in the full network.
-
-        Args:
-            images: in [0, 1].
-            mask: 1 for an example, 0 for padding, which BatchNorm leaves out.
-            train: normalise by the batch instead of by the moving averages.
-
-        Raises:
-            ValueError: a side has fewer than 75 pixels.
-        """
+    def _forward(self, images: Float[Array, "b h w c"], mode: Mode) -> Float[Array, "b _ _ k"]:
         if min(images.shape[1:3]) < LEAST:
             raise ValueError(f"images must be {LEAST} pixels or more a side, got {images.shape[1:3]}; enlarge them")
         made = iter(range(1000))
@@ -82,8 +70,7 @@ class Inception(nn.Module):
                 parts = [took(x, Step(step.features, size)) for size in ((1, 3), (3, 1))]
                 return jnp.concatenate(parts, axis=-1)
             thin = step._replace(features=step.features // self.thin)
-            layer = _Convolution(thin, self.axis_name, self.momentum, name=f"conv{next(made)}")
-            return layer(x, mask=mask, train=train)
+            return mode.part(_Convolution, x, thin, name=f"conv{next(made)}")
 
         x = images
         for block in self._blocks():
@@ -96,20 +83,15 @@ class Inception(nn.Module):
         return [_STEM, *map(_early, self.early), _REDUCE, *map(_middle, self.middle), _REDUCE_AGAIN, *late]
 
 
-class _Convolution(nn.Module):
+class _Convolution(Network):
     step: Step
-    axis_name: str | None
-    momentum: float
 
-    @nn.compact
-    def __call__(self, x: Array, *, mask: Array | None, train: bool) -> Array:
+    def _forward(self, x: Float[Array, "b h w c"], mode: Mode) -> Float[Array, "b _ _ k"]:
         features, size, stride, padded, averaged = self.step
-        kernel = self.param("kernel", glorot_uniform, (*size, x.shape[-1], features))
-        x = convolve(x, kernel.astype(x.dtype), stride, padded=padded)
+        x = convolved(self, "kernel", x, features, size, stride=stride, padded=padded)
         if averaged:  # a convolution by one pixel may go first, and leaves fewer channels
             x = means(x)
-        norm = BatchNorm(self.axis_name, self.momentum, scaled=False, name="norm")
-        return nn.relu(norm(x, mask=mask, train=train))
+        return nn.relu(mode.norm(x, "norm", scaled=False))
 
 
 def _early(pooled: int) -> tuple[Chain, ...]:

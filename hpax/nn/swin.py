@@ -5,16 +5,21 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Bool, Float, Int, Shaped
 
+from hpax.nn.network import Mode, Network
 from hpax.types import Array
 
 EPSILON = 1e-5
 """Of LayerNorm, as published."""
 
 
-class Swin(nn.Module):
+class Swin(Network):
     """Swin-T by default: 28,288,354 parameters for three channels with a classifier of 1,000 classes, as published.
 
-    Sides that patches or windows do not divide are padded, and nothing attends to padding.
+    Its map has 768 channels. Sides that patches or windows do not divide are padded, and nothing attends to padding.
+    LayerNorm knows one place alone: `axis_name`, `momentum` and `mask` are without use.
+
+    Raises:
+        ValueError: each stage has not both a depth and heads, or heads do not divide their channels.
     """
 
     width: int = 96  # channels of the first stage, doubled by each further one
@@ -23,28 +28,13 @@ class Swin(nn.Module):
     window: int = 7  # places on each side of a window
     patch: int = 4  # pixels on each side of a place of the first stage
     drop: float = 0.2  # stochastic depth: how often training leaves out a block's half, rising to this from 0
-    axis_name: str | None = None  # without use, as is `momentum`: LayerNorm knows one place alone
-    momentum: float = 0.99
 
     @property
     def stride(self) -> int:
         """The pixels between two places of the map; sides need not be multiples of it."""
         return self.patch * 2 ** (len(self.depths) - 1)
 
-    @nn.compact
-    def __call__(
-        self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
-    ) -> Float[Array, "b _ _ k"]:
-        """The features at each place, 768 channels in Swin-T, by LayerNorm; training draws from the stream "dropout".
-
-        Args:
-            images: in [0, 1].
-            mask: without use; no row knows another.
-            train: leave out parts of blocks by chance.
-
-        Raises:
-            ValueError: each stage has not both a depth and heads, or heads do not divide their channels.
-        """
+    def _forward(self, images: Float[Array, "b h w c"], mode: Mode) -> Float[Array, "b _ _ k"]:
         self._check()
         x = nn.LayerNorm(EPSILON, name="patches_norm")(nn.Dense(self.width, name="patches")(folded(images, self.patch)))
         done = 0
@@ -55,7 +45,7 @@ class Swin(nn.Module):
             for place in range(depth):
                 drop = self.drop * done / max(1, sum(self.depths) - 1)
                 shift = self.window // 2 * (place % 2)
-                x = Block(heads, self.window, shift, drop, name=f"stage{stage}_{place}")(x, train=train)
+                x = Block(heads, self.window, shift, drop, name=f"stage{stage}_{place}")(x, train=mode.train)
                 done += 1
         return nn.LayerNorm(EPSILON, name="norm")(x)
 

@@ -8,66 +8,54 @@ from jaxtyping import Float
 
 from hpax.nn.conv import Conv3x3, glorot_uniform, halve
 from hpax.nn.dpn import DualPathEncoder
-from hpax.nn.norm import BatchNorm
+from hpax.nn.network import Mode, Network
 from hpax.types import Array
 
 MAPS = ("border", "object")
 """The order of the maps in the last axis."""
 
 
-class LightUNet(nn.Module):
+class LightUNet(Network):
     """The U-Net of Ronneberger et al. (2015), made small, on an image whose 2×2 pixels are channels of one.
 
     No work is done at full resolution: the stem folds every 2×2 pixels into channels, and the head unfolds a logit for
     each of them. Levels halve the sides by maxima; on the way up, every pixel is doubled before it meets its level.
+
+    Raises:
+        ValueError: a side of the images is not a multiple of `stride`.
     """
 
     widths: tuple[int, ...] = (32, 64, 80, 112)  # channels of each level, the first at half the image's resolution
-    axis_name: str | None = None  # the mapped axis of data parallelism, for BatchNorm
-    momentum: float = 0.99  # of BatchNorm's moving averages; lower it for runs of a few hundred steps
 
     @property
     def stride(self) -> int:
         """What the sides of an image must be multiples of, in pixels."""
         return 2 ** len(self.widths)
 
-    @nn.compact
-    def __call__(
-        self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
-    ) -> Float[Array, "b h w 2"]:
-        """The logits of the maps of each image.
-
-        Args:
-            images: in [0, 1].
-            mask: 1 for an example, 0 for padding, which BatchNorm leaves out.
-            train: normalise by the batch instead of by the moving averages.
-
-        Raises:
-            ValueError: a side is not a multiple of `stride`.
-        """
+    def _forward(self, images: Float[Array, "b h w c"], mode: Mode) -> Float[Array, "b h w 2"]:
         check_sides(images.shape, self.stride)
         x, levels = fold(images), []
         for level, width in enumerate(self.widths):
             x = halve(x) if level else x
             for place in ("a", "b"):
-                x = self._normed(Conv3x3(width, name=f"down{level}{place}")(x), f"down{level}{place}", mask, train)
+                name = f"down{level}{place}"
+                x = nn.relu(mode.norm(Conv3x3(width, name=name)(x), f"{name}_norm"))
             levels.append(x)
         for level, width in reversed([*enumerate(self.widths)][:-1]):
             doubled = Conv3x3(width, doubled=True, name=f"up{level}")(x)
             met = doubled + Conv3x3(width, name=f"across{level}")(levels[level])
-            x = self._normed(met, f"up{level}", mask, train)
+            x = nn.relu(mode.norm(met, f"up{level}_norm"))
         return unfold(nn.Dense(4 * len(MAPS), kernel_init=glorot_uniform, name="head")(x))
 
-    def _normed(self, x: Array, name: str, mask: Array | None, train: bool) -> Array:
-        norm = BatchNorm(self.axis_name, self.momentum, name=f"{name}_norm")
-        return nn.relu(norm(x, mask=mask, train=train))
 
-
-class DualPathUNet(nn.Module):
+class DualPathUNet(Network):
     """The U-Net with a dual path encoder that won the 2018 Data Science Bowl, and that HPACellSegmentator is.
 
     DPN-92 by default, and a decoder as wide as the encoder's levels. The decoder has no BatchNorm: each pixel is
     doubled, convolved, and convolved again together with the encoder's level. Meant for accelerators.
+
+    Raises:
+        ValueError: a side of the images is not a multiple of `stride`; and see DualPathEncoder.
     """
 
     stem: int = 64  # for these, see DualPathEncoder
@@ -76,23 +64,16 @@ class DualPathUNet(nn.Module):
     depths: tuple[int, ...] = (3, 4, 20, 3)
     bottleneck: int = 96
     groups: int = 32
-    axis_name: str | None = None  # the mapped axis of data parallelism, for BatchNorm
-    momentum: float = 0.99  # of BatchNorm's moving averages; lower it for runs of a few hundred steps
 
     @property
     def stride(self) -> int:
         """What the sides of an image must be multiples of, in pixels."""
         return 2 ** (len(self.widths) + 1)
 
-    @nn.compact
-    def __call__(
-        self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
-    ) -> Float[Array, "b h w 2"]:
-        """The logits of the maps of each image; arguments and errors as `LightUNet` has them."""
+    def _forward(self, images: Float[Array, "b h w c"], mode: Mode) -> Float[Array, "b h w 2"]:
         check_sides(images.shape, self.stride)
         sizes = (self.stem, self.widths, self.growth, self.depths, self.bottleneck, self.groups)
-        encoder = DualPathEncoder(*sizes, self.axis_name, self.momentum, name="encoder")
-        *levels, x = encoder(images, mask=mask, train=train)
+        *levels, x = mode.part(DualPathEncoder, images, *sizes, name="encoder")
         for level, beside in reversed([*enumerate(levels)]):
             width = beside.shape[-1]
             x = nn.relu(Conv3x3(width, doubled=True, name=f"up{level}")(x))

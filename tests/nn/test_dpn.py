@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hpax.nn import dpn
+from hpax.nn import conv
 from hpax.nn.dpn import DualPathBlock, DualPathEncoder
 from hpax.nn.unet import DualPathUNet
 
@@ -35,10 +35,10 @@ def test_grouped_convolution_sees_its_own_group_only(stride, size):
 
     def by_group(x, kernel):
         parts = zip(jnp.split(x, 3, -1), jnp.split(kernel, 3, -1), strict=True)
-        return jnp.concatenate([dpn.convolve(a, b, stride) for a, b in parts], -1)
+        return jnp.concatenate([conv.convolve(a, b, stride) for a, b in parts], -1)
 
     def grouped(x, kernel):
-        return dpn.convolve(x, kernel, stride, 3)
+        return conv.convolve(x, kernel, stride, 3)
 
     np.testing.assert_allclose(jax.jit(grouped)(x, kernel), by_group(x, kernel), atol=1e-5)
     gradients = [jax.grad(lambda *a, f=f: jnp.square(f(*a)).sum(), (0, 1))(x, kernel) for f in (grouped, by_group)]

@@ -4,6 +4,7 @@ import itertools
 import numpy as np
 import pytest
 from fakes import Fields
+from properties import assert_same, join
 
 from hpax.data import BagBatches, Share, augment, preprocess
 from hpax.data.segmented import true
@@ -14,17 +15,6 @@ N = len(FIELDS)
 SMALL = {"cells": 4, "size": 12, "crop_um": 8.0}
 PLAIN = {**SMALL, "augmentation": augment.PLAIN}
 TARGETS = {f["id"]: np.random.default_rng(i).random((len(np.unique(f["cells"])) - 1, 3)) for i, f in enumerate(FIELDS)}
-
-
-def join(parts):
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def assert_same(batch, other):
-    assert batch.keys() == other.keys()
-    for name in batch:
-        assert batch[name].dtype == other[name].dtype
-        np.testing.assert_array_equal(batch[name], other[name], err_msg=name)
 
 
 @pytest.mark.parametrize("masked", [True, False])

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 from fakes import Fields
+from properties import assert_same, join
 
 from hpax.data import FairBatches, ImageBatches, Share, augment, fair
 from hpax.data.segmented import true
@@ -12,17 +13,6 @@ from hpax.segment.masks import nearest
 FIELDS = Fields(13)
 N = len(FIELDS)
 PLAIN = {"size": 48, "augmentation": augment.PLAIN}
-
-
-def join(parts):
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def assert_same(batch, other):
-    assert batch.keys() == other.keys()
-    for name in batch:
-        assert batch[name].dtype == other[name].dtype
-        np.testing.assert_array_equal(batch[name], other[name], err_msg=name)
 
 
 def rng(seed=0):

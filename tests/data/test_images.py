@@ -5,23 +5,13 @@ import threading
 import numpy as np
 import pytest
 from fakes import Fields
+from properties import assert_same, join
 
 from hpax.data import ImageBatches, Share, augment, preprocess
 from hpax.segment import crops
 
 FIELDS = Fields()
 N = len(FIELDS)
-
-
-def join(parts):
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def assert_same(batch, other):
-    assert batch.keys() == other.keys()
-    for name in batch:
-        assert batch[name].dtype == other[name].dtype
-        np.testing.assert_array_equal(batch[name], other[name], err_msg=name)
 
 
 def test_a_plain_image_is_the_whole_field_as_a_square_with_its_labels():

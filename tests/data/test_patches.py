@@ -3,6 +3,7 @@ import itertools
 
 import numpy as np
 import pytest
+from properties import assert_same, join
 from scipy import ndimage
 
 from hpax.data import Share, augment, build
@@ -23,17 +24,6 @@ def fields(tmp_path_factory):
 @pytest.fixture(scope="module")
 def nuclei(fields):
     return View(fields, "nuclei", (1,))
-
-
-def join(parts):
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def assert_same(batch, other):
-    assert batch.keys() == other.keys()
-    for name in batch:
-        assert batch[name].dtype == other[name].dtype
-        np.testing.assert_array_equal(batch[name], other[name], err_msg=name)
 
 
 def brute_force_border(mask, reach):

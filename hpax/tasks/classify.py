@@ -23,7 +23,9 @@ class Classification:
     is the mean of its present cells', 0 where none is present.
 
     With `bag`, what the present cells say together (`ops.bags.pooled`) answers for the field's labels, and the cells'
-    own loss only helps: .1 against 1 is what the second team took, with "max".
+    own loss only helps: .1 against 1 is what the second team took, with "max". With "mean" and without the cells' own
+    loss it is the competition's bag of cells: as the classifier is linear, it answers by the mean features of a field's
+    cells, and speaks of single cells where there is no mean.
 
     Raises:
         ValueError: antibodies that the model does not tell apart, or mixed cells of different fields in bags.

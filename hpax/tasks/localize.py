@@ -9,7 +9,6 @@ from flax import linen as nn
 from jaxtyping import Float
 
 from hpax.nn.heads import Localized
-from hpax.ops.bags import mean_present
 from hpax.ops.cam import disagreement, merged, tiled
 from hpax.ops.losses import Loss, bce
 from hpax.ops.mix import Mixture, mixed, turned, turns, unturned
@@ -20,13 +19,7 @@ from hpax.types import Array, Batch, ModelState, Params
 class Localization:
     """Says which patterns a field shows, by maps of where (Le et al. 2022, the teams' image-level models).
 
-    A batch holds `image` (b, s, s, c) in [0, 1], `labels` (b, n) in [0, 1] and `mask` (b,). With `bag` it holds, in
-    place of `image`, `cells` (b, m, s, s, c) and `present` (b, m), 1 for a cell: a field's logits are then the mean of
-    its cells'. As the classifier is linear, that is the classifier of the cells' mean features, and without the mean
-    it speaks of single cells: `predict` takes cells as it takes fields.
-
-    Raises:
-        ValueError: a bag of cells together with what looks at whole fields.
+    A batch holds `image` (b, s, s, c) in [0, 1], `labels` (b, n) in [0, 1] and `mask` (b,).
     """
 
     model: nn.Module  # called as hpax.nn.heads.CamNet is
@@ -35,18 +28,11 @@ class Localization:
     tiles: int = 2  # along each side; any size of field will do
     siamese: float = 0.0  # weight of how the maps of a field and of one of its turns disagree; 0: no second view
     ramp: int = 0  # updates over which these two weights rise from 0; half of the run in Puzzle-CAM's code
-    bag: bool = False
     mix: Mixture = "none"
-
-    def __post_init__(self):
-        if self.bag and (self.puzzle or self.siamese or self.mix != "none"):
-            told = f"puzzle {self.puzzle}, siamese {self.siamese} and mix {self.mix!r}"
-            raise ValueError(f"a bag of cells has no whole field to look at, got {told}; leave them out")
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, ModelState]:
         """Fresh parameters, moving statistics, and the count of updates where a weight rises with it."""
-        images = batch["cells"][:, 0] if self.bag else batch["image"]
-        variables = self.model.init(key, images[:1])
+        variables = self.model.init(key, batch["image"][:1])
         params = variables.pop("params")
         return params, variables | ({"ramp": {"updates": jnp.zeros(())}} if self.ramp else {})
 
@@ -55,9 +41,6 @@ class Localization:
     ) -> tuple[Float[Array, " b"], ModelState]:
         """`criterion` of each field, of its tiles put together, and of a turn, and how their maps disagree."""
         mixing, turning, dropping = jax.random.split(key, 3)
-        if self.bag:
-            logits, model_state = self._of_bag(partial(self._look, params, model_state, dropping), batch)
-            return self.criterion(logits, batch["labels"]), self._counted(model_state)
         mask = batch["mask"]
         images, labels = mixed(self.mix, mixing, batch["image"], batch["labels"], mask)
         seen, model_state = self._look(params, model_state, dropping, images, mask)
@@ -71,13 +54,9 @@ class Localization:
         return total, self._counted(model_state)
 
     def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> dict[str, Float[Array, " b"]]:
-        """`loss`, the criterion of what the network says of each field, or of its bag of cells, as it is."""
-        look = partial(self.model.apply, {"params": params, **model_state})
-        if self.bag:
-            logits, _ = self._of_bag(lambda cells, mask: (look(cells), None), batch)
-        else:
-            logits = look(batch["image"]).logits
-        return {"loss": self.criterion(logits, batch["labels"])}
+        """`loss`, the criterion of what the network says of each field as it is."""
+        seen = self.model.apply({"params": params, **model_state}, batch["image"])
+        return {"loss": self.criterion(seen.logits, batch["labels"])}
 
     def predict(
         self, params: Params, model_state: ModelState, images: Float[Array, "b h w c"]
@@ -111,14 +90,6 @@ class Localization:
         ways = turns(turning, len(images))
         seen, model_state = self._look(params, model_state, key, turned(images, ways), mask)
         return seen.logits, unturned(seen.maps, ways), model_state
-
-    @staticmethod
-    def _of_bag(look, batch: Batch) -> tuple[Float[Array, "b n"], ModelState]:
-        """The mean of what is said of a field's present cells."""
-        cells, present = batch["cells"], batch["present"]
-        rows = batch["mask"][:, None] * present
-        seen, model_state = look(cells.reshape(-1, *cells.shape[2:]), mask=rows.reshape(-1))
-        return mean_present(seen.logits.reshape(*present.shape, -1), present), model_state
 
     def _risen(self, model_state: ModelState) -> Float[Array, ""] | float:
         return jnp.minimum(model_state["ramp"]["updates"] / self.ramp, 1) if self.ramp else 1.0

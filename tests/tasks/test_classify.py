@@ -28,6 +28,7 @@ ARMS = {
     "plain": {},
     "noisy-or, antibodies": {"bag": "noisy-or", "antibody_weight": 0.1},
     "max": {"bag": "max"},
+    "bag of cells": {"bag": "mean", "cell_weight": 0.0},
     "mixup": {"mix": "mixup"},
 }
 each_arm = pytest.mark.parametrize("options", ARMS.values(), ids=ARMS)
@@ -100,6 +101,15 @@ def test_a_bag_answers_for_the_field_beside_its_cells(fresh, bag):
     np.testing.assert_allclose(found, 0.3 * cells + 2 * _entropy(together, batch["labels"]), rtol=1e-4)
 
 
+def test_a_bag_of_cells_is_one_classifier_of_their_mean_features(fresh):
+    batch, task = _batch(), _task(bag="mean", cell_weight=0.0)
+    features = np.asarray(task.encode(*fresh, batch["image"].reshape(-1, 8, 8, 4))["penultimate"]).reshape(4, CELLS, -1)
+    means = np.stack([each[there > 0].mean(0) for each, there in zip(features, batch["present"], strict=True)])
+    weights = fresh[0]["classifier"]
+    expected = losses.bce(means @ weights["kernel"] + weights["bias"], batch["labels"])
+    np.testing.assert_allclose(task.evaluate(*fresh, batch)["loss"], expected, rtol=1e-5)
+
+
 def test_antibodies_add_their_loss_in_training_only(fresh):
     batch = _batch()
     plain, full = (_losses(_task(antibody_weight=weight), fresh, batch)[0] for weight in (0.0, 0.5))
@@ -157,7 +167,7 @@ def test_padding_and_absent_cells_influence_nothing(fresh, options):
         _equal(_outcome(task, fresh, padded), expected)
 
 
-@pytest.mark.parametrize("options", list(ARMS.values())[:3], ids=list(ARMS)[:3])
+@pytest.mark.parametrize("options", list(ARMS.values())[:4], ids=list(ARMS)[:4])
 def test_cells_have_no_order(fresh, options):
     batch, task = _batch(3), _task(**options)
     order = [2, 0, 1]

@@ -16,7 +16,7 @@ from hpax.train import parallel
 from hpax.train.update import update
 
 KEY = jax.random.key(0)
-CLASSES, SIDE, CELLS = 5, 16, 3
+CLASSES, SIDE = 5, 16
 
 
 def _task(axis_name=None, pooling="average", **options):
@@ -24,18 +24,14 @@ def _task(axis_name=None, pooling="average", **options):
 
 
 EVERYTHING = {"puzzle": 2.0, "siamese": 1.5, "mix": "cutmix"}
-ARMS = {"plain": {}, "everything": EVERYTHING, "mixup": {"mix": "mixup"}, "bag": {"bag": True}}
+ARMS = {"plain": {}, "everything": EVERYTHING, "mixup": {"mix": "mixup"}}
 each_arm = pytest.mark.parametrize("options", ARMS.values(), ids=ARMS)
 
 
 def _batch(b=4, seed=0, side=SIDE):
     rng = np.random.default_rng(seed)
-    present = (rng.random((b, CELLS)) < 0.7).astype(np.float32)
-    present[:, 0] = 1
     return {
         "image": rng.random((b, side, side, 4), np.float32),
-        "cells": rng.random((b, CELLS, 8, 8, 4), np.float32),
-        "present": present,
         "labels": (rng.random((b, CLASSES)) < 0.4).astype(np.float32),
         "mask": np.ones(b, np.float32),
     }
@@ -126,35 +122,6 @@ def test_weights_rise_with_the_updates():
     assert (full > none).any()
 
 
-def test_a_bag_is_one_classifier_of_the_mean_of_its_cells(fresh):
-    batch, task = _batch(), _task(bag=True)
-    weights = fresh[0]["classifier"]
-    variables = {"params": fresh[0], **fresh[1]}
-    seen = task.model.apply(variables, batch["cells"].reshape(-1, 8, 8, 4))
-    features = np.asarray(seen.features).mean((1, 2)).reshape(4, CELLS, -1)
-    means = np.stack([each[there > 0].mean(0) for each, there in zip(features, batch["present"], strict=True)])
-    expected = losses.bce(means @ weights["kernel"] + weights["bias"], batch["labels"])
-    np.testing.assert_allclose(task.evaluate(*fresh, batch)["loss"], expected, rtol=1e-5)
-    alone, _ = task.predict(*fresh, batch["cells"][:, 0])
-    np.testing.assert_allclose(alone, jax.nn.sigmoid(seen.logits.reshape(4, CELLS, -1)[:, 0]), rtol=1e-5)
-
-
-def test_cells_of_a_bag_have_no_order_and_absent_ones_no_say(fresh):
-    batch, task = _batch(), _task(bag=True)
-    expected = _losses(task, fresh, batch)
-    shuffled = {**batch, "cells": batch["cells"][:, ::-1], "present": batch["present"][:, ::-1]}
-    blank = {**batch, "cells": np.where(batch["present"][..., None, None, None] > 0, batch["cells"], np.float32(9))}
-    for other in (shuffled, blank):
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), _losses(task, fresh, other), expected
-        )
-
-
-def test_a_bag_has_no_field_to_look_at():
-    with pytest.raises(ValueError, match="no whole field"):
-        _task(bag=True, puzzle=1.0)
-
-
 def test_probabilities_and_maps_of_fields(fresh):
     batch = _batch()
     probabilities, maps = _task().predict(*fresh, batch["image"])
@@ -200,11 +167,8 @@ class Steps:
             start += 1
 
 
-@pytest.mark.parametrize(
-    "options", [{"puzzle": 2.0, "ramp": 4, "pooling": "gem"}, {"bag": True}], ids=["puzzle", "bag"]
-)
-def test_one_and_eight_devices_agree_on_a_ragged_batch(options):
-    task = _task(train.AXIS, **options)
+def test_one_and_eight_devices_agree_on_a_ragged_batch():
+    task = _task(train.AXIS, puzzle=2.0, ramp=4, pooling="gem")
     runs = [train.Run(task, Steps(), optax.sgd(0.1), steps=2, devices=jax.local_devices()[:n]) for n in (1, 8)]
     initial, states = runs[0].initial(), []
     for run in runs:

@@ -4,17 +4,21 @@ import csv
 import json
 
 import anndata
+import jax
 import numpy as np
 import pytest
 
-from experiments import classify_cells, combine_labels, label_cells, localize_cells, probe_fields
-from hpax import atlas, data
+from experiments import classify_cells, combine_labels, label_cells, localize_cells
+from hpax import atlas, data, pretrained
 from hpax.data import segmented
 from hpax.data.hpa_fields import dummy
 from hpax.formats import kaggle
 from hpax.metrics import detection, tally
 
 SMALL = ["--proteins", "57", "--size", "128", "--masks", "true"]
+STEPS = ["--image-resolution", "32", "--cell-resolution", "32", "--image-steps", "2", "--cell-steps", "2"]
+TINY = {"proteins": 57, "size": 128, "masks": "true", "folds": 0}
+TINY |= {"image_resolution": 32, "cell_resolution": 32, "image_steps": 2, "cell_steps": 2}
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +30,9 @@ def shards(tmp_path_factory):
 def combined(shards, tmp_path_factory):
     """The folder of a tiny run of combine_labels."""
     workdir = tmp_path_factory.mktemp("combined")
-    sizes = ["--image-resolution", "32", "--cell-resolution", "32", "--image-steps", "2", "--cell-steps", "2"]
-    command = [*SMALL, *sizes, "--folds", "0", "--data-dir", str(shards), "--workdir", str(workdir)]
+    command = [*SMALL, *STEPS, "--folds", "0", "--data-dir", str(shards), "--workdir", str(workdir)]
     assert combine_labels.main(command) == 0
-    return workdir / "default" / "seed0"
+    return workdir / "default" / "seed1"
 
 
 def fields(shards):
@@ -48,6 +51,28 @@ def test_every_way_is_scored_and_the_submission_is_the_ensemble_s(combined):
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == list(atlas.LOCATIONS)
     assert sum(int(row["true cells"]) for row in rows) == scores.truths.sum()
+
+
+def test_arms_that_share_a_network_train_it_once(combined, shards):
+    models = combined.parents[1] / "models"
+    before = {path: path.stat().st_mtime_ns for path in models.glob("*/history.jsonl")}
+    assert len(before) == 3
+    there = fields(shards)
+    config = combine_labels.Config(**TINY, data_dir=shards, pooling="lse")
+    combine_labels.both(config, there, models)
+    after = {path: path.stat().st_mtime_ns for path in models.glob("*/history.jsonl")}
+    assert len(after) == 4
+    assert {path: after[path] for path in before} == before
+
+
+def test_a_field_s_network_starts_from_that_of_cells(combined, shards):
+    start = combined / "classify.safetensors"
+    config = localize_cells.Config(data_dir=shards, proteins=57, size=128, masks="true", resolution=32, start=start)
+    initial, known = localize_cells.build(config, fields(shards)).initial(), pretrained.load(str(start))
+    jax.tree.map(np.testing.assert_array_equal, initial.params, known.params)
+    jax.tree.map(np.testing.assert_array_equal, initial.model_state, known.model_state)
+    with pytest.raises(ValueError, match="backbones must be one"):
+        combine_labels.Config(cell_backbone="efficientnet-tiny")
 
 
 def test_no_protein_is_on_two_sides(shards):
@@ -80,7 +105,7 @@ def test_label_cells_labels_every_cell_of_a_folder_and_names_what_is_broken(comb
     dummy.write(folder, kaggle=2, proteinatlas=1, size=192, seed=3)
     broken = next(folder.glob("**/*_green.png"))
     broken.write_bytes(broken.read_bytes()[:100])
-    models = [str(combined / "models" / kind) for kind in ("image/localize.safetensors", "cell/classify.safetensors")]
+    models = [str(combined / kind) for kind in ("localize.safetensors", "classify.safetensors")]
     command = ["--fields", str(folder), "--models", *models, "--um-per-pixel", str(dummy.UM_PER_PIXEL)]
     command += ["--turns", "1", "--segmenter", "classical", "--workdir", str(workdir)]
     assert label_cells.main(command) == 1
@@ -101,30 +126,6 @@ def test_label_cells_labels_every_cell_of_a_folder_and_names_what_is_broken(comb
 
 @pytest.mark.slow
 def test_distillation_learns_from_proteins_left_out(shards, tmp_path):
-    sizes = ["--image-resolution", "32", "--cell-resolution", "32", "--image-steps", "2", "--cell-steps", "2"]
-    assert combine_labels.main([*SMALL, *sizes, "--data-dir", str(shards), "--workdir", str(tmp_path)]) == 0
-    record = json.loads((tmp_path / "default" / "seed0" / "result.json").read_text())
+    assert combine_labels.main([*SMALL, *STEPS, "--data-dir", str(shards), "--workdir", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / "default" / "seed1" / "result.json").read_text())
     assert {"mAP, distilled", "mAP, image × distilled"} <= set(record["metrics"])
-
-
-@pytest.mark.parametrize("init", ["intensity", "fresh"])
-def test_a_probe_of_real_fields_leaves_groups_out(tmp_path, init):
-    folder = tmp_path / "fields"
-    dummy.write(folder, kaggle=8, proteinatlas=0, size=64, seed=3)
-    command = ["--folder", str(folder), "--init", init, "--resolution", "32", "--folds", "2", "--least", "1"]
-    assert probe_fields.main([*command, "--data-dir", str(tmp_path / "data"), "--workdir", str(tmp_path / "run")]) == 0
-    record = json.loads((tmp_path / "run" / "default" / "seed0" / "result.json").read_text())
-    assert record["data"] == "real"
-    assert record["counts"]["fields"] == 8
-    assert 0 < record["metrics"]["low (95%)"] <= record["metrics"]["high (95%)"] <= 1
-
-
-def test_a_probe_is_blind_to_fields_of_the_same_group():
-    config = probe_fields.Config(folds=4, least=1, strength=100.0)
-    rng = np.random.default_rng(0)
-    group = np.repeat(np.arange(16), 2)
-    known = rng.integers(0, 2, (16, 1))[group]
-    twins = np.eye(16)[group]  # each group has a feature of its own: useless where the group is left out
-    blind = probe_fields.cross_validated(config, twins, known, group)
-    sighted = probe_fields.cross_validated(config, twins, known, np.arange(32))
-    assert np.abs(sighted - known).mean() < 0.5 * np.abs(blind - known).mean()

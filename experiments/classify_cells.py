@@ -17,10 +17,10 @@ from jaxtyping import Float
 
 from experiments.localize_cells import (
     UM_PER_PIXEL,
-    Atlas,
     Fields,
+    Learning,
     all_devices,
-    check_choices,
+    beginning,
     counts,
     criterion,
     examples,
@@ -35,7 +35,7 @@ from hpax.data.bags import BagBatches
 from hpax.nn.backbones import BACKBONES
 from hpax.nn.heads import CellNet
 from hpax.ops import overlap
-from hpax.ops.mix import Mixture
+from hpax.ops.bags import Pooling
 from hpax.predict import cells, turns
 from hpax.segment.cells import cell_images
 from hpax.tasks.classify import Classification
@@ -44,31 +44,25 @@ VALIDATION_BATCH = 8  # fields
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(Atlas):
+class Config(Learning):
     """What to learn from, and how."""
 
     labels: Literal["field", "cells"] = "field"  # what a cell learns: its field's labels, or (the ceiling) its own
-    backbone: str = "plain-tiny"  # of hpax.nn.backbones
     crop_um: float = 41.0  # µm of a crop's side
     resolution: int = 64  # pixels of a crop's side
     masked: bool = True  # without other cells and background
-    loss: Literal["bce", "weighted", "focal", "lovasz", "hard", "winners"] = "bce"
-    smoothing: float = 0.0  # of labels
-    bag: Literal["none", "mean", "max", "noisy-or"] = "none"  # what a field's cells say together (multiple instances)
+    bag: Literal["none"] | Pooling = "none"  # what a field's cells say together (multiple instances)
+    cell_weight: float = 0.1  # of the cells' own loss beside a bag's; 0 with "mean" is the bag of cells
     antibodies: float = 0.0  # weight of telling antibodies apart (ArcFace)
-    mix: Mixture = "none"
-    oversampling: float = 0.5  # of rare classes: 0 none, 1 as frequent as common ones
-    dropout: float = 0.2
-    batch_size: int = 16  # fields, on all devices together
-    cells: int = 8  # of each field in a batch
-    steps: int = 600
-    learning_rate: float = 2e-3  # at its highest, after a twentieth of the steps; it ends at 0
-    momentum: float = 0.95  # of BatchNorm's averages
-    turns: int = 8  # views of a cell at test time: 1, or all 8 flips and rotations
+    cells: int = 2  # of each field in a batch: few cells of many fields teach more than many of few
+    steps: int = 2400
 
-    def __post_init__(self):
-        check_choices(self.backbone, self.turns)
 
+BAGS = (
+    *launch.grid(bag=["mean", "max", "noisy-or"], cells=[8], batch_size=[4]),
+    {"bag": "mean", "cell_weight": 0.0, "cells": 8, "batch_size": 4},
+)
+"""Multiple instances: as many cells in a batch as by default, of fewer fields."""
 
 SWEEPS = {
     "labels": launch.grid(labels=["field", "cells"]),
@@ -76,7 +70,7 @@ SWEEPS = {
     "resolution": launch.grid(resolution=[32, 64, 128]),
     "crop": launch.grid(masked=[True, False]),
     "loss": launch.grid(loss=["bce", "weighted", "focal", "lovasz", "hard", "winners"]),
-    "bag": launch.grid(bag=["none", "mean", "max", "noisy-or"]),
+    "bag": ({}, *BAGS),
     "antibodies": launch.grid(antibodies=[0.0, 0.1]),
     "mix": launch.grid(mix=["none", "mixup", "cutmix"]),
 }
@@ -106,6 +100,7 @@ def build(config: Config, fields: Fields, targets: Targets | None = None) -> tra
         CellNet(backbone, labels.shape[1], config.dropout, telling),
         criterion(config, labels),
         bag=None if config.bag == "none" else config.bag,
+        cell_weight=config.cell_weight,
         antibody_weight=config.antibodies,
         mix=config.mix,
     )
@@ -126,7 +121,8 @@ def build(config: Config, fields: Fields, targets: Targets | None = None) -> tra
     )
     plain = {"augmentation": augment.PLAIN, "shuffle": False, "targets": known(fields.validation)}
     held = BagBatches(fields.validation, fields.masks, VALIDATION_BATCH, **plain, **shared)
-    return train.Run(task, batches, optimizer(config), config.steps, config.seed, validation=held.epoch)
+    plan = {"validation": held.epoch, "init": beginning(config)}
+    return train.Run(task, batches, optimizer(config), config.steps, config.seed, **plan)
 
 
 PredictCells = Callable[[data.Source, segmented.MasksOf], Iterator[Float[np.ndarray, "k n"]]]

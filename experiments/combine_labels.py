@@ -2,12 +2,15 @@
 
 Trains both kinds on the labels of fields, and the cell-level one once more on what each cell truly shows, the ceiling;
 distils the ensemble into one cell-level model by predictions on proteins that its parts never saw; scores every way of
-combining them on the cells of other proteins by the competition's metric. Leaves a submission and its truth as CSVs,
-cells.h5ad, classes.csv with the AP of every class, and a picture.
+combining them on the cells of other proteins by the competition's metric. Leaves both networks, a submission and its
+truth as CSVs, cells.h5ad, classes.csv with the AP of every class, and a picture.
+
+Networks are kept beside the arms, in `models`, by what they were trained with: arms that share one train it once.
 """
 
 import csv
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,22 +20,26 @@ from jaxtyping import Float
 from rich.console import Console
 
 from experiments import classify_cells, localize_cells
-from experiments.localize_cells import Atlas, Fields, examples, open_fields, scored
+from experiments.localize_cells import Atlas, Fields, LossName, examples, open_fields, scored
 from hpax import atlas, data, launch
 from hpax.data import segmented
 from hpax.explore import colour, grids, labelled
 from hpax.formats import kaggle, labels
 from hpax.metrics import classification, detection, tally
 from hpax.ops.bags import Pooling
-from hpax.predict import cams, combine, distil
+from hpax.predict import cams, combine, distil, refine
 from hpax.predict import labels as predicted
 from hpax.segment import borders
 from hpax.segment.masks import Masks
 
+IMAGE_FILE, CELL_FILE = "localize.safetensors", "classify.safetensors"
 SHOWN = 4  # fields in the picture
 RARE = 6  # classes of the fewest training fields
-
-LossName = Literal["bce", "weighted", "focal", "lovasz", "hard", "winners"]
+WAYS = {
+    "field copied": ("ensemble", "ceiling, pooled × cell"),
+    "labels copied": ("labels × ensemble", "labels × ceiling"),
+}
+"""What is the same for all cells of a field → what weak labels make of it, and what true labels of cells would."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +48,7 @@ class Config(Atlas):
 
     image_backbone: str = "plain-tiny"  # of hpax.nn.backbones
     cell_backbone: str = "plain-tiny"
+    image_start: Literal["cells", "fresh"] = "cells"  # from the cell-level model, which is the same network, or fresh
     image_resolution: int = 256  # pixels of a field's side
     cell_resolution: int = 64  # pixels of a crop's side
     pooling: Literal["average", "gem", "lse"] = "average"
@@ -51,31 +59,37 @@ class Config(Atlas):
     masked: bool = True  # cells without their neighbours
     bag: Literal["none"] | Pooling = "none"  # what a field's cells say together
     image_steps: int = 500
-    cell_steps: int = 600
+    cell_steps: int = 2400
     folds: int = 2  # of the training proteins, for the predictions that are distilled; 0: no distillation
     fast: bool = False  # a small atlas and few steps: whether everything works, not how well
 
     def __post_init__(self):
         if self.folds == 1:
             raise ValueError("folds must be 2 or more, or 0 for no distillation, got 1")
+        if self.image_start == "cells" and self.image_backbone != self.cell_backbone:
+            told = f"{self.image_backbone} and {self.cell_backbone}"
+            raise ValueError(f'both backbones must be one to start from the cells, got {told}; set image_start "fresh"')
 
 
 FAST = {"proteins": 76, "size": 384, "image_steps": 40, "cell_steps": 60, "image_resolution": 128, "folds": 0}
 
+ABLATION = (
+    {},
+    {"image_start": "fresh"},
+    *launch.grid(pooling=["gem", "lse"]),
+    *launch.grid(image_loss=["focal", "winners"]),
+    {"puzzle": 1.0},
+    {"fair": True},
+    *launch.grid(image_resolution=[128, 512]),
+    *launch.grid(cell_loss=["focal", "winners"]),
+    {"cell_resolution": 32},
+    {"masked": False},
+    *launch.grid(bag=["max", "noisy-or"]),
+)
+
 SWEEPS = {
-    "ablation": (
-        {},
-        *launch.grid(pooling=["gem", "lse"]),
-        *launch.grid(image_loss=["focal", "winners"]),
-        *launch.grid(cell_loss=["focal", "winners"]),
-        {"puzzle": 1.0},
-        {"fair": True},
-        *launch.grid(image_resolution=[128, 512]),
-        {"cell_resolution": 32},
-        {"masked": False},
-        *launch.grid(bag=["max", "noisy-or"]),
-        {"masks": "true"},
-    ),
+    "ablation": tuple({"folds": 0, "masks": "true", **arm} for arm in ABLATION),
+    "masks": launch.grid(masks=["networks", "classical", "true"]),
     "variation": launch.grid(varying=[0.0, 0.35, 1.0]),
     "frequencies": launch.grid(balanced=[True, False]),
     "fast": ({"fast": True},),
@@ -87,8 +101,8 @@ def atlas_of(config: Config) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(Atlas)}
 
 
-def image_config(config: Config) -> localize_cells.Config:
-    """Of the image-level model."""
+def image_config(config: Config, start: Path) -> localize_cells.Config:
+    """Of the image-level model, which may start from another network."""
     return localize_cells.Config(
         **atlas_of(config),
         backbone=config.image_backbone,
@@ -97,6 +111,7 @@ def image_config(config: Config) -> localize_cells.Config:
         loss=config.image_loss,
         puzzle=config.puzzle,
         fair=config.fair,
+        start=start if config.image_start == "cells" else None,
         steps=config.image_steps,
     )
 
@@ -105,6 +120,7 @@ def cell_config(config: Config, **changes: Any) -> classify_cells.Config:
     """Of the cell-level models."""
     own = {"backbone": config.cell_backbone, "resolution": config.cell_resolution, "masked": config.masked}
     own |= {"loss": config.cell_loss, "bag": config.bag, "steps": config.cell_steps}
+    own |= {"cells": 8, "batch_size": 4} if config.bag != "none" else {}  # as many cells, of fewer fields
     return classify_cells.Config(**atlas_of(config), **(own | changes))
 
 
@@ -116,34 +132,49 @@ class Said(NamedTuple):
     cells: Float[np.ndarray, "k n"]
 
 
-Models = Callable[[data.Source, segmented.MasksOf], list[Said]]
+class Models(NamedTuple):
+    """An image-level and a cell-level model, and where they are kept."""
+
+    say: Callable[[data.Source, segmented.MasksOf], list[Said]]
+    image: Path
+    cell: Path
 
 
-def both(config: Config, fields: Fields, folder: Path) -> Models:
-    """An image-level and a cell-level model, learnt from the labels of fields."""
-    of_fields = localize_cells.fitted(image_config(config), fields, folder / "image")
-    of_cells = classify_cells.fitted(cell_config(config), fields, folder / "cell")
+def both(config: Config, fields: Fields, models: Path) -> Models:
+    """The two kinds, learnt from the labels of fields."""
+    cell = cell_config(config)
+    cell_folder = models / f"cell-{launch.digest(cell)}"
+    of_cells = classify_cells.fitted(cell, fields, cell_folder)
+    image = image_config(config, cell_folder / CELL_FILE)
+    image_folder = models / f"image-{launch.digest(image)}"
+    of_fields = localize_cells.fitted(image, fields, image_folder)
 
     def say(source: data.Source, masks: segmented.MasksOf) -> list[Said]:
         parts = zip(examples(source), of_fields(source), of_cells(source, masks), strict=True)
         return [Said(p, cams.read_off(maps, p, masks(example).cells), cells) for example, (p, maps), cells in parts]
 
-    return say
+    return Models(say, image_folder / IMAGE_FILE, cell_folder / CELL_FILE)
 
 
-def soft_targets(config: Config, fields: Fields, folder: Path) -> classify_cells.Targets:
+def soft_targets(config: Config, fields: Fields, models: Path) -> classify_cells.Targets:
     """What the ensemble says of every training cell, from models that never saw its protein."""
     source = fields.training
     fold = distil.folds(
         source.table["protein"].to_numpy(str).tolist(), config.folds, strata=source.labels.argmax(1).tolist()
     )
+    share = 1 - 1 / config.folds  # of the fields, and of the steps: as many epochs
+    shorter = {"image_steps": round(share * config.image_steps), "cell_steps": round(share * config.cell_steps)}
+    own = dataclasses.replace(config, **shorter)
 
     def fit(places: Sequence[int]) -> Callable[[int], np.ndarray]:
         part = fields._replace(training=data.Part(source, places))
         asked = sorted(set(range(len(source))) - set(places))
-        name = f"fold{int(fold[asked[0]])}"
-        said = both(config, part, folder / name)(data.Part(source, asked), fields.masks)
-        kept = {place: source.labels[place] * combine.together(*one) for place, one in zip(asked, said, strict=True)}
+        folder = models / f"without-fold{int(fold[asked[0]])}-of-{config.folds}"
+        said = both(own, part, folder).say(data.Part(source, asked), fields.masks)
+        kept = {
+            place: refine.shares(source.labels[place], combine.together(*one))
+            for place, one in zip(asked, said, strict=True)
+        }
         return kept.__getitem__
 
     found = distil.out_of_fold(range(len(source)), fold, fit)
@@ -153,14 +184,17 @@ def soft_targets(config: Config, fields: Fields, folder: Path) -> classify_cells
 def ways(said: Said, labels_of_field: np.ndarray) -> dict[str, Float[np.ndarray, "k n"]]:
     """Every way from what the models say of a field to its cells; the last three are told the field's labels."""
     field, maps, cells = said
-    copied, told = np.tile(field, (len(cells), 1)), np.tile(labels_of_field.astype(np.float64), (len(cells), 1))
+    mean = cells.mean(0) if len(cells) else field
+    copied, pooled, told = (np.tile(each, (len(cells), 1)) for each in (field, mean, labels_of_field * 1.0))
     ensemble = combine.together(*said)  # fixed beforehand
     return {
         "field copied": copied,
+        "cells pooled and copied": pooled,
         "maps": maps,
         "cell": cells,
         "image × cell": combine.multiplied(field, cells),
         "image + cell": combine.added(field, cells),
+        "cells pooled × cell": pooled * cells,
         "image × maps": combine.multiplied(field, maps),
         "ensemble": ensemble,
         "ensemble, negative excludes": combine.negative_excludes(ensemble),
@@ -178,15 +212,21 @@ def weighted(example: Mapping[str, Any], masks: Masks, prob: np.ndarray) -> np.n
 
 def predictions(config: Config, fields: Fields, workdir: Path) -> Callable[[segmented.MasksOf], dict[str, list]]:
     """Way → what it says of the cells of each test field, for any masks of them; everything is trained once."""
-    models = both(config, fields, workdir / "models")
-    ceiling = classify_cells.fitted(cell_config(config, labels="cells"), fields, workdir / "models" / "ceiling")
+    models = workdir.parents[1] / "models"
+    ensemble = both(config, fields, models)
+    for file in (ensemble.image, ensemble.cell):
+        for kept in (file, file.with_suffix(".md")):
+            shutil.copyfile(kept, workdir / kept.name)
+    true = cell_config(config, labels="cells")
+    ceiling = classify_cells.fitted(true, fields, models / f"ceiling-{launch.digest(true)}")
     distilled = None
     if config.folds:
-        targets = soft_targets(config, fields, workdir / "models")
-        distilled = classify_cells.fitted(cell_config(config), fields, workdir / "models" / "distilled", targets)
+        targets = soft_targets(config, fields, models)
+        folder = models / f"distilled-{launch.digest(config)}"
+        distilled = classify_cells.fitted(cell_config(config), fields, folder, targets)
 
     def of_masks(masks: segmented.MasksOf) -> dict[str, list]:
-        said = models(fields.test, masks)
+        said = ensemble.say(fields.test, masks)
         by_field = [ways(one, row) for one, row in zip(said, fields.test.labels, strict=True)]
         found = {name: [each[name] for each in by_field] for name in by_field[0]}
         bordered = zip(examples(fields.test), found["ensemble"], strict=True)
@@ -195,7 +235,10 @@ def predictions(config: Config, fields: Fields, workdir: Path) -> Callable[[segm
             student = list(distilled(fields.test, masks))
             found["distilled"] = student
             found["image × distilled"] = [s.field * prob for s, prob in zip(said, student, strict=True)]
-        found["ceiling"] = list(ceiling(fields.test, masks))
+        best = list(ceiling(fields.test, masks))
+        found["ceiling"] = best
+        found["ceiling, pooled × cell"] = [prob.mean(0) * prob if len(prob) else prob for prob in best]
+        found["labels × ceiling"] = [row * prob for row, prob in zip(fields.test.labels, best, strict=True)]
         return found
 
     return of_masks
@@ -210,7 +253,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     scores = {name: scored(fields.test, fields.masks, prob) for name, prob in of_found.items()}
     metrics = {f"mAP, {name}": found.mean("present") for name, found in scores.items()}
     headline = list(metrics)
-    if config.masks == "found":
+    if config.masks != "true":
         of_true = of_masks(segmented.true)
         exact = {name: scored(fields.test, segmented.true, prob) for name, prob in of_true.items()}
         metrics |= {f"mAP on true masks, {name}": found.mean("present") for name, found in exact.items()}
@@ -219,7 +262,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     write_classes(workdir / "classes.csv", fields, scores)
     (workdir / "labelled.png").write_bytes(colour.png(picture(fields, of_found["ensemble"])))
     counts = localize_cells.counts(fields)
-    return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=[*headline, "share of the way"])
+    headline += [f"share of the way, {start}" for start in WAYS]
+    return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=headline)
 
 
 def details(
@@ -227,10 +271,12 @@ def details(
 ) -> dict[str, float]:
     """How far towards the ceiling, on rare classes, on proteins that vary and that do not, and how calibrated."""
     mean = {name: found.mean("present") for name, found in scores.items()}
-    gap = mean["ceiling"] - mean["field copied"]
     rare = np.argsort(fields.training.labels.sum(0), kind="stable")[:RARE]
     varying = [bool((e["cell_labels"] != e["labels"]).any()) for e in examples(fields.test)]
-    found = {"share of the way": (mean["ensemble"] - mean["field copied"]) / gap if gap > 0 else np.nan}
+    found = {}
+    for start, (reached, end) in WAYS.items():
+        gap = mean[end] - mean[start]
+        found[f"share of the way, {start}"] = (mean[reached] - mean[start]) / gap if gap > 0 else np.nan
     for name in ("field copied", "ensemble", "ceiling"):
         found[f"mAP of the {RARE} rarest classes, {name}"] = float(np.nanmean(scores[name].ap[0][rare]))
         for kind, wanted in (("uniform", False), ("varying", True)):

@@ -18,6 +18,7 @@ import optax
 import rich.progress
 from jaxtyping import Float
 
+from experiments import build_cells
 from hpax import atlas, data, launch, pretrained, train
 from hpax.data import augment, balance, segmented
 from hpax.data.fair import FairBatches
@@ -31,11 +32,11 @@ from hpax.ops import losses
 from hpax.ops.losses import Loss
 from hpax.ops.mix import Mixture
 from hpax.predict import cams, cells, turns
-from hpax.segment import grow
 from hpax.tasks.localize import Localization
 
 VALIDATION_BATCH = 16  # fields
 UM_PER_PIXEL = 0.32  # of simulated fields
+NETWORKS = ("segment-nuclei", "segment-cells")  # of hpax.pretrained, which find cells
 
 USE = "Classes of single cells in fields of the four stains of the Human Protein Atlas (hpax.predict.Labeller)."
 LIMITS = "What it was trained on below is all it knows; learnt from simulated cells, it was not checked on real ones."
@@ -53,33 +54,46 @@ class Atlas:
     balanced: bool = True  # main classes equally frequent; else over two orders of magnitude
     multilocalised: float = 0.55  # share of proteins
     varying: float = 0.35  # share of proteins whose cells differ
-    masks: Literal["found", "true"] = "found"  # the cells: as segmentation finds them without a network, or the truth
-    seed: int = 0  # of the simulated atlas, the first parameters, and the batches
+    masks: Literal["networks", "classical", "true"] = "networks"  # what finds the cells, or truth
+    seed: int = 1  # of the simulated atlas, the first parameters, and the batches; segment-cells learnt from atlas 0
+
+
+LossName = Literal["bce", "weighted", "focal", "lovasz", "hard", "winners"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(Atlas):
-    """What to learn from, and how."""
+class Learning(Atlas):
+    """What image-level and cell-level models have in common."""
 
     backbone: str = "plain-tiny"  # of hpax.nn.backbones
-    resolution: int = 256  # pixels of a field's side, as the network sees it
-    pooling: Literal["average", "gem", "lse"] = "average"
-    loss: Literal["bce", "weighted", "focal", "lovasz", "hard", "winners"] = "bce"
+    start: Path | None = None  # a network of the same backbone that localize_cells or classify_cells left; else fresh
+    loss: LossName = "bce"
     smoothing: float = 0.0  # of labels
-    puzzle: float = 0.0  # weight of Puzzle-CAM's reconstruction; 4 as published
-    siamese: float = 0.0  # weight of the agreement of two views
-    fair: bool = False  # learn from patches that mix fields and single cells (Fair Cell Activation Network)
     mix: Mixture = "none"
     oversampling: float = 0.5  # of rare classes: 0 none, 1 as frequent as common ones
     dropout: float = 0.2
-    batch_size: int = 16  # fields, on all devices together
-    steps: int = 500
     learning_rate: float = 2e-3  # at its highest, after a twentieth of the steps; it ends at 0
     momentum: float = 0.95  # of BatchNorm's averages
-    turns: int = 8  # views of a field at test time: 1, or all 8 flips and rotations
+    batch_size: int = 16  # fields, on all devices together
+    turns: int = 8  # views of a field or a cell at test time: 1, or all 8 flips and rotations
 
     def __post_init__(self):
-        check_choices(self.backbone, self.turns)
+        if self.backbone not in BACKBONES:
+            raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {self.backbone!r}")
+        if self.turns not in (1, len(turns.ALL)):
+            raise ValueError(f"turns must be 1 or {len(turns.ALL)}, got {self.turns}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Learning):
+    """What to learn from, and how."""
+
+    resolution: int = 256  # pixels of a field's side, as the network sees it
+    pooling: Literal["average", "gem", "lse"] = "average"
+    puzzle: float = 0.0  # weight of Puzzle-CAM's reconstruction; 4 as published
+    siamese: float = 0.0  # weight of the agreement of two views
+    fair: bool = False  # learn from patches that mix fields and single cells (Fair Cell Activation Network)
+    steps: int = 500
 
 
 SWEEPS = {
@@ -90,18 +104,6 @@ SWEEPS = {
     "maps": ({}, {"puzzle": 1.0}, {"siamese": 1.0}, {"fair": True}),
     "mix": launch.grid(mix=["none", "mixup", "cutmix"]),
 }
-
-
-def check_choices(backbone: str, views: int) -> None:
-    """Refuses what no type can.
-
-    Raises:
-        ValueError: the backbone is unknown, or the number of views is neither 1 nor 8.
-    """
-    if backbone not in BACKBONES:
-        raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {backbone!r}")
-    if views not in (1, len(turns.ALL)):
-        raise ValueError(f"turns must be 1 or {len(turns.ALL)}, got {views}")
 
 
 class Fields(NamedTuple):
@@ -123,20 +125,21 @@ def open_fields(config: Atlas) -> Fields:
     training, validation, test = (source(split=split) for split in ("train", "validation", "test"))
     if config.masks == "true":
         return Fields(training, validation, test, segmented.true)
-    folder = config.data_dir / "masks" / source(split="all").info.full_name
+    folder = config.data_dir / "masks" / config.masks / training.info.full_name
     for part in (training, validation, test):
-        find_cells(part, folder)
+        find_cells(part, config.masks, folder)
     return Fields(training, validation, test, segmented.stored(folder))
 
 
-def find_cells(source: data.Source, folder: Path) -> None:
+def find_cells(source: data.Source, kind: Literal["networks", "classical"], folder: Path) -> None:
     """Leaves the masks of every field in `folder`, as found from its markers; those that are there stay."""
     folder.mkdir(parents=True, exist_ok=True)
     todo = [place for place, id in enumerate(source.table.index) if not mask_files.flavours(folder, id)]
+    segment = build_cells.segmenter(kind, NETWORKS)
 
     def find(place: int) -> None:
         example = source[place]
-        found = grow.segment(example["image"], float(example["um_per_pixel"]))
+        found = segment(example["image"], float(example["um_per_pixel"]))
         told = {"image": example["image"], "um_per_pixel": float(example["um_per_pixel"])}
         mask_files.write(folder, example["id"], found.cells, found.nuclei, **told)
 
@@ -145,7 +148,7 @@ def find_cells(source: data.Source, folder: Path) -> None:
             pass
 
 
-def criterion(config: Any, labels: np.ndarray) -> Loss:
+def criterion(config: Learning, labels: np.ndarray) -> Loss:
     """The loss that a config names; `labels` (fields, classes) are those that the classes' weights come from."""
     chosen: dict[str, Loss] = {
         "bce": losses.bce,
@@ -164,6 +167,13 @@ def optimizer(config: Any) -> optax.GradientTransformation:
     rise = max(1, config.steps // 20)
     rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, rise, max(config.steps, rise + 1))
     return optax.adamw(rate, weight_decay=1e-4)
+
+
+def beginning(config: Learning) -> train.Init | None:
+    """Fresh parameters, or those of the network that a config starts from."""
+    if config.start is None:
+        return None
+    return functools.partial(pretrained.graft, pretrained=pretrained.load(str(config.start)))
 
 
 def all_devices() -> Share:
@@ -191,7 +201,8 @@ def build(config: Config, fields: Fields) -> train.Run:
         else ImageBatches(fields.training, config.batch_size, weights=weights, **shared)
     )
     held = ImageBatches(fields.validation, VALIDATION_BATCH, augmentation=augment.PLAIN, shuffle=False, **shared)
-    return train.Run(task, batches, optimizer(config), config.steps, config.seed, validation=held.epoch)
+    plan = {"validation": held.epoch, "init": beginning(config)}
+    return train.Run(task, batches, optimizer(config), config.steps, config.seed, **plan)
 
 
 PredictFields = Callable[[data.Source], Iterator[tuple[Float[np.ndarray, " n"], Float[np.ndarray, "y x n"]]]]

@@ -7,6 +7,7 @@ own folder `workdir/<arm>/seed<k>` with a config.json, written first, and a resu
 
 import dataclasses
 import enum
+import hashlib
 import importlib.metadata
 import itertools
 import json
@@ -179,6 +180,11 @@ def arm_name(difference: Difference) -> str:
 
     pairs = [f"{field}={text(plain(difference[field]))}" for field in sorted(difference)]
     return re.sub(r"[^\w.+=,-]", "_", ",".join(pairs))[:200] or "default"
+
+
+def digest(config: Any) -> str:
+    """Eight characters that differ where configs do: a name for what was made with one."""
+    return hashlib.sha256(json.dumps(plain(config), sort_keys=True).encode()).hexdigest()[:8]
 
 
 def plain(value: Any) -> Any:

@@ -114,6 +114,13 @@ def test_arm_names_are_readable_sorted_and_stay_in_their_folder():
     assert "/" not in launch.arm_name({"root": pathlib.Path("../../etc")})
 
 
+def test_digests_tell_configs_apart_whatever_their_order():
+    config = {"a": pathlib.Path("x"), "b": (1, 2.5)}
+    assert launch.digest(config) == launch.digest(dict(reversed(config.items())))
+    others = [{**config, "b": (1, 2.25)}, {**config, "a": pathlib.Path("y")}, {"a": pathlib.Path("x")}]
+    assert len({launch.digest(each) for each in (config, *others)}) == 4
+
+
 def test_finished_arms_are_skipped_and_a_deleted_one_is_run_again(experiment, tape, tmp_path):
     experiment("--sweep", "pairing", "--seeds", "0", "1")
     before = {name: path.read_bytes() for name, path in results(tmp_path).items()}

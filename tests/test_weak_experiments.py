@@ -55,12 +55,12 @@ def test_every_way_is_scored_and_the_submission_is_the_ensemble_s(combined):
 
 def test_arms_that_share_a_network_train_it_once(combined, shards):
     models = combined.parents[1] / "models"
-    before = {path: path.stat().st_mtime_ns for path in models.glob("*/history.jsonl")}
+    before = {path: path.stat().st_mtime_ns for path in models.glob("*/checkpoints/latest/*/commit_success.txt")}
     assert len(before) == 3
     there = fields(shards)
     config = combine_labels.Config(**TINY, data_dir=shards, pooling="lse")
     combine_labels.both(config, there, models)
-    after = {path: path.stat().st_mtime_ns for path in models.glob("*/history.jsonl")}
+    after = {path: path.stat().st_mtime_ns for path in models.glob("*/checkpoints/latest/*/commit_success.txt")}
     assert len(after) == 4
     assert {path: after[path] for path in before} == before
 

@@ -1,7 +1,8 @@
 """Labels of single cells from the labels of their field and the predictions of a network (Le et al. 2022, Methods).
 
 The cells inherit the labels of their field, and keep those that the network finds likely; a cell without any is
-negative. So no label is added but Negative. Probabilities are (k cells, 19 classes), the result is 0 or 1.
+negative. So no label is added but Negative. Probabilities are (k cells, 19 classes), the result is 0 or 1; or soft
+(`shares`), for the training of another network.
 """
 
 import numpy as np
@@ -29,6 +30,16 @@ def by_code(field_labels: Num[np.ndarray, " 19"], probabilities: Probabilities) 
     highest = probabilities.max(1, keepdims=True)
     shares = np.divide(probabilities, highest, out=np.zeros_like(probabilities), where=highest > 0)
     return _or_negative(np.round(field_labels * np.round(4 * shares) / 4) > 0)
+
+
+def shares(field_labels: Num[np.ndarray, " n"], probabilities: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n"]:
+    """Soft labels in [0, 1]: of each label of the field, a cell's probability over that of the field's surest cell.
+
+    So at least one cell keeps each label whole, however unsure the network is of it; other classes are 0.
+    """
+    surest = probabilities.max(0, initial=0.0, keepdims=True)
+    parts = np.divide(probabilities, surest, out=np.zeros_like(probabilities), where=surest > 0)
+    return field_labels * parts
 
 
 def _or_negative(kept: np.ndarray) -> Labels:

@@ -7,13 +7,14 @@ from hpax.train.fit import fit
 from hpax.train.log import history
 from hpax.train.loop import Batches, Run, updates
 from hpax.train.parallel import AXIS
-from hpax.train.state import State, create
+from hpax.train.state import Init, State, create
 
 __all__ = [
     "AXIS",
     "Batches",
     "Evaluator",
     "Every",
+    "Init",
     "Run",
     "State",
     "create",

@@ -69,3 +69,20 @@ def test_no_label_is_added_but_negative_and_that_alone(rule):
     np.testing.assert_array_equal(refined[:, atlas.NEGATIVE], 1 - refined[:, others].max(1))
     np.testing.assert_array_equal(rule(field, np.zeros((2, 19))), rows(*[[atlas.NEGATIVE]] * 2))
     np.testing.assert_array_equal(rule(field, refined * 1.0), refined)
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 6), st.integers(0, 2**32 - 1))
+def test_shares_keep_every_label_in_its_surest_cell_and_the_order_of_cells(k, seed):
+    rng = np.random.default_rng(seed)
+    field, probabilities = rng.integers(0, 2, 19), rng.uniform(1e-6, 1, (k, 19))
+    found = refine.shares(field, probabilities)
+    np.testing.assert_array_equal(found.max(0), field)
+    own = field > 0
+    np.testing.assert_array_equal(found[:, own].argsort(0), probabilities[:, own].argsort(0))
+    np.testing.assert_allclose(refine.shares(field, probabilities * rng.uniform(0.1, 1, 19)), found, rtol=1e-12)
+
+
+def test_shares_of_impossible_classes_and_of_no_cells():
+    assert not refine.shares(np.ones(19), np.zeros((2, 19))).any()
+    assert refine.shares(np.ones(19), np.zeros((0, 19))).shape == (0, 19)

@@ -3,8 +3,9 @@
 `training`: one update of the inpainting network, beside the same network of plain Flax layers. `pipeline`: pairs read
 from shards, beside what training eats. `neighbours`: the leave-one-out search for the size of the published human
 benchmark, 30,889 cells with 384 features, beside scikit-learn's. `features`: Inception-v3's 2,048 features of cells cut
-from simulated fields, reading and cutting included, beside the same network of Keras on JAX. Sides take turns, so that
-a busy machine slows both; a ratio is the median over the turns.
+from simulated fields, reading and cutting included, beside the same network of Keras on JAX. `pytorch`: these beside
+torchvision's, which hpax does not install. Sides take turns, so that a busy machine slows both; a ratio is the median
+over the turns.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ import re
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,14 +46,14 @@ from hpax.types import Array
 class Config:
     """What to time."""
 
-    part: Literal["training", "pipeline", "neighbours", "features"] = "training"
+    part: Literal["training", "pipeline", "neighbours", "features", "pytorch"] = "training"
     width: float = 0.25  # training and pipeline: of the network
     batch_size: int = 32  # training and pipeline: pairs
     cells: int = 30_889  # neighbours
     features: int = 384  # neighbours
     k: int = 11  # neighbours
-    side: int = 128  # features: pixels of a cell's side
-    fields: int = 4  # features: whose cells are read in a turn
+    side: int = 128  # features and pytorch: pixels of a cell's side
+    fields: int = 4  # features and pytorch: whose cells are read in a turn
     turns: int = 5  # of each side
     data_dir: Path = Path("runs/data")  # pipeline: where shards are built
     proteins: int = 38  # pipeline: of the simulated atlas
@@ -66,7 +67,8 @@ SWEEPS = {
         {"part": "pipeline"},
         {"part": "neighbours"},
         {"part": "features"},
-    )
+    ),
+    "pytorch": ({"part": "pytorch"},),
 }
 
 Sides = dict[str, Callable[[], Any]]
@@ -75,7 +77,7 @@ Sides = dict[str, Callable[[], Any]]
 def run(config: Config, workdir: Path) -> launch.Result:
     """Times one part."""
     parts = {"training": time_training, "pipeline": time_pipeline}
-    parts |= {"neighbours": time_neighbours, "features": time_features}
+    parts |= {"neighbours": time_neighbours, "features": time_features, "pytorch": time_features}
     return parts[config.part](config)
 
 
@@ -224,8 +226,78 @@ def keras_inception(side: int) -> Callable[[np.ndarray], Array]:
     return jax.jit(lambda images: model.stateless_call(*lots, images, training=False)[0])
 
 
+def torchvision_inception(variables: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+    """torchvision's network with the weights of our Inception, on as many cores; images → features.
+
+    Both number convolutions alike. BatchNorm is folded into them and channels are last, the fastest of six forms tried,
+    TorchScript's among them; `torch.compile` was not. Means leave out the padding, as ours do.
+
+    Raises:
+        LaunchError: PyTorch is not there.
+    """
+    try:
+        torch, models = importlib.import_module("torch"), importlib.import_module("torchvision.models")
+    except ImportError as error:
+        remedy = "`pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu`"
+        raise launch.LaunchError(f"part pytorch needs torch and torchvision, got {error}; {remedy}") from error
+    model = models.inception_v3(weights=None, aux_logits=False, transform_input=False, init_weights=False)
+    model.Conv2d_1a_3x3.conv = torch.nn.Conv2d(4, 32, 3, stride=2, bias=False)
+    model.fc = torch.nn.Identity()
+    model.eval()
+    blocks = [each for each in model.modules() if isinstance(each, models.inception.BasicConv2d)]
+    for block, number in zip(blocks, range(len(variables["params"])), strict=True):
+        params, stats = (variables[kind][f"conv{number}"] for kind in ("params", "batch_stats"))
+        weights = {"conv.weight": params["kernel"].transpose(3, 2, 0, 1), "bn.bias": params["norm"]["bias"]}
+        weights |= {"bn.running_mean": stats["norm"]["mean"], "bn.running_var": stats["norm"]["var"]}
+        fixed = {"bn.weight": block.bn.weight, "bn.num_batches_tracked": block.bn.num_batches_tracked}
+        block.load_state_dict({name: torch.from_numpy(each.copy()) for name, each in weights.items()} | fixed)
+        block.conv, block.bn = torch.nn.utils.fuse_conv_bn_eval(block.conv, block.bn), torch.nn.Identity()
+    traced = torch.fx.symbolic_trace(model)
+    for node in traced.graph.nodes:
+        if node.target is torch.nn.functional.avg_pool2d:
+            node.update_kwarg("count_include_pad", False)
+    traced.recompile()
+    traced.to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def features(images: np.ndarray) -> np.ndarray:
+        return traced(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
+
+    return features
+
+
+def drawn_weights(shapes: Mapping[str, Any], seed: int) -> Mapping[str, Any]:
+    """Weights of an untrained network that keep the size of its signal, and statistics that are not trivial."""
+    random = np.random.default_rng(seed)
+
+    def draw(path: Sequence[Any], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        if path[-1].key == "kernel":
+            return random.standard_normal(leaf.shape, np.float32) * np.float32((2 / np.prod(leaf.shape[:-1])) ** 0.5)
+        low, high = (0.5, 1.5) if path[-1].key == "var" else (-0.2, 0.2)
+        return random.uniform(low, high, leaf.shape).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def hold_alike(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], *, tolerance: float = 1e-3) -> None:
+    """Raises a ValueError if features differ by more than `tolerance` of the largest."""
+    largest = np.max([np.abs(each).max(initial=0) for each in ours])
+    apart = np.max([np.abs(one - other).max(initial=0) for one, other in zip(ours, theirs, strict=True)]) / largest
+    if not apart <= tolerance:
+        raise ValueError(f"networks of the same weights must agree to {tolerance}, got {apart:.2g}; do not time them")
+
+
 def time_features(config: Config) -> launch.Result:
-    """Both read the same fields from shards, cut the same cells and batch them alike."""
+    """Both networks read the same fields from shards, cut the same cells and batch them alike."""
+    model = CellNet(Inception())
+    images = np.zeros((1, config.side, config.side, 4), np.float32)
+    variables = drawn_weights(jax.eval_shape(model.init, jax.random.key(config.seed), images), config.seed)
+    ours = jax.jit(lambda images: model.apply(variables, images).features)
+    if config.part == "pytorch":
+        backbone = {kind: each["backbone"] for kind, each in variables.items()}
+        name, theirs = "pytorch", torchvision_inception(backbone)
+    else:
+        name, theirs = "keras", keras_inception(config.side)
     source = data.build("simulated_fields", config.data_dir, proteins=config.proteins, fields=1, seed=config.seed)
     cut = {"crop_um": 41.0, "size": config.side, "masked": True}
 
@@ -235,18 +307,15 @@ def time_features(config: Config) -> launch.Result:
             masks = data.segmented.true(field)
             yield cell_images(field["image"], masks, float(field["um_per_pixel"]), **cut)[1]
 
-    model = CellNet(Inception())
-    images = np.zeros((1, config.side, config.side, 4), np.float32)
-    variables = jax.jit(model.init)(jax.random.key(config.seed), images)
-    ours = jax.jit(lambda images: model.apply(variables, images).features)
-    theirs = keras_inception(config.side)
-    sides: Sides = {
-        name: functools.partial(lambda predict: [np.asarray(each) for each in of_crops(predict, cells())], predict)
-        for name, predict in {"hpax": ours, "keras": theirs}.items()
-    }
+    def features(predict: Callable[[np.ndarray], Any]) -> list[np.ndarray]:
+        return [np.asarray(each) for each in of_crops(predict, cells())]
+
+    if config.part == "pytorch":
+        hold_alike(features(ours), features(theirs))
+    sides: Sides = {"hpax": functools.partial(features, ours), name: functools.partial(features, theirs)}
     seconds, count = take_turns(sides, config.turns), sum(map(len, cells()))
-    metrics = {f"{name} (cells/s)": count / statistics.median(each) for name, each in seconds.items()}
-    metrics["times faster"] = ratio(seconds["keras"], seconds["hpax"])
+    metrics = {f"{side} (cells/s)": count / statistics.median(each) for side, each in seconds.items()}
+    metrics["times faster"] = ratio(seconds[name], seconds["hpax"])
     counts = {"cells": count, "fields": config.fields}
     return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=list(metrics))
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import pathlib
+import sys
 
 import anndata
 import numpy as np
@@ -95,6 +96,35 @@ def test_the_plain_network_is_the_one_that_it_stands_beside():
         for model in (PlainInpainter(0.25), Inpainter(0.25))
     ]
     assert counts[0] == counts[1]
+
+
+@pytest.mark.slow
+def test_the_features_of_torchvision_are_ours(tmp_path):
+    pytest.importorskip("torchvision", reason="PyTorch is no dependency")
+    from experiments import benchmark_speed
+
+    small = ["--side", "75", "--fields", "1", "--turns", "1", "--data-dir", str(tmp_path / "data")]
+    assert benchmark_speed.main(["--part", "pytorch", *small, "--workdir", str(tmp_path / "run")]) == 0
+    assert result(tmp_path / "run" / "default" / "seed0")["metrics"]["pytorch (cells/s)"] > 0
+
+
+def test_without_pytorch_its_part_says_how_to_get_it(monkeypatch):
+    from experiments.benchmark_speed import torchvision_inception
+    from hpax.launch import LaunchError
+
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(LaunchError, match="pip install torch torchvision"):
+        torchvision_inception({})
+
+
+def test_networks_that_differ_are_not_timed():
+    from experiments.benchmark_speed import hold_alike
+
+    ours = [np.zeros((0, 19)), np.array([[0.0, 10.0]])]
+    hold_alike(ours, [ours[0], ours[1] + 9e-3])
+    for wrong in (ours[1] + 0.011, ours[1] * np.nan):
+        with pytest.raises(ValueError, match="must agree"):
+            hold_alike(ours, [ours[0], wrong])
 
 
 def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):

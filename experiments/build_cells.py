@@ -17,16 +17,13 @@ import json
 import multiprocessing
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import rich.progress
-import tyro
 from jaxtyping import UInt, UInt8
 from PIL import Image
 from rich.console import Console
@@ -377,21 +374,8 @@ def result(summary: Summary, failures: dict[str, str], built: int) -> launch.Res
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line: 0 if all fields were built, 1 if some failed, 2 if nothing was, 130 after Ctrl-C."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
-    about = (__doc__ or "").split("\n")[0]
-    config = tyro.cli(Config, prog="python -m experiments.build_cells", description=about, args=arguments)
-    try:
-        failures = run(config, arguments)
-    except (ValueError, OSError, BrokenProcessPool) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    for id, reason in sorted(failures.items()):
-        print(f"failed: {id}: {reason}", file=sys.stderr)
-    return int(bool(failures))
+    """The command line."""
+    return launch.of_fields(Config, run, argv)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ at the end, and the exit status is 1.
 import csv
 import dataclasses
 import hashlib
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -18,13 +17,12 @@ from typing import Literal
 import anndata
 import numpy as np
 import rich.progress
-import tyro
 from jaxtyping import Float
 from PIL import Image
 from rich.console import Console
 
 from experiments import build_cells
-from hpax import atlas, predict, pretrained
+from hpax import atlas, launch, predict, pretrained
 from hpax.explore import colour, labelled, page
 from hpax.formats import fields, kaggle
 from hpax.formats import masks as mask_files
@@ -102,10 +100,10 @@ def ranked(config: Config, masks: Masks, um_per_pixel: float, prob: Float[np.nda
     )
 
 
-def run(config: Config) -> dict[str, str]:
+def run(config: Config, arguments: Sequence[str] = ()) -> dict[str, str]:
     """Finds and labels; field → why it failed."""
     labeller = predict.Labeller([pretrained.load(path) for path in config.models], turns=config.turns)
-    failures = build_cells.run(of_build_cells(config), [])
+    failures = build_cells.run(of_build_cells(config))
     known = [field for field in build_cells.plan(of_build_cells(config))[0] if field.files.id not in failures]
     rows: list[list[str]] = []
     with labels.writer(config.workdir) as cells:
@@ -173,20 +171,7 @@ def pictures_of(config: Config, field: build_cells.Field) -> Iterator[page.Pictu
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
-    about = (__doc__ or "").strip()
-    config = tyro.cli(Config, prog="python -m experiments.label_cells", description=about, args=arguments)
-    try:
-        failures = run(config)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    for id, reason in sorted(failures.items()):
-        print(f"failed: {id}: {reason}", file=sys.stderr)
-    return int(bool(failures))
+    return launch.of_fields(Config, run, argv)
 
 
 if __name__ == "__main__":

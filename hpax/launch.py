@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -129,6 +130,30 @@ def main(
     console.print(_table(told["experiment"], {folder: record for folder, record in records.items() if record}))
     errors.print(*failed, sep="", end="", style="red", markup=False, highlight=False)
     return 1 if failed else 0
+
+
+def of_fields(
+    config_type: type, run: Callable[[Any, Sequence[str]], Mapping[str, str]], argv: Sequence[str] | None = None
+) -> int:
+    """Run, from its command line, what goes over fields one by one: `run(config, arguments)` says why some failed.
+
+    These are named last. The exit status is 0 if all went well, 1 if some fields failed, 2 if nothing was done, and 130
+    after Ctrl-C.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    module, about = _named(run)
+    config = tyro.cli(config_type, prog=f"python -m {module}", description=about, args=arguments)
+    try:
+        failures = run(config, arguments)
+    except (ValueError, OSError, BrokenProcessPool) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    for id, reason in sorted(failures.items()):
+        print(f"failed: {id}: {reason}", file=sys.stderr)
+    return int(bool(failures))
 
 
 def origin(

@@ -1,6 +1,11 @@
-"""What must hold of batches."""
+"""What must hold for every task and for all batches."""
 
+import jax
 import numpy as np
+import optax
+
+from hpax import train
+from hpax.train import parallel
 
 
 def join(parts):
@@ -12,3 +17,58 @@ def assert_same(batch, other):
     for name in batch:
         assert batch[name].dtype == other[name].dtype
         np.testing.assert_array_equal(batch[name], other[name], err_msg=name)
+
+
+def outcome(task, fresh, batch):
+    """The gradient, the losses of the first three rows and the moving statistics of a step."""
+
+    def total(params):
+        losses, state = task.loss(params, fresh[1], batch, key=jax.random.key(0))
+        return (losses * batch["mask"]).sum(), (losses[:3], state)
+
+    return jax.jit(jax.grad(total, has_aux=True))(fresh[0])
+
+
+def assert_close(found, expected, *, atol=1e-6):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=atol), found, expected)
+
+
+def assert_padding_influences_nothing(task, fresh, real, *, spoil=lambda padded, junk: padded, atol=1e-6):
+    """Three rows have the same outcome with two rows of junk behind them; `spoil` adds what else must not count."""
+    expected = outcome(task, fresh, real)
+    for junk in (0, 7):
+        padded = {name: np.concatenate([value, np.full_like(value[:2], junk)]) for name, value in real.items()}
+        padded["mask"][3:] = 0
+        assert_close(outcome(task, fresh, spoil(padded, junk)), expected, atol=atol)
+
+
+class Steps:
+    """Endless batches, each a function of its step; five of sixteen rows are padding."""
+
+    def __init__(self, batch):
+        self._batch = batch
+
+    def __getitem__(self, step):
+        batch = self._batch(16, seed=step)
+        batch["mask"][-5:] = 0
+        return batch
+
+    def iterate(self, start):
+        while True:
+            yield self[start]
+            start += 1
+
+
+def assert_one_and_eight_devices_agree(task, batch, *moving):
+    """Of two steps of ragged batches; the parameters at the paths `moving` must move, or nothing was compared."""
+    runs = [train.Run(task, Steps(batch), optax.sgd(0.1), steps=2, devices=jax.local_devices()[:n]) for n in (1, 8)]
+    initial, states = runs[0].initial(), []
+    for run in runs:
+        *_, (_, state, _) = train.updates(run, initial)
+        states.append(parallel.unreplicate(state))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *states)
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), states[0].params, initial.params)
+    moved = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): far for path, far in jax.tree.leaves_with_path(moved)
+    }
+    assert min(moved[path] for path in moving) > 1e-3, "nothing moved, nothing compared"

@@ -4,6 +4,7 @@ A replicated tree has a leading axis of local devices; so has a batch on its way
 sees plain trees and plain batches.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,9 +21,18 @@ AXIS = "devices"
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
-    """Copies every leaf to each local device, on a new leading axis."""
+    """Copies every leaf to each local device, on a new leading axis, placed as an update leaves it.
+
+    Placed otherwise, as arrays of the host are, the first update would be compiled apart from all others.
+    """
     count = len(devices or jax.local_devices())
-    return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), tree)
+    copies = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), tree)
+    return _placing(tuple(devices) if devices else None)(copies)
+
+
+@functools.cache
+def _placing(devices: tuple[jax.Device, ...] | None) -> Callable:
+    return jax.pmap(lambda tree: tree, AXIS, devices=devices)
 
 
 def unreplicate(tree: Any) -> Any:

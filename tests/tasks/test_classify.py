@@ -6,6 +6,7 @@ import fakes
 import jax
 import numpy as np
 import optax
+import properties
 import pytest
 from scipy.special import expit
 
@@ -13,7 +14,6 @@ from hpax import train
 from hpax.nn.heads import CellNet
 from hpax.ops import losses, mix
 from hpax.tasks.classify import Classification
-from hpax.train import parallel
 from hpax.train.update import update
 
 KEY = jax.random.key(0)
@@ -141,30 +141,16 @@ def test_mixed_cells_make_no_bag():
         _task(bag="max", mix="mixup")
 
 
-def _outcome(task, fresh, batch):
-    """The gradient, the losses of three fields and the moving statistics of a step."""
-
-    def total(params):
-        found, state = task.loss(params, fresh[1], batch, key=KEY)
-        return (found * batch["mask"]).sum(), (found[:3], state)
-
-    return jax.jit(jax.grad(total, has_aux=True))(fresh[0])
-
-
-def _equal(a, b):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), a, b)
+def _absent(padded, junk):
+    """Junk in place of absent cells, and labels that fit it."""
+    padded["labels"][3:] = junk > 0
+    there = padded["present"][..., None, None, None] > 0
+    return {**padded, "image": np.where(there, padded["image"], np.float32(junk))}
 
 
 @each_arm
 def test_padding_and_absent_cells_influence_nothing(fresh, options):
-    real, task = _batch(3), _task(**options)
-    expected = _outcome(task, fresh, real)
-    for junk in (0, 7):
-        padded = {name: np.concatenate([value, np.full_like(value[:2], junk)]) for name, value in real.items()}
-        padded["mask"][3:], padded["labels"][3:] = 0, junk > 0
-        there = padded["present"][..., None, None, None] > 0
-        padded["image"] = np.where(there, padded["image"], np.float32(junk))
-        _equal(_outcome(task, fresh, padded), expected)
+    properties.assert_padding_influences_nothing(_task(**options), fresh, _batch(3), spoil=_absent)
 
 
 @pytest.mark.parametrize("options", list(ARMS.values())[:4], ids=list(ARMS)[:4])
@@ -172,7 +158,7 @@ def test_cells_have_no_order(fresh, options):
     batch, task = _batch(3), _task(**options)
     order = [2, 0, 1]
     shuffled = {**batch, "image": batch["image"][:, order], "present": batch["present"][:, order]}
-    _equal(_outcome(task, fresh, shuffled), _outcome(task, fresh, batch))
+    properties.assert_close(properties.outcome(task, fresh, shuffled), properties.outcome(task, fresh, batch))
 
 
 def test_a_field_without_cells_costs_nothing(fresh):
@@ -180,9 +166,9 @@ def test_a_field_without_cells_costs_nothing(fresh):
     batch["present"][1] = 0
     found, _ = _losses(task, fresh, batch)
     assert found[1] == 0
-    gradient, _ = _outcome(task, fresh, batch)
+    gradient, _ = properties.outcome(task, fresh, batch)
     without = {**batch, "mask": np.array([1, 0, 1], np.float32)}
-    _equal(gradient, _outcome(task, fresh, without)[0])
+    properties.assert_close(gradient, properties.outcome(task, fresh, without)[0])
 
 
 def test_features_are_those_behind_the_probabilities(fresh):
@@ -193,30 +179,9 @@ def test_features_are_those_behind_the_probabilities(fresh):
     np.testing.assert_allclose(_task().predict(*fresh, cells), expected, rtol=1e-5)
 
 
-class Steps:
-    """Endless batches, each a function of its step; five of sixteen fields are padding."""
-
-    def __getitem__(self, step):
-        batch = _batch(16, seed=step)
-        batch["mask"][-5:] = 0
-        return batch
-
-    def iterate(self, start):
-        while True:
-            yield self[start]
-            start += 1
-
-
 def test_one_and_eight_devices_agree_on_a_ragged_batch():
     task = _task(train.AXIS, **ARMS["noisy-or, antibodies"])
-    runs = [train.Run(task, Steps(), optax.sgd(0.1), steps=2, devices=jax.local_devices()[:n]) for n in (1, 8)]
-    initial, states = runs[0].initial(), []
-    for run in runs:
-        *_, (_, state, _) = train.updates(run, initial)
-        states.append(parallel.unreplicate(state))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *states)
-    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), states[0].params, initial.params)
-    assert min(moved["backbone"]["Conv_0"]["kernel"], moved["antibodies"]) > 1e-3, "nothing moved, nothing compared"
+    properties.assert_one_and_eight_devices_agree(task, _batch, "backbone/Conv_0/kernel", "antibodies")
 
 
 def test_a_bag_finds_the_cell_that_shows_the_pattern():

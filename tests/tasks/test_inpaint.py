@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import numpy as np
 import optax
+import properties
 import pytest
 
 from hpax import atlas, train
@@ -68,27 +69,9 @@ def test_loss_is_the_mean_squared_error_of_each_example(fresh):
     np.testing.assert_allclose(numbers["correlation"], np.ones(4), atol=1e-4)
 
 
-@jax.jit
-def _outcome(fresh, batch):
-    """The gradient, the losses and the moving statistics of a step."""
-
-    def total(params):
-        losses, state = loss(params, fresh[1], batch)
-        return (losses * batch["mask"]).sum(), (losses[:3], state)
-
-    return jax.grad(total, has_aux=True)(fresh[0])
-
-
 def test_padding_influences_nothing(fresh):
     """Losses, moving statistics and gradient of three cells are the same with two rows of junk behind them."""
-    real = _batch(3)
-    expected = _outcome(fresh, real)
-    for junk in (0, 7):
-        padded = {name: np.concatenate([value, np.full_like(value[:2], junk)]) for name, value in real.items()}
-        padded["mask"][3:] = 0
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), _outcome(fresh, padded), expected
-        )
+    properties.assert_padding_influences_nothing(TASK, fresh, _batch(3))
 
 
 def test_rows_share_nothing_at_inference(fresh):

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import numpy as np
 import optax
+import properties
 import pytest
 from flax import linen as nn
 
@@ -12,13 +13,12 @@ from hpax import train
 from hpax.nn.unet import LightUNet
 from hpax.ops.dice import dice
 from hpax.tasks.segment import Segmentation
-from hpax.train import parallel
 from hpax.train.update import update
 
 TASK = Segmentation(LightUNet(widths=(4, 6)))
 KEY = jax.random.key(0)
 
-init, loss, evaluate, predict = map(jax.jit, (TASK.init, partial(TASK.loss, key=KEY), TASK.evaluate, TASK.predict))
+init, evaluate, predict = map(jax.jit, (TASK.init, TASK.evaluate, TASK.predict))
 
 
 class Echo(nn.Module):
@@ -102,56 +102,13 @@ def test_pixels_that_do_not_count_change_nothing(fresh):
     np.testing.assert_array_equal(evaluate(*fresh, nothing)["loss"], np.zeros(4))
 
 
-@jax.jit
-def _outcome(fresh, batch):
-    """The gradient, the losses and the moving statistics of a step."""
-
-    def total(params):
-        losses, state = loss(params, fresh[1], batch)
-        return (losses * batch["mask"]).sum(), (losses[:3], state)
-
-    return jax.grad(total, has_aux=True)(fresh[0])
-
-
 def test_padding_influences_nothing(fresh):
-    real = _batch(3)
-    expected = _outcome(fresh, real)
-    for junk in (0, 7):
-        padded = {name: np.concatenate([value, np.full_like(value[:2], junk)]) for name, value in real.items()}
-        padded["mask"][3:] = 0
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), _outcome(fresh, padded), expected
-        )
-
-
-class Steps:
-    """Endless batches, each a function of its step; five of sixteen rows are padding."""
-
-    def __getitem__(self, step):
-        batch = _batch(16, seed=step)
-        batch["mask"][-5:] = 0
-        return batch
-
-    def iterate(self, start):
-        while True:
-            yield self[start]
-            start += 1
-
-
-def _run(devices):
-    task = Segmentation(LightUNet(widths=(4, 6), axis_name=train.AXIS))
-    return train.Run(task, Steps(), optax.sgd(0.1), steps=2, devices=jax.local_devices()[:devices])
+    properties.assert_padding_influences_nothing(TASK, fresh, _batch(3), atol=1e-5)
 
 
 def test_one_and_eight_devices_agree_on_a_ragged_batch():
-    runs = [_run(devices) for devices in (1, 8)]
-    states = []
-    for run in runs:
-        *_, (_, state, _) = train.updates(run, run.initial())
-        states.append(parallel.unreplicate(state))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *states)
-    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), states[0].params, runs[0].initial().params)
-    assert min(moved["down0a"]["kernel"], moved["head"]["kernel"]) > 1e-3, "nothing moved, nothing compared"
+    task = Segmentation(LightUNet(widths=(4, 6), axis_name=train.AXIS))
+    properties.assert_one_and_eight_devices_agree(task, _batch, "down0a/kernel", "head/kernel")
 
 
 def test_learns_bright_squares():

@@ -80,3 +80,14 @@ def test_evaluating_nothing_is_an_error():
     state = run(1).initial()
     with pytest.raises(ValueError, match="at least one example"):
         train.evaluate(fakes.Regression(), state.params, state.model_state, [])
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_state_is_placed_as_an_update_leaves_it(devices):
+    """Placed otherwise, the second update would be compiled anew."""
+    plan = run(devices)
+    before = parallel.replicate(plan.initial(), plan.devices)
+    placed = [leaf.sharding for leaf in jax.tree.leaves(before)]
+    advance = parallel.compile_update(plan.task, plan.optimizer, plan.devices)
+    after, _ = advance(before, parallel.shard(plan.batches[0], plan.devices), np.uint32(0))
+    assert placed == [leaf.sharding for leaf in jax.tree.leaves(after)]

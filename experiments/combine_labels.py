@@ -1,9 +1,9 @@
 """Image-level and cell-level models together (Le et al. 2022): which way of combining them labels single cells best.
 
 Trains both kinds on the labels of fields, and the cell-level one once more on what each cell truly shows, the ceiling;
-distils the ensemble into one cell-level model by predictions on proteins that its parts never saw; scores every way of
+teaches another cell-level one what such a model says of training cells whose proteins it never saw; scores every way of
 combining them on the cells of other proteins by the competition's metric. Leaves both networks, a submission and its
-truth as CSVs, cells.h5ad, classes.csv with the AP of every class, and a picture.
+truth as CSVs, cells.h5ad, classes.csv with the AP of every class, and index.html, the page to look at.
 
 Networks are kept beside the arms, in `models`, by what they were trained with: arms that share one train it once.
 """
@@ -23,7 +23,7 @@ from experiments import classify_cells, localize_cells
 from experiments.localize_cells import Atlas, Fields, LossName, examples, open_fields, scored
 from hpax import atlas, data, launch
 from hpax.data import segmented
-from hpax.explore import colour, grids, labelled
+from hpax.explore import charts, grids, labelled, page
 from hpax.formats import kaggle, labels
 from hpax.metrics import classification, detection, tally
 from hpax.ops.bags import Pooling
@@ -36,10 +36,20 @@ IMAGE_FILE, CELL_FILE = "localize.safetensors", "classify.safetensors"
 SHOWN = 4  # fields in the picture
 RARE = 6  # classes of the fewest training fields
 WAYS = {
-    "field copied": ("ensemble", "ceiling, pooled × cell"),
-    "labels copied": ("labels × ensemble", "labels × ceiling"),
+    "field copied": ("ensemble", "ceiling, pooled + cell"),
+    "labels copied": ("labels × cell", "labels × ceiling"),
 }
 """What is the same for all cells of a field → what weak labels make of it, and what true labels of cells would."""
+
+COMPARED = ("field copied", "ensemble", "ceiling, pooled + cell", "labels copied", "labels × cell", "labels × ceiling")
+CALIBRATED = ("field copied", "cell", "ensemble", "ceiling")
+VARIATION = {"all cells agree": (-1.0, 0.0), "up to half differ": (0.0, 0.5), "most differ": (0.5, 1.0)}
+"""Kinds of fields → more than the first and at most the second share of cells that differ from their field."""
+
+ABOUT = "Networks that learnt 19 patterns from labels of whole fields, asked about single cells. All are simulated."
+CELLS = "Cells of test fields in the colour of their most probable class: as predicted, and as they truly are"
+VARIES = "mAP over the share of cells that differ from their field"
+RELIABLE = "Share of cells that show a class over its probability, all classes together"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +70,7 @@ class Config(Atlas):
     bag: Literal["none"] | Pooling = "none"  # what a field's cells say together
     image_steps: int = 500
     cell_steps: int = 2400
+    ceiling: bool = True  # train on true labels of cells, too, to know what labels of fields cost
     folds: int = 2  # of the training proteins, for the predictions that are distilled; 0: no distillation
     fast: bool = False  # a small atlas and few steps: whether everything works, not how well
 
@@ -80,15 +91,16 @@ ABLATION = (
     *launch.grid(image_loss=["focal", "winners"]),
     {"puzzle": 1.0},
     {"fair": True},
-    *launch.grid(image_resolution=[128, 512]),
+    *launch.grid(image_resolution=[128, 256]),
     *launch.grid(cell_loss=["focal", "winners"]),
     {"cell_resolution": 32},
     {"masked": False},
     *launch.grid(bag=["max", "noisy-or"]),
 )
+"""What each choice is worth. With `--no-ceiling --folds 0` an arm trains what it changes, and no more."""
 
 SWEEPS = {
-    "ablation": tuple({"folds": 0, "masks": "true", **arm} for arm in ABLATION),
+    "ablation": ABLATION,
     "masks": launch.grid(masks=["networks", "classical", "true"]),
     "variation": launch.grid(varying=[0.0, 0.35, 1.0]),
     "frequencies": launch.grid(balanced=[True, False]),
@@ -157,49 +169,50 @@ def both(config: Config, fields: Fields, models: Path) -> Models:
 
 
 def soft_targets(config: Config, fields: Fields, models: Path) -> classify_cells.Targets:
-    """What the ensemble says of every training cell, from models that never saw its protein."""
+    """How much of each label of its field every training cell shows, by models that never saw its protein."""
     source = fields.training
     fold = distil.folds(
         source.table["protein"].to_numpy(str).tolist(), config.folds, strata=source.labels.argmax(1).tolist()
     )
     share = 1 - 1 / config.folds  # of the fields, and of the steps: as many epochs
-    shorter = {"image_steps": round(share * config.image_steps), "cell_steps": round(share * config.cell_steps)}
-    own = dataclasses.replace(config, **shorter)
+    shorter = cell_config(config, steps=round(share * config.cell_steps))
 
     def fit(places: Sequence[int]) -> Callable[[int], np.ndarray]:
         part = fields._replace(training=data.Part(source, places))
         asked = sorted(set(range(len(source))) - set(places))
-        folder = models / f"without-fold{int(fold[asked[0]])}-of-{config.folds}"
-        said = both(own, part, folder).say(data.Part(source, asked), fields.masks)
-        kept = {
-            place: refine.shares(source.labels[place], combine.together(*one))
-            for place, one in zip(asked, said, strict=True)
-        }
+        folder = models / f"cell-{launch.digest(shorter)}-without-fold{int(fold[asked[0]])}-of-{config.folds}"
+        said = classify_cells.fitted(shorter, part, folder)(data.Part(source, asked), fields.masks)
+        kept = {place: refine.shares(source.labels[place], prob) for place, prob in zip(asked, said, strict=True)}
         return kept.__getitem__
 
     found = distil.out_of_fold(range(len(source)), fold, fit)
     return {str(id): target.astype(np.float32) for id, target in zip(source.table.index, found, strict=True)}
 
 
+def pooled(cells: np.ndarray, field: np.ndarray) -> Float[np.ndarray, " n"]:
+    """What the cells of a field say on average; what the field does, if there is none."""
+    return cells.mean(0) if len(cells) else field
+
+
 def ways(said: Said, labels_of_field: np.ndarray) -> dict[str, Float[np.ndarray, "k n"]]:
     """Every way from what the models say of a field to its cells; the last three are told the field's labels."""
     field, maps, cells = said
-    mean = cells.mean(0) if len(cells) else field
-    copied, pooled, told = (np.tile(each, (len(cells), 1)) for each in (field, mean, labels_of_field * 1.0))
+    mean, told = pooled(cells, field), labels_of_field * 1.0
     ensemble = combine.together(*said)  # fixed beforehand
     return {
-        "field copied": copied,
-        "cells pooled and copied": pooled,
+        "field copied": np.tile(field, (len(cells), 1)),
+        "cells pooled and copied": np.tile(mean, (len(cells), 1)),
         "maps": maps,
         "cell": cells,
         "image × cell": combine.multiplied(field, cells),
         "image + cell": combine.added(field, cells),
-        "cells pooled × cell": pooled * cells,
         "image × maps": combine.multiplied(field, maps),
+        "image + maps": combine.added(field, maps),
+        "cells pooled + cell": combine.added(mean, cells),
         "ensemble": ensemble,
         "ensemble, negative excludes": combine.negative_excludes(ensemble),
         "ensemble, negative is the rest": combine.negative_is_the_rest(ensemble),
-        "labels copied": told,
+        "labels copied": np.tile(told, (len(cells), 1)),
         "labels × cell": told * cells,
         "labels × ensemble": told * ensemble,
     }
@@ -217,76 +230,178 @@ def predictions(config: Config, fields: Fields, workdir: Path) -> Callable[[segm
     for file in (ensemble.image, ensemble.cell):
         for kept in (file, file.with_suffix(".md")):
             shutil.copyfile(kept, workdir / kept.name)
-    true = cell_config(config, labels="cells")
-    ceiling = classify_cells.fitted(true, fields, models / f"ceiling-{launch.digest(true)}")
-    distilled = None
+    ceiling, distilled = None, None
+    if config.ceiling:
+        true = cell_config(config, labels="cells")
+        ceiling = classify_cells.fitted(true, fields, models / f"ceiling-{launch.digest(true)}")
     if config.folds:
         targets = soft_targets(config, fields, models)
-        folder = models / f"distilled-{launch.digest(config)}"
-        distilled = classify_cells.fitted(cell_config(config), fields, folder, targets)
+        student = cell_config(config)
+        folder = models / f"distilled-{launch.digest(student)}-of-{config.folds}"
+        distilled = classify_cells.fitted(student, fields, folder, targets)
 
     def of_masks(masks: segmented.MasksOf) -> dict[str, list]:
-        said = ensemble.say(fields.test, masks)
-        by_field = [ways(one, row) for one, row in zip(said, fields.test.labels, strict=True)]
+        said, rows = ensemble.say(fields.test, masks), fields.test.labels
+        by_field = [ways(one, row) for one, row in zip(said, rows, strict=True)]
         found = {name: [each[name] for each in by_field] for name in by_field[0]}
         bordered = zip(examples(fields.test), found["ensemble"], strict=True)
         found["ensemble, border weights"] = [weighted(example, masks(example), prob) for example, prob in bordered]
         if distilled:
             student = list(distilled(fields.test, masks))
             found["distilled"] = student
-            found["image × distilled"] = [s.field * prob for s, prob in zip(said, student, strict=True)]
-        best = list(ceiling(fields.test, masks))
-        found["ceiling"] = best
-        found["ceiling, pooled × cell"] = [prob.mean(0) * prob if len(prob) else prob for prob in best]
-        found["labels × ceiling"] = [row * prob for row, prob in zip(fields.test.labels, best, strict=True)]
+            taught = [one._replace(cells=prob) for one, prob in zip(said, student, strict=True)]
+            found["ensemble, distilled"] = [combine.together(*one) for one in taught]
+            found["labels × distilled"] = [row * prob for row, prob in zip(rows, student, strict=True)]
+        if ceiling:
+            best = list(ceiling(fields.test, masks))
+            found["ceiling"] = best
+            together = [combine.added(pooled(prob, s.field), prob) for s, prob in zip(said, best, strict=True)]
+            found["ceiling, pooled + cell"] = together
+            found["labels × ceiling"] = [row * prob for row, prob in zip(rows, best, strict=True)]
         return found
 
     return of_masks
 
 
+class Study(NamedTuple):
+    """What was said of the test cells by each way, and what it is worth."""
+
+    fields: Fields
+    said: dict[str, list[np.ndarray]]  # way → of each field the probabilities of its cells
+    scores: dict[str, detection.Scores]
+
+    def mean(self, way: str) -> float:
+        """mAP of the classes with truth."""
+        return self.scores[way].mean("present")
+
+    def there(self, ways: Sequence[str]) -> list[str]:
+        """Those of the ways that were taken."""
+        return [way for way in ways if way in self.said]
+
+    def rare(self, way: str) -> float:
+        """mAP of the classes with the fewest training fields."""
+        return float(np.nanmean(self.scores[way].ap[0][rarest(self.fields)[:RARE]]))
+
+
 def run(config: Config, workdir: Path) -> launch.Result:
-    """Trains, combines, scores; leaves the ensemble's submission and tables."""
+    """Trains, combines, scores; leaves the ensemble's submission, tables and a page."""
     config = dataclasses.replace(config, **FAST) if config.fast else config
     fields = open_fields(config)
     of_masks = predictions(config, fields, workdir)
-    of_found = of_masks(fields.masks)
-    scores = {name: scored(fields.test, fields.masks, prob) for name, prob in of_found.items()}
-    metrics = {f"mAP, {name}": found.mean("present") for name, found in scores.items()}
-    headline = list(metrics)
+    done = study(fields, of_masks(fields.masks))
+    metrics = {f"mAP, {way}": done.mean(way) for way in done.said}
     if config.masks != "true":
-        of_true = of_masks(segmented.true)
-        exact = {name: scored(fields.test, segmented.true, prob) for name, prob in of_true.items()}
-        metrics |= {f"mAP on true masks, {name}": found.mean("present") for name, found in exact.items()}
-    metrics |= details(config, fields, scores, of_found)
-    metrics["mAP of the submission, 19 classes"] = submit(fields, of_found["ensemble"], workdir)
-    write_classes(workdir / "classes.csv", fields, scores)
-    (workdir / "labelled.png").write_bytes(colour.png(picture(fields, of_found["ensemble"])))
-    counts = localize_cells.counts(fields)
-    headline += [f"share of the way, {start}" for start in WAYS]
-    return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=headline)
+        exact = study(fields._replace(masks=segmented.true), of_masks(segmented.true))
+        metrics |= {f"mAP on true masks, {way}": exact.mean(way) for way in exact.said}
+    headline = [name for name in metrics if name.startswith("mAP, ")]
+    for more in (way_to_the_ceiling(done), of_rare_classes(done), of_variation(done), of_calibration(done)):
+        metrics |= more
+        headline += more
+    metrics["mAP of the submission, 19 classes"] = submit(fields, done.said["ensemble"], workdir)
+    write_classes(workdir / "classes.csv", done)
+    page.write(workdir / "index.html", page.page("Labels of fields to labels of cells", ABOUT, sections(done, metrics)))
+    Console().print(f"the page: {workdir / 'index.html'}", soft_wrap=True)
+    return launch.Result(metrics=metrics, counts=localize_cells.counts(fields), data="simulated", headline=headline)
 
 
-def details(
-    config: Config, fields: Fields, scores: Mapping[str, detection.Scores], said: Mapping[str, list]
-) -> dict[str, float]:
-    """How far towards the ceiling, on rare classes, on proteins that vary and that do not, and how calibrated."""
-    mean = {name: found.mean("present") for name, found in scores.items()}
-    rare = np.argsort(fields.training.labels.sum(0), kind="stable")[:RARE]
-    varying = [bool((e["cell_labels"] != e["labels"]).any()) for e in examples(fields.test)]
+def study(fields: Fields, said: dict[str, list]) -> Study:
+    """Every way, scored."""
+    return Study(fields, said, {way: scored(fields.test, fields.masks, prob) for way, prob in said.items()})
+
+
+def rarest(fields: Fields) -> np.ndarray:
+    """The classes, that with the fewest training fields first."""
+    return np.argsort(fields.training.labels.sum(0), kind="stable")
+
+
+def way_to_the_ceiling(done: Study) -> dict[str, float]:
+    """How much of what true labels of cells are worth weak labels reach; NaN where these are worth nothing."""
     found = {}
     for start, (reached, end) in WAYS.items():
-        gap = mean[end] - mean[start]
-        found[f"share of the way, {start}"] = (mean[reached] - mean[start]) / gap if gap > 0 else np.nan
-    for name in ("field copied", "ensemble", "ceiling"):
-        found[f"mAP of the {RARE} rarest classes, {name}"] = float(np.nanmean(scores[name].ap[0][rare]))
-        for kind, wanted in (("uniform", False), ("varying", True)):
-            own = [place for place, varies in enumerate(varying) if varies is wanted]
-            part = scored(data.Part(fields.test, own), fields.masks, [said[name][place] for place in own])
-            found[f"mAP of {kind} fields, {name}"] = part.mean("present")
-    true = classify_cells.true_labels(fields.test, fields.masks)
-    truth, prob = np.concatenate(list(true.values())), np.concatenate(said["ensemble"])
-    found["calibration error, ensemble"] = classification.score(truth, prob).mean_error
+        if end not in done.said:
+            continue
+        gap = done.mean(end) - done.mean(start)
+        found[f"share of the way, {start}"] = (done.mean(reached) - done.mean(start)) / gap if gap > 0 else np.nan
     return found
+
+
+def of_rare_classes(done: Study) -> dict[str, float]:
+    """mAP where examples are few."""
+    return {f"mAP of the {RARE} rarest classes, {way}": done.rare(way) for way in done.there(COMPARED)}
+
+
+def of_variation(done: Study) -> dict[str, float]:
+    """mAP of fields by how many of their cells differ from the field."""
+    share = variation(done.fields)
+    found = {}
+    for kind, (low, high) in VARIATION.items():
+        own = np.flatnonzero((share > low) & (share <= high)).tolist()
+        for way in done.there(COMPARED):
+            said = [done.said[way][place] for place in own]
+            part = scored(data.Part(done.fields.test, own), done.fields.masks, said)
+            found[f"mAP of fields where {kind}, {way}"] = part.mean("present")
+    return found
+
+
+def variation(fields: Fields) -> Float[np.ndarray, " f"]:
+    """Of each test field the share of cells that do not show just what the field does."""
+    return np.array([(e["cell_labels"] != e["labels"]).any(1).mean() for e in examples(fields.test)])
+
+
+def of_calibration(done: Study) -> dict[str, float]:
+    """How far probabilities are from frequencies, the mean over classes."""
+    truth = np.concatenate(list(classify_cells.true_labels(done.fields.test, done.fields.masks).values()))
+    scores = {way: classification.score(truth, np.concatenate(done.said[way])) for way in done.there(CALIBRATED)}
+    return {f"calibration error, {way}": found.mean_error for way, found in scores.items()}
+
+
+def sections(done: Study, metrics: Mapping[str, float]) -> list[page.Section]:
+    """The page, from top to bottom."""
+    return [
+        page.Section("Which way labels single cells best?", [ways_table(done, metrics)]),
+        page.Section("Cells", [page.Picture(picture(done.fields, done.said["ensemble"]), CELLS, CELLS)]),
+        page.Section("Does it matter how much cells vary?", [page.Picture(variation_chart(done, metrics), VARIES)]),
+        page.Section("Are probabilities frequencies?", [page.Picture(reliability_chart(done), RELIABLE)]),
+        page.Section("Each class, rare ones first", [classes_table(done)]),
+    ]
+
+
+def ways_table(done: Study, metrics: Mapping[str, float]) -> page.Table:
+    """Every way, on found and on true masks, and on rare classes."""
+    rows = [[way, done.mean(way), metrics.get(f"mAP on true masks, {way}"), done.rare(way)] for way in done.said]
+    told = f"{len(done.fields.test)} fields of proteins that no network saw; mask mAP at IoU 0.6 of classes with truth"
+    shares = [f"{name} {value:.2f}" for name, value in metrics.items() if name.startswith("share of the way")]
+    caption = ". ".join([told, "Simulated cells", *shares])
+    return page.Table(["way", "mAP", "on true masks", f"{RARE} rarest classes"], rows, caption)
+
+
+def classes_table(done: Study) -> page.Table:
+    """AP of every class by the ways that are compared."""
+    ways, fields = done.there(COMPARED), done.fields.training.labels.sum(0)
+    truths, ap = done.scores[ways[0]].truths, np.stack([done.scores[way].ap[0] for way in ways], axis=1)
+    rows = [[atlas.LOCATIONS[k], int(fields[k]), int(truths[k]), *ap[k].tolist()] for k in rarest(done.fields)]
+    return page.Table(["class", "training fields", "true cells", *ways], rows, "AP at IoU 0.6")
+
+
+def variation_chart(done: Study, metrics: Mapping[str, float]) -> np.ndarray:
+    """mAP against how many cells of a field differ from it."""
+    share = variation(done.fields)
+    across = [share[(share > low) & (share <= high)] for low, high in VARIATION.values()]
+    x = [float(part.mean()) if len(part) else np.nan for part in across]
+    up = {way: [metrics[f"mAP of fields where {kind}, {way}"] for kind in VARIATION] for way in done.there(COMPARED)}
+    title = f"fields: {', '.join(str(len(part)) for part in across)}"
+    lines = {way: (x, y) for way, y in up.items()}
+    return charts.curves(lines, across="share of cells that differ from their field", up="mAP", title=title)
+
+
+def reliability_chart(done: Study) -> np.ndarray:
+    """Frequency against probability, all classes together."""
+    truth = np.concatenate(list(classify_cells.true_labels(done.fields.test, done.fields.masks).values()))
+    lines = {"as it should be": ([0.0, 1.0], [0.0, 1.0])}
+    for way in done.there(CALIBRATED):
+        found = classification.calibrate(truth.reshape(-1, 1), np.concatenate(done.said[way]).reshape(-1, 1), bins=100)
+        lines[way] = (found.probability[0], found.frequency[0])
+    return charts.curves(lines, across="probability", up="share of cells that show the class")
 
 
 def submit(fields: Fields, prob: Iterable[np.ndarray], workdir: Path) -> float:
@@ -302,15 +417,15 @@ def submit(fields: Fields, prob: Iterable[np.ndarray], workdir: Path) -> float:
     return detection.score(found).mean()
 
 
-def write_classes(path: Path, fields: Fields, scores: Mapping[str, detection.Scores]) -> None:
+def write_classes(path: Path, done: Study) -> None:
     """The AP of every class and way, beside the number of training fields and true cells; printed, too."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(["class", "training fields", "true cells", *scores])
+        rows.writerow(["class", "training fields", "true cells", *done.scores])
         for label, name in enumerate(atlas.LOCATIONS):
-            ap = [f"{found.ap[0][label]:.4f}" for found in scores.values()]
-            truths = next(iter(scores.values())).truths[label]
-            rows.writerow([name, int(fields.training.labels[:, label].sum()), int(truths), *ap])
+            ap = [f"{found.ap[0][label]:.4f}" for found in done.scores.values()]
+            truths = next(iter(done.scores.values())).truths[label]
+            rows.writerow([name, int(done.fields.training.labels[:, label].sum()), int(truths), *ap])
     Console().print(f"each class: {path}", soft_wrap=True)
 
 

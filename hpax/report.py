@@ -30,6 +30,7 @@ MAX_BYTES = 1 << 20  # of one result.json
 MAX_FILES = 10_000  # of one folder
 MAX_NAMES = 500  # metrics, counts, versions of one run
 MAX_TEXT = 2000  # characters of one cell
+MAX_COLUMNS = 12  # metrics side by side; more run down the page where there are fewer arms
 
 INTRODUCTION = """# Benchmarks
 
@@ -137,13 +138,16 @@ def _section(data: str, settings: str, runs: Sequence[Row]) -> Iterator[str]:
     yield f"### **{data}** data" + (f": {_escaped(settings)}" if settings else "")
     metrics = list(dict.fromkeys(name for row in runs for name in row["headline"].split(";") if name))
     by_arm = {arm: list(group) for arm, group in itertools.groupby(runs, lambda row: row["arm"])}
-    head = ["arm", *metrics, "seeds", "wall time"]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    lines = [["arm", *metrics, "seeds", "wall time"]]
     for arm, rows in by_arm.items():
         numbers = [spread(_numbers(rows, f"metric:{name}"), len(rows)) for name in metrics]
         seconds = _numbers([row for row in rows if row["resumed"] != "true"], "wall_s")
         lines.append([arm, *numbers, str(len(rows)), duration(statistics.mean(seconds)) if seconds else "–"])
-    yield "\n".join("| " + " | ".join(map(_escaped, line)) + " |" for line in lines)
+    if len(metrics) > max(MAX_COLUMNS, len(by_arm)):
+        lines = list(zip(*lines, strict=True))
+    lines = [[_escaped(cell) for cell in line] for line in lines]
+    lines.insert(1, ["---", *["---:"] * (len(lines[0]) - 1)])
+    yield "\n".join("| " + " | ".join(line) + " |" for line in lines)
     yield "\n".join(f"- {name}: {text}" for name, text in _basis(runs).items() if text)
 
 

@@ -294,3 +294,18 @@ def test_a_missing_folder_is_named(tmp_path, capsys):
         == 1
     )
     assert "nowhere is not a folder" in capsys.readouterr().err
+
+
+def test_many_metrics_of_few_arms_run_down_the_page(write, run, tmp_path):
+    metrics = {f"m{number}": number / 8 for number in range(1, report.MAX_COLUMNS + 2)}
+    for arm in ("pair=self", "pair=sibling"):
+        write(arm=arm, metrics=metrics, headline=list(metrics))
+    assert run() == 0
+    lines = (tmp_path / "BENCHMARKS.md").read_text().splitlines()
+    assert "| arm | pair=self | pair=sibling |" in lines
+    assert "| m2 | 0.2500 | 0.2500 |" in lines
+    assert "| seeds | 1 | 1 |" in lines
+    write(arm="pair=self", metrics=metrics, headline=list(metrics)[:-1])
+    write(arm="pair=sibling", metrics=metrics, headline=list(metrics)[:-1])
+    assert run() == 0
+    assert not [line for line in (tmp_path / "BENCHMARKS.md").read_text().splitlines() if line.startswith("| m2 |")]

@@ -53,6 +53,32 @@ def test_every_way_is_scored_and_the_submission_is_the_ensemble_s(combined):
     assert sum(int(row["true cells"]) for row in rows) == scores.truths.sum()
 
 
+def test_the_page_shows_ways_cells_variation_calibration_and_classes(combined):
+    text = (combined / "index.html").read_text()
+    assert text.count("<img") == 3
+    for told in ("labels × ceiling", "Nuclear speckles", "share of the way, labels copied"):
+        assert told in text
+
+
+def test_fields_are_split_by_how_many_of_their_cells_differ(shards):
+    there = fields(shards)
+    share = combine_labels.variation(there)
+    for example, found in zip(localize_cells.examples(there.test), share, strict=True):
+        differ = [row.tolist() != example["labels"].tolist() for row in example["cell_labels"]]
+        assert found == pytest.approx(np.mean(differ))
+    inside = [(share > low) & (share <= high) for low, high in combine_labels.VARIATION.values()]
+    assert (np.sum(inside, axis=0) == 1).all()
+
+
+def test_an_arm_without_a_ceiling_says_nothing_of_one(shards, tmp_path):
+    command = [*SMALL, *STEPS, "--folds", "0", "--no-ceiling", "--data-dir", str(shards), "--workdir", str(tmp_path)]
+    assert combine_labels.main(command) == 0
+    record = json.loads((tmp_path / "default" / "seed1" / "result.json").read_text())
+    assert not [name for name in record["metrics"] if "ceiling" in name or "share of the way" in name]
+    assert "mAP, labels × cell" in record["headline"]
+    assert not list((tmp_path / "models").glob("ceiling-*"))
+
+
 def test_arms_that_share_a_network_train_it_once(combined, shards):
     models = combined.parents[1] / "models"
     before = {path: path.stat().st_mtime_ns for path in models.glob("*/checkpoints/latest/*/commit_success.txt")}
@@ -128,4 +154,4 @@ def test_label_cells_labels_every_cell_of_a_folder_and_names_what_is_broken(comb
 def test_distillation_learns_from_proteins_left_out(shards, tmp_path):
     assert combine_labels.main([*SMALL, *STEPS, "--data-dir", str(shards), "--workdir", str(tmp_path)]) == 0
     record = json.loads((tmp_path / "default" / "seed1" / "result.json").read_text())
-    assert {"mAP, distilled", "mAP, image × distilled"} <= set(record["metrics"])
+    assert {"mAP, distilled", "mAP, ensemble, distilled", "mAP, labels × distilled"} <= set(record["metrics"])

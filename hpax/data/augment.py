@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 from PIL import Image
 from scipy import ndimage
 
@@ -17,6 +17,7 @@ class Augmentation:
 
     zoom: float = 2.0  # factor of the apparent pixel size, most often near 1
     turn: bool = True  # by quarters, and mirrored
+    rotate: bool = False  # by any angle besides; batches of whole fields and of cells alone know it
     gamma: float = 1.8  # factor of the exponent
     gain: float = 1.6  # factor
     offset: float = 0.1  # of full scale, added
@@ -37,7 +38,7 @@ class Augmentation:
 STRONG = Augmentation()
 """Enough for networks that learn from other microscopes, or from a simulation, to see real fields."""
 
-GENTLE = Augmentation(zoom=1.2, gamma=1.2, gain=1.2, offset=0, blur=0, noise=0, glow=0, lost=0)
+GENTLE = Augmentation(zoom=1.2, rotate=True, gamma=1.2, gain=1.2, offset=0, blur=0, noise=0, glow=0, lost=0)
 """Enough for networks that tell patterns apart, which faint or blurred stains would hide; what is 0 stays 0."""
 
 PLAIN = Augmentation(zoom=1, turn=False, gamma=1, gain=1, offset=0, blur=0, noise=0, glow=0, lost=0)
@@ -49,6 +50,11 @@ def zoom(rng: np.random.Generator, augmentation: Augmentation) -> float:
     return float(augmentation.zoom ** rng.triangular(-1, 0, 1))
 
 
+def angle(rng: np.random.Generator, augmentation: Augmentation) -> float:
+    """Radians within an eighth of a turn either way; `turn` adds the quarters."""
+    return float(rng.uniform(-np.pi / 4, np.pi / 4)) if augmentation.rotate else 0.0
+
+
 def turn(rng: np.random.Generator, augmentation: Augmentation, *images: np.ndarray) -> tuple[np.ndarray, ...]:
     """Square images (s, s, ...), all turned and mirrored alike, in one of the eight ways."""
     quarters, mirrored = (int(rng.integers(4)), bool(rng.integers(2))) if augmentation.turn else (0, False)
@@ -57,26 +63,38 @@ def turn(rng: np.random.Generator, augmentation: Augmentation, *images: np.ndarr
 
 
 def stain(
-    rng: np.random.Generator, augmentation: Augmentation, patch: Float32[np.ndarray, "s s c"]
+    rng: np.random.Generator,
+    augmentation: Augmentation,
+    patch: Float32[np.ndarray, "s s c"] | UInt8[np.ndarray, "s s c"],
 ) -> Float32[np.ndarray, "s s c"]:
-    """A patch in [0, 1], stained, focused and exposed anew, in [0, 1]."""
+    """A patch in [0, 1], or in bytes, stained, focused and exposed anew, in [0, 1]."""
     channels = patch.shape[-1]
     lost = int(rng.integers(channels - 1)) if channels > 1 and rng.random() < augmentation.lost else None
     painted = [_channel(rng, augmentation, patch[..., channel]) for channel in range(channels)]
     return np.stack([plane if index != lost else np.zeros_like(plane) for index, plane in enumerate(painted)], axis=-1)
 
 
-def _channel(rng: np.random.Generator, augmentation: Augmentation, plane: Float32[np.ndarray, "s s"]) -> np.ndarray:
+def _channel(rng: np.random.Generator, augmentation: Augmentation, plane: np.ndarray) -> Float32[np.ndarray, "s s"]:
     gamma, gain = (factor ** rng.uniform(-1, 1) for factor in (augmentation.gamma, augmentation.gain))
     offset = rng.uniform(-1, 1) * augmentation.offset
     blur, noise = max(0, rng.uniform(-1, 1)) * augmentation.blur, rng.random() ** 2 * augmentation.noise
     glow = max(0, rng.uniform(-1, 1)) * augmentation.glow if augmentation.glow else 0
-    plane = plane**gamma if gamma != 1 else plane
-    plane = plane + glow * _spread(plane, rng.uniform(0.04, 0.16) * len(plane)) if glow else plane
-    plane = ndimage.gaussian_filter(plane, blur) if blur else plane
-    plane = gain * plane + offset
-    plane = plane + noise * rng.standard_normal(plane.shape, np.float32) if noise else plane
-    return np.clip(plane, 0, 1, dtype=np.float32)
+
+    def exposed(plane: np.ndarray) -> np.ndarray:
+        plane = plane**gamma if gamma != 1 else plane
+        plane = plane + glow * _spread(plane, rng.uniform(0.04, 0.16) * len(plane)) if glow else plane
+        plane = ndimage.gaussian_filter(plane, blur) if blur else plane
+        plane = gain * plane + offset
+        plane = plane + noise * rng.standard_normal(plane.shape, np.float32) if noise else plane
+        return np.clip(plane, 0, 1, dtype=np.float32)
+
+    if plane.dtype != np.uint8:
+        return exposed(plane)
+    by_level = not (glow or blur or noise)  # a pixel's own level decides
+    return exposed(_LEVELS)[plane] if by_level else exposed(_LEVELS[plane])
+
+
+_LEVELS = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
 def _spread(plane: Float32[np.ndarray, "s s"], reach: float) -> Float32[np.ndarray, "s s"]:

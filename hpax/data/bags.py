@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 
-from hpax.data import augment, preprocess, segmented
+from hpax.data import augment, segmented
 from hpax.data.balance import FieldBatches
 from hpax.data.images import varied
 from hpax.data.pipeline import Share
@@ -81,7 +81,7 @@ class BagBatches(FieldBatches):
         }
         row["cell"][: len(drawn)] = indices[drawn]
         for number, image in enumerate(images[drawn]):
-            row["image"][number] = varied(rng, self._augmentation, preprocess.as_float(image), self.size)
+            row["image"][number] = varied(rng, self._augmentation, image, self.size)
         if self._targets is not None:
             row["targets"] = np.zeros((self.cells, targets.shape[1]), np.float32)
             row["targets"][: len(drawn)] = targets[drawn]

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Integer, UInt
 from scipy import ndimage
 
-from hpax.data import augment, preprocess, segmented
+from hpax.data import augment, segmented
 from hpax.data.balance import FieldBatches
 from hpax.data.images import varied
 from hpax.data.pipeline import Share
@@ -90,7 +90,7 @@ class FairBatches(FieldBatches):
         cells = nearest(self._masks(example).cells, (self.field_size, self.field_size))
         boxes = [(index, box) for index, box in enumerate(ndimage.find_objects(cells), 1) if box]
         labels = self._source.labels[field].astype(np.float32)
-        return Cells(crops.resize(example["image"], self.field_size), cells, boxes, labels)
+        return Cells(crops.as_bytes(crops.resize(example["image"], self.field_size)), cells, boxes, labels)
 
     def _row(self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int) -> dict[str, np.ndarray]:
         patch = self._base(rng, self._field(int(plan[place])))
@@ -98,7 +98,7 @@ class FairBatches(FieldBatches):
             other = int(plan[(place + step) % self.n])
             cell = lone(rng, self._field(other)) if other != plan[place] else None
             patch = put(rng, patch, self._turned(rng, cell)) if cell else patch
-        image = varied(rng, self._augmentation, preprocess.as_float(patch.image), self.size)
+        image = varied(rng, self._augmentation, patch.image, self.size)
         return {"image": image, "labels": patch.labels}
 
     def _base(self, rng: np.random.Generator, field: Cells) -> Patch:

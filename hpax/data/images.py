@@ -1,11 +1,13 @@
 """Batches of whole fields with their labels, for networks that see an image at once."""
 
-import numpy as np
-from jaxtyping import Float, Float32, Int, UInt
+import math
 
-from hpax.data import augment, preprocess
+import numpy as np
+from jaxtyping import Float, Float32, Int, UInt8
+from PIL import Image
+
+from hpax.data import augment
 from hpax.data.balance import FieldBatches
-from hpax.data.patches import resampled
 from hpax.data.pipeline import Share
 from hpax.data.source import Fields
 from hpax.segment import crops
@@ -43,19 +45,46 @@ class ImageBatches(FieldBatches):
         drawn = {"weights": weights, "seed": seed, "shuffle": shuffle}
         super().__init__(source, batch_size, **drawn, share=share, cached=cached, threads=threads)
 
-    def _read(self, field: int) -> UInt[np.ndarray, "s s c"]:
-        return crops.resize(self._source[field]["image"], self.size)
+    def _read(self, field: int) -> UInt8[np.ndarray, "s s c"]:
+        return crops.as_bytes(crops.resize(self._source[field]["image"], self.size))
 
     def _row(self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int) -> dict[str, np.ndarray]:
-        image = preprocess.as_float(self._field(int(plan[place])))
-        return {"image": varied(rng, self._augmentation, image, self.size)}
+        return {"image": varied(rng, self._augmentation, self._field(int(plan[place])), self.size)}
 
 
 def varied(
-    rng: np.random.Generator, augmentation: augment.Augmentation, image: Float32[np.ndarray, "h h c"], size: int
+    rng: np.random.Generator, augmentation: augment.Augmentation, image: UInt8[np.ndarray, "h h c"], size: int
 ) -> Float32[np.ndarray, "{size} {size} c"]:
     """A square of about `size` pixels anywhere in a square image, zoomed, turned and stained anew, at `size` pixels."""
     side = size * augment.zoom(rng, augmentation)
-    corner = tuple(rng.uniform(*sorted((0.0, len(image) - side))) for _ in range(2))
-    (turned,) = augment.turn(rng, augmentation, resampled(image, corner, side, size))
+    middle = tuple(rng.uniform(*sorted((side / 2, len(image) - side / 2))) for _ in range(2))
+    seen = square(image, middle, side, augment.angle(rng, augmentation), size)
+    (turned,) = augment.turn(rng, augmentation, seen)
     return augment.stain(rng, augmentation, turned)
+
+
+def square(
+    image: UInt8[np.ndarray, "h w c"], middle: tuple[float, float], side: float, angle: float, size: int
+) -> UInt8[np.ndarray, "{size} {size} c"]:
+    """The square of `side` pixels around `middle` (y, x), turned by `angle` (radians), at `size` pixels.
+
+    Interpolated, not averaged, so for a `side` near `size`. Beyond the edge lies the mirror image.
+    """
+    (h, w, channels), (y, x) = image.shape, middle
+    cos, sin = side * math.cos(angle), side * math.sin(angle)
+    reach = (abs(cos) + abs(sin)) / 2
+    beyond = max(0, math.ceil(max(reach - y, reach - x, reach + y - h, reach + x - w)))
+    padded = np.pad(image, ((beyond, beyond), (beyond, beyond), (0, 0)), "symmetric") if beyond else image
+    across = (cos / size, -sin / size, x + beyond - (cos - sin) / 2)
+    down = (sin / size, cos / size, y + beyond - (sin + cos) / 2)
+    mode, lots = (_FOUR, [padded]) if channels == len(_FOUR) else ("L", np.split(padded, channels, axis=2))
+    seen = []
+    for lot in lots:
+        picture = Image.frombytes(mode, lot.shape[1::-1], lot.tobytes())
+        turned = picture.transform((size, size), Image.Transform.AFFINE, across + down, Image.Resampling.BILINEAR)
+        seen.append(np.asarray(turned))
+    return np.dstack(seen)
+
+
+_FOUR = "CMYK"
+"""Pillow's name of four channels that are alike; the last one of RGBA would weigh the others."""

@@ -19,7 +19,8 @@ from hpax.types import Array
 
 _FEW = 4  # input channels up to which all nine shifts of an image at once are cheap
 _LOT = 64  # channels from which XLA's convolution is at its best
-_CHUNK = 4 << 20  # bytes of shifted images that a step of the gradient holds, about a core's cache
+_THIN = 16  # channels from which an image and its gradient each share the shifts
+_CHUNK = 16 << 20  # bytes of shifted images that a step of the gradient holds, about a processor's cache
 
 
 class Conv3x3(nn.Module):
@@ -119,13 +120,23 @@ def _by_shifts(x: Array, kernel: Array, before: tuple[int, int]) -> Array:
 
 def _by_kernel(x: Array, g: Array, size: tuple[int, int], before: tuple[int, int]) -> Array:
     """The gradient by a kernel of `size`: one matrix product for a few images at a time."""
-    narrow = min(x.shape[-1], g.shape[-1])
-    chunk = _chunk(len(x), math.prod((*x.shape[1:3], *size, narrow)) * x.dtype.itemsize)
+    product = partial(_product if min(x.shape[-1], g.shape[-1]) < _THIN else _shared_product, size=size, before=before)
+    shifted = math.prod(x.shape[1:3]) * (size[0] * g.shape[-1] + size[1] * x.shape[-1])
+    chunk = _chunk(len(x), shifted * x.dtype.itemsize)
     parts = [each.reshape(-1, chunk, *each.shape[1:]) for each in (x, g)]
     if len(parts[0]) == 1:
-        return _product(x, g, size, before)
+        return product(x, g)
     zero = jnp.zeros((*size, x.shape[-1], g.shape[-1]), x.dtype)
-    return jax.lax.scan(lambda total, part: (total + _product(*part, size, before), None), zero, parts)[0]
+    return jax.lax.scan(lambda total, part: (total + product(*part), None), zero, parts)[0]
+
+
+def _shared_product(x: Array, g: Array, size: tuple[int, int], before: tuple[int, int]) -> Array:
+    """Shifts the image by the kernel's columns and the gradient back by its rows: few copies, and a wide product."""
+    rows, columns = _padding(size, before)
+    along = _shifts(x, (1, size[1]), [(0, 0), columns])
+    back = _shifts(g, (size[0], 1), [rows[::-1], (0, 0)])
+    product = _inner(along, back).reshape(size[1], x.shape[-1], size[0], g.shape[-1])
+    return product.transpose(2, 0, 1, 3)[::-1]
 
 
 def _product(x: Array, g: Array, size: tuple[int, int], before: tuple[int, int]) -> Array:

@@ -34,7 +34,7 @@ def cell_images(
     indices, middles = centres(masks)
     images = np.zeros((len(indices), size, size, image.shape[-1]), np.uint8)
     for row, (index, middle) in enumerate(zip(indices, middles, strict=True)):
-        images[row] = _as_bytes(crops.resize(crops.cut(image, middle[None], side)[0], size))
+        images[row] = crops.as_bytes(crops.resize(crops.cut(image, middle[None], side)[0], size))
         if masked:
             own = crops.cut(masks.cells[..., None], middle[None], side)[0, ..., 0] == index
             images[row][~nearest(own, (size, size))] = 0
@@ -49,8 +49,3 @@ def centres(masks: Masks) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, "k 2
         index: nuclei.get(index, tuple((side.start + side.stop - 1) / 2 for side in box)) for index, box in boxes if box
     }
     return np.array(list(middles), np.int64), np.array(list(middles.values()), np.float64).reshape(-1, 2)
-
-
-def _as_bytes(image: UInt[np.ndarray, "*b"]) -> UInt8[np.ndarray, "*b"]:
-    full = np.iinfo(image.dtype).max
-    return image if full == 255 else np.rint(image * (255 / full)).astype(np.uint8)

@@ -1,7 +1,7 @@
 """Cutting cells out of fields, and resizing crops."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer, UInt
+from jaxtyping import Bool, Float, Integer, UInt, UInt8
 from PIL import Image
 
 
@@ -44,6 +44,12 @@ def resize(crop: UInt[np.ndarray, "h w c"], size: int) -> UInt[np.ndarray, "{siz
     channels = (Image.fromarray(crop[..., c].astype(np.float32)) for c in range(crop.shape[-1]))
     resized = [np.asarray(channel.resize((size, size), Image.Resampling.BILINEAR)) for channel in channels]
     return np.rint(np.stack(resized, axis=-1)).astype(crop.dtype)
+
+
+def as_bytes(image: UInt[np.ndarray, "*b"]) -> UInt8[np.ndarray, "*b"]:
+    """The full scale of the image's dtype becomes 255."""
+    full = np.iinfo(image.dtype).max
+    return image if full == 255 else np.rint(image * (255 / full)).astype(np.uint8)
 
 
 def _corners(centres: Float[np.ndarray, "n 2"], size: int) -> Integer[np.ndarray, "n 2"]:

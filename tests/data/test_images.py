@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from fakes import Fields
 from properties import assert_same, join
+from scipy import ndimage
 
-from hpax.data import ImageBatches, Share, augment, preprocess
+from hpax.data import ImageBatches, Share, augment, images, preprocess
 from hpax.segment import crops
 
 FIELDS = Fields()
@@ -93,6 +94,46 @@ def test_all_turns_of_a_field_come_whatever_its_place():
     came = [[(image == way).all() for way in turned] for image in images]
     assert np.sum(came, axis=1).tolist() == [1] * 64
     assert np.sum(came, axis=0).min() > 0
+
+
+@pytest.mark.parametrize("channels", [4, 2])
+@pytest.mark.parametrize("angle", [0.0, 0.4, -0.7])
+def test_a_turned_square_is_what_scipy_interpolates_of_the_mirrored_image(channels, angle):
+    draw = np.random.default_rng(3)
+    image = draw.integers(0, 256, (30, 26, channels)).astype(np.uint8)
+    middle, side, size = (9.3, 20.1), 18.5, 16
+    found = images.square(image, middle, side, angle, size)
+    turn = side / size * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])  # (y, x)
+    start = np.array(middle) - 0.5 - turn @ np.full(2, size / 2 - 0.5)
+    for channel in range(channels):
+        wide = np.pad(image[..., channel].astype(float), 20, "symmetric")
+        expected = ndimage.affine_transform(wide, turn, start + 20, (size, size), order=1)
+        np.testing.assert_allclose(found[..., channel], expected, atol=1)
+
+
+def test_a_square_at_its_own_place_and_size_is_the_image():
+    image = np.random.default_rng(0).integers(0, 256, (12, 12, 4)).astype(np.uint8)
+    np.testing.assert_array_equal(images.square(image, (6.0, 6.0), 12, 0.0, 12), image)
+    np.testing.assert_array_equal(images.square(image, (5.0, 8.0), 8, 0.0, 8), image[1:9, 4:])
+
+
+def test_stained_bytes_are_stained_numbers():
+    patch = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    for kind in (augment.GENTLE, augment.STRONG, augment.PLAIN):
+        for seed in range(5):
+            bytes, numbers = (
+                augment.stain(np.random.default_rng(seed), kind, image) for image in (patch, preprocess.as_float(patch))
+            )
+            np.testing.assert_allclose(bytes, numbers, atol=1e-6)
+
+
+def test_rotation_draws_every_angle_and_is_an_option():
+    still = dataclasses.replace(augment.GENTLE, rotate=False)
+    assert augment.angle(np.random.default_rng(0), still) == 0
+    angles = [augment.angle(np.random.default_rng(seed), augment.GENTLE) for seed in range(400)]
+    histogram = np.histogram(angles, 4, (-np.pi / 4, np.pi / 4))[0]
+    assert histogram.sum() == 400
+    assert histogram.min() > 60
 
 
 def test_every_epoch_has_its_own_order():

@@ -46,7 +46,8 @@ def _agree(ours, theirs, x, kernel):
 
 @pytest.mark.parametrize("chunk", [0, 10_000, 1 << 30])
 @pytest.mark.parametrize(
-    ("b", "h", "w", "c", "k"), [(4, 6, 8, 3, 5), (3, 5, 4, 8, 2), (6, 8, 8, 6, 6), (1, 1, 1, 1, 1)]
+    ("b", "h", "w", "c", "k"),
+    [(4, 6, 8, 3, 5), (3, 5, 4, 8, 2), (6, 8, 8, 6, 6), (1, 1, 1, 1, 1), (4, 5, 6, 16, 18), (2, 6, 3, 20, 16)],
 )
 def test_convolution_equals_jax_in_value_and_gradients(monkeypatch, chunk, b, h, w, c, k):
     """Few and many channels, narrowing and widening, whole batches, parts of them and single images."""
@@ -54,7 +55,7 @@ def test_convolution_equals_jax_in_value_and_gradients(monkeypatch, chunk, b, h,
     _agree(correlate, _native, *_arrays((b, h, w, c), (3, 3, c, k)))
 
 
-@pytest.mark.parametrize(("c", "k"), [(3, 5), (8, 2)])
+@pytest.mark.parametrize(("c", "k"), [(3, 5), (8, 2), (16, 16)])
 @pytest.mark.parametrize("before", [(0, 0), (0, 1), (1, 0), (1, 1)])
 def test_small_kernels_may_lie_off_centre(c, k, before):
     x, kernel = _arrays((2, 4, 5, c), (2, 2, c, k))

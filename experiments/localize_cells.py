@@ -163,9 +163,14 @@ def criterion(config: Learning, labels: np.ndarray) -> Loss:
 
 
 def optimizer(config: Any) -> optax.GradientTransformation:
-    """AdamW whose rate rises for a twentieth of the steps and falls to 0 by a cosine."""
-    rise = max(1, config.steps // 20)
-    rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, rise, max(config.steps, rise + 1))
+    """AdamW whose rate rises for a twentieth of the steps and falls to 0 by a cosine; one object for equal configs."""
+    return _adamw(config.learning_rate, config.steps)
+
+
+@functools.cache
+def _adamw(learning_rate: float, steps: int) -> optax.GradientTransformation:
+    rise = max(1, steps // 20)
+    rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, rise, max(steps, rise + 1))
     return optax.adamw(rate, weight_decay=1e-4)
 
 

@@ -63,17 +63,42 @@ def shard(batch: Batch, devices: Sequence[jax.Device] | None = None) -> dict[str
 def compile_update(
     task: Task, optimizer: optax.GradientTransformation, devices: Sequence[jax.Device] | None = None
 ) -> Callable:
-    """`(replicated state, sharded batch, seed) -> (replicated state, report)`; the old state's memory is reused."""
+    """`(replicated state, sharded batch, seed) -> (replicated state, report)`; the old state's memory is reused.
 
+    What was compiled for an equal task, the same optimiser and the same devices is used again.
+    """
+    return _made(_update, task, optimizer, tuple(devices) if devices else None)
+
+
+def compile_evaluation(task: Task, devices: Sequence[jax.Device] | None = None) -> Callable:
+    """`(replicated params, replicated model state, sharded batch) -> (sums by name, count)` over all devices.
+
+    What was compiled for an equal task and the same devices is used again.
+    """
+    return _made(_evaluation, task, tuple(devices) if devices else None)
+
+
+def _made(make: Callable[..., Callable], *asked: Any) -> Callable:
+    try:
+        hash(asked)
+    except TypeError:  # a task may hold arrays
+        return make(*asked)
+    return _kept(make, *asked)
+
+
+@functools.lru_cache(maxsize=8)
+def _kept(make: Callable[..., Callable], *asked: Any) -> Callable:
+    return make(*asked)
+
+
+def _update(task: Task, optimizer: optax.GradientTransformation, devices: tuple[jax.Device, ...] | None) -> Callable:
     def step(state, batch, seed):
         return update(task, optimizer, state, batch, seed, axis_name=AXIS)
 
     return jax.pmap(step, AXIS, in_axes=(0, 0, None), devices=devices, donate_argnums=0)
 
 
-def compile_evaluation(task: Task, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """`(replicated params, replicated model state, sharded batch) -> (sums by name, count)` over all devices."""
-
+def _evaluation(task: Task, devices: tuple[jax.Device, ...] | None) -> Callable:
     def totals(params, model_state, batch):
         real = batch["mask"] > 0
         values = task.evaluate(params, model_state, batch)

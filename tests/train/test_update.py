@@ -1,5 +1,7 @@
 """The same step on one device or eight, whatever the padding."""
 
+import dataclasses
+
 import fakes
 import jax
 import numpy as np
@@ -91,3 +93,36 @@ def test_a_state_is_placed_as_an_update_leaves_it(devices):
     advance = parallel.compile_update(plan.task, plan.optimizer, plan.devices)
     after, _ = advance(before, parallel.shard(plan.batches[0], plan.devices), np.uint32(0))
     assert placed == [leaf.sharding for leaf in jax.tree.leaves(after)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaled(fakes.Regression):
+    """A task that counts how often it is traced; arrays make it unhashable."""
+
+    traced: list = dataclasses.field(default_factory=list, compare=False)
+    factor: float | np.ndarray = 1.0
+
+    def loss(self, params, model_state, batch, *, key):
+        self.traced.append(1)
+        error, model_state = super().loss(params, model_state, batch, key=key)
+        return self.factor * error, model_state
+
+
+def test_runs_of_equal_tasks_are_compiled_once_and_others_are_not_confused():
+    traced, optimizer = [], optax.sgd(0.05)
+
+    def loss(factor, optimizer=optimizer):
+        task = Scaled(traced=traced, factor=factor)
+        plan = train.Run(task, fakes.Numbers(), optimizer, steps=1, devices=jax.local_devices()[:2])
+        ((_, _, report),) = train.updates(plan, plan.initial())
+        return float(parallel.unreplicate(report["loss"])), len(traced)
+
+    first, once = loss(1.0)
+    assert loss(1.0) == (first, once)
+    double, twice = loss(2.0)
+    assert double == pytest.approx(2 * first)
+    assert twice > once
+    array, thrice = loss(np.full(1, 2.0))
+    assert array == pytest.approx(double)
+    assert thrice > twice
+    assert loss(1.0, optax.sgd(0.1))[1] > thrice

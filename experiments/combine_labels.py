@@ -91,13 +91,13 @@ ABLATION = (
     *launch.grid(image_loss=["focal", "winners"]),
     {"puzzle": 1.0},
     {"fair": True},
-    *launch.grid(image_resolution=[128, 256]),
+    *launch.grid(image_resolution=[64, 256]),
     *launch.grid(cell_loss=["focal", "winners"]),
     {"cell_resolution": 32},
     {"masked": False},
     *launch.grid(bag=["max", "noisy-or"]),
 )
-"""What each choice is worth. With `--no-ceiling --folds 0` an arm trains what it changes, and no more."""
+"""What each choice is worth. With `--no-ceiling --folds 0` an arm trains what it changes, and nothing else."""
 
 SWEEPS = {
     "ablation": ABLATION,

@@ -198,7 +198,7 @@ def ways(said: Said, labels_of_field: np.ndarray) -> dict[str, Float[np.ndarray,
     """Every way from what the models say of a field to its cells; the last three are told the field's labels."""
     field, maps, cells = said
     mean, told = pooled(cells, field), labels_of_field * 1.0
-    ensemble = combine.together(*said)  # fixed beforehand
+    ensemble = combine.together(field, [maps, cells])  # fixed beforehand
     return {
         "field copied": np.tile(field, (len(cells), 1)),
         "cells pooled and copied": np.tile(mean, (len(cells), 1)),
@@ -249,8 +249,8 @@ def predictions(config: Config, fields: Fields, workdir: Path) -> Callable[[segm
         if distilled:
             student = list(distilled(fields.test, masks))
             found["distilled"] = student
-            taught = [one._replace(cells=prob) for one, prob in zip(said, student, strict=True)]
-            found["ensemble, distilled"] = [combine.together(*one) for one in taught]
+            pairs = zip(said, student, strict=True)
+            found["ensemble, distilled"] = [combine.together(one.field, [one.maps, prob]) for one, prob in pairs]
             found["labels × distilled"] = [row * prob for row, prob in zip(rows, student, strict=True)]
         if ceiling:
             best = list(ceiling(fields.test, masks))

@@ -57,13 +57,17 @@ def of_build_cells(config: Config) -> build_cells.Config:
 def digest(config: Config) -> str:
     """What the probabilities of a field depend on, besides its pixels and masks."""
     told = [hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() for path in config.models]
-    return hashlib.blake2b(repr((told, config.turns, config.segmenter)).encode(), digest_size=8).hexdigest()
+    asked = (told, config.turns, config.segmenter, "cells, own")
+    return hashlib.blake2b(repr(asked).encode(), digest_size=8).hexdigest()
 
 
 def label(
     config: Config, labeller: predict.Labeller, field: build_cells.Field, shown: bool
-) -> Float[np.ndarray, "k n"]:
-    """The probabilities of a field's cells, kept in its own file for the next time; pictures of it if it is `shown`."""
+) -> Float[np.ndarray, "2 k n"]:
+    """What is said of a field's cells, together with it and by themselves, kept in a file for the next time.
+
+    Leaves pictures of the field if it is `shown`.
+    """
     path = config.workdir / "fields" / f"{field.files.id}-{digest(config)}.npy"
     pictures = [config.workdir / "pictures" / f"{field.files.id}_{kind}.png" for kind in ("labels", "maps")]
     if path.exists() and (not shown or pictures[0].exists()):
@@ -71,14 +75,15 @@ def label(
     image, masks = fields.read_field(field.files), masks_of(config, field)
     found = labeller(image, masks, pixel_size(config, image.shape[1]))
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path.with_suffix(".part.npy"), np.asarray(found.cells, np.float32))
+    said = np.stack([found.cells, found.own]).astype(np.float32)
+    np.save(path.with_suffix(".part.npy"), said)
     path.with_suffix(".part.npy").replace(path)
     if shown:
         pictures[0].parent.mkdir(parents=True, exist_ok=True)
         pictures[0].write_bytes(colour.png(labelled.labelled(image, masks, found.cells)))
         if found.maps is not None:
             pictures[1].write_bytes(colour.png(labelled.activations(image, found.maps, found.field)))
-    return np.asarray(found.cells, np.float32)
+    return said
 
 
 def pixel_size(config: Config, width: int) -> float:
@@ -109,7 +114,7 @@ def run(config: Config, arguments: Sequence[str] = ()) -> dict[str, str]:
     with labels.writer(config.workdir) as cells:
         for number, field in enumerate(rich.progress.track(known, "labelling cells", console=Console(stderr=True))):
             try:
-                prob = label(config, labeller, field, shown=number < config.shown)
+                prob, own = label(config, labeller, field, shown=number < config.shown)
             except (ValueError, OSError) as error:
                 failures[field.files.id] = str(error)
                 continue
@@ -117,7 +122,7 @@ def run(config: Config, arguments: Sequence[str] = ()) -> dict[str, str]:
             um_per_pixel = pixel_size(config, masks.cells.shape[1])
             said = ranked(config, masks, um_per_pixel, prob)
             cells.add(field.files.id, masks, said, um_per_pixel=um_per_pixel, obs=field.origin)
-            rows += refined(config, field, masks, prob)
+            rows += refined(config, field, masks, own)
         table = cells.table()
     if rows:
         write_refined(config.workdir / "refined.csv", rows)

@@ -142,6 +142,14 @@ def test_label_cells_labels_every_cell_of_a_folder_and_names_what_is_broken(comb
     listed = [table.read(id)[0] for id in table.entries]
     assert sum(listing.masks for listing in listed) == cells.n_obs > 0
     assert all(len(listing.label) == 19 * listing.masks for listing in listed)
+    with (workdir / "refined.csv").open(newline="") as file:
+        refined = list(csv.DictReader(file))
+    assert len(refined) == cells.n_obs
+    with (folder / "fields.csv").open(newline="") as file:
+        labels = {row["id"]: row["labels"].split("|") for row in csv.DictReader(file) if "|" in row["labels"]}
+    shown = {id: {"Negative", *(atlas.LOCATIONS[int(label)] for label in own)} for id, own in labels.items()}
+    assert shown.keys() & {row["field"] for row in refined}
+    assert all(set(row["locations"].split(";")) <= shown[row["field"]] for row in refined if row["field"] in shown)
     assert broken.name.split("_")[0] in (workdir / "index.html").read_text()
     assert len(list((workdir / "pictures").glob("*_maps.png"))) == 2
     before = {path: path.stat().st_mtime_ns for path in (workdir / "fields").iterdir()}

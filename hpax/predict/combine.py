@@ -44,12 +44,12 @@ def ensemble(
     return sum(share * prediction for share, prediction in zip(shares, predictions, strict=True))
 
 
-def together(field: Float[np.ndarray, " n"], maps: Probabilities, cells: Probabilities) -> Probabilities:
-    """The mean in which the field counts half; its maps (`cams.read_off`) and the crop of a cell, a quarter each.
+def together(field: Float[np.ndarray, " n"], cells: Sequence[Probabilities]) -> Probabilities:
+    """The mean in which the field counts half, and what its maps (`cams.read_off`) and crops say of a cell the rest.
 
     Chosen among sums and products of the three on simulated atlas 0, which no reported number rests on.
     """
-    return added(field, ensemble([maps, cells]))
+    return added(field, ensemble(cells))
 
 
 def negative_excludes(probabilities: Float[np.ndarray, "*k 19"]) -> Float[np.ndarray, "*k 19"]:

@@ -28,7 +28,8 @@ from hpax.tasks.localize import Localization
 class Labelled(NamedTuple):
     """What is said of a field; None where no network says it."""
 
-    cells: Float[np.ndarray, "k n"]  # by ascending index
+    cells: Float[np.ndarray, "k n"]  # by ascending index, together with their field
+    own: Float[np.ndarray, "k n"]  # of each cell by itself: by its crop, or by maps where no network looks at crops
     field: Float[np.ndarray, " n"] | None
     maps: Float[np.ndarray, "y x n"] | None  # logits
 
@@ -64,11 +65,11 @@ class Labeller:
         of_fields = [_field(*each, image, um_per_pixel) for each in self._of_kind("cam-net")]
         alone = combine.ensemble(of_cells) if of_cells else None
         if not of_fields:
-            return Labelled(alone, None, None)
+            return Labelled(alone, alone, None, None)
         field = np.mean([probabilities for probabilities, _ in of_fields], axis=0)
         maps = combine.ensemble([cams.read_off(maps, p, masks.cells) for p, maps in of_fields])
-        said = combine.multiplied(field, maps) if alone is None else combine.together(field, maps, alone)
-        return Labelled(said, field, of_fields[0][1])
+        said = combine.together(field, [maps] if alone is None else [maps, alone])
+        return Labelled(said, maps if alone is None else alone, field, of_fields[0][1])
 
     def _of_kind(self, kind: str) -> list[tuple[Pretrained, Callable]]:
         pairs = zip(self.networks, self._compiled, strict=True)

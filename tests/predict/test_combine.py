@@ -41,12 +41,10 @@ def test_products_and_means_have_the_field_or_the_cell_at_their_ends():
     np.testing.assert_allclose(combine.added(field, cells, share=0.1), 0.9 * cells + 0.1 * field)
 
 
-def test_together_a_field_counts_half_and_maps_and_crop_a_quarter_each():
+def test_together_a_field_counts_half_and_what_is_said_of_its_cells_shares_the_rest():
     (field, cells), (_, maps) = drawn(0), drawn(1)
-    np.testing.assert_allclose(combine.together(field, maps, cells), field / 2 + maps / 4 + cells / 4)
-    np.testing.assert_allclose(
-        combine.together(field, np.tile(field, (len(cells), 1)), cells), 0.75 * field + cells / 4
-    )
+    np.testing.assert_allclose(combine.together(field, [maps, cells]), field / 2 + maps / 4 + cells / 4)
+    np.testing.assert_allclose(combine.together(field, [cells]), field / 2 + cells / 2)
 
 
 def test_an_ensemble_of_one_model_is_that_model():

@@ -56,9 +56,11 @@ def test_both_kinds_meet(networks):
     np.testing.assert_allclose(both.field, field, atol=1e-5)
     cells = predict.Labeller([networks["cell-net"]], turns=1)(FIELD, MASKS, 0.5).cells
     read = cams.read_off(np.asarray(maps), np.asarray(field), MASKS.cells)
-    np.testing.assert_allclose(both.cells, combine.together(np.asarray(field), read, cells), atol=1e-4)
+    np.testing.assert_allclose(both.cells, combine.together(np.asarray(field), [read, cells]), atol=1e-4)
+    np.testing.assert_array_equal(both.own, cells)
     alone = predict.Labeller([net], turns=1)(FIELD, MASKS, 0.5)
-    np.testing.assert_allclose(alone.cells, field * read, atol=1e-4)
+    np.testing.assert_allclose(alone.cells, (field + read) / 2, atol=1e-4)
+    np.testing.assert_allclose(alone.own, read, atol=1e-4)
 
 
 def test_the_same_network_twice_is_itself(networks):

@@ -2,7 +2,7 @@
 
 Trains both kinds on the labels of fields, and the cell-level one once more on what each cell truly shows, the ceiling;
 teaches another cell-level one what such a model says of training cells whose proteins it never saw; scores every way of
-combining them on the cells of other proteins by the competition's metric. Leaves both networks, a submission and its
+combining them on the cells of other proteins by the competition's metric. Leaves the networks, a submission and its
 truth as CSVs, cells.h5ad, classes.csv with the AP of every class, and index.html, the page to look at.
 
 Networks are kept beside the arms, in `models`, by what they were trained with: arms that share one train it once.
@@ -32,14 +32,15 @@ from hpax.predict import labels as predicted
 from hpax.segment import borders
 from hpax.segment.masks import Masks
 
-IMAGE_FILE, CELL_FILE = "localize.safetensors", "classify.safetensors"
+IMAGE_FILE, CELL_FILE, STUDENT_FILE = "localize.safetensors", "classify.safetensors", "distilled.safetensors"
 SHOWN = 4  # fields in the picture
 RARE = 6  # classes of the fewest training fields
 WAYS = {
-    "field copied": ("ensemble", "ceiling, pooled + cell"),
-    "labels copied": ("labels × cell", "labels × ceiling"),
+    "field copied": ("field copied", "ensemble", "ceiling, pooled + cell"),
+    "labels copied": ("labels copied", "labels × cell", "labels × ceiling"),
+    "labels copied, distilled": ("labels copied", "labels × distilled", "labels × ceiling"),
 }
-"""What is the same for all cells of a field → what weak labels make of it, and what true labels of cells would."""
+"""What is the same for all cells of a field, what weak labels make of it, and what true labels of cells would."""
 
 COMPARED = ("field copied", "ensemble", "ceiling, pooled + cell", "labels copied", "labels × cell", "labels × ceiling")
 CALIBRATED = ("field copied", "cell", "ensemble", "ceiling")
@@ -223,13 +224,18 @@ def weighted(example: Mapping[str, Any], masks: Masks, prob: np.ndarray) -> np.n
     return combine.weighted(prob, borders.weights(borders.table(masks, float(example["um_per_pixel"]))))
 
 
+def leave(network: Path, copy: Path) -> None:
+    """A network and its card beside the results."""
+    for suffix in (copy.suffix, ".md"):
+        shutil.copyfile(network.with_suffix(suffix), copy.with_suffix(suffix))
+
+
 def predictions(config: Config, fields: Fields, workdir: Path) -> Callable[[segmented.MasksOf], dict[str, list]]:
     """Way → what it says of the cells of each test field, for any masks of them; everything is trained once."""
     models = workdir.parents[1] / "models"
     ensemble = both(config, fields, models)
-    for file in (ensemble.image, ensemble.cell):
-        for kept in (file, file.with_suffix(".md")):
-            shutil.copyfile(kept, workdir / kept.name)
+    leave(ensemble.image, workdir / IMAGE_FILE)
+    leave(ensemble.cell, workdir / CELL_FILE)
     ceiling, distilled = None, None
     if config.ceiling:
         true = cell_config(config, labels="cells")
@@ -239,6 +245,7 @@ def predictions(config: Config, fields: Fields, workdir: Path) -> Callable[[segm
         student = cell_config(config)
         folder = models / f"distilled-{launch.digest(student)}-of-{config.folds}"
         distilled = classify_cells.fitted(student, fields, folder, targets)
+        leave(folder / CELL_FILE, workdir / STUDENT_FILE)
 
     def of_masks(masks: segmented.MasksOf) -> dict[str, list]:
         said, rows = ensemble.say(fields.test, masks), fields.test.labels
@@ -317,11 +324,10 @@ def rarest(fields: Fields) -> np.ndarray:
 def way_to_the_ceiling(done: Study) -> dict[str, float]:
     """How much of what true labels of cells are worth weak labels reach; NaN where these are worth nothing."""
     found = {}
-    for start, (reached, end) in WAYS.items():
-        if end not in done.said:
-            continue
-        gap = done.mean(end) - done.mean(start)
-        found[f"share of the way, {start}"] = (done.mean(reached) - done.mean(start)) / gap if gap > 0 else np.nan
+    for name, ways in WAYS.items():
+        if done.there(ways) == list(ways):
+            start, reached, end = map(done.mean, ways)
+            found[f"share of the way, {name}"] = (reached - start) / (end - start) if end > start else np.nan
     return found
 
 
@@ -399,7 +405,7 @@ def reliability_chart(done: Study) -> np.ndarray:
     truth = np.concatenate(list(classify_cells.true_labels(done.fields.test, done.fields.masks).values()))
     lines = {"as it should be": ([0.0, 1.0], [0.0, 1.0])}
     for way in done.there(CALIBRATED):
-        found = classification.calibrate(truth.reshape(-1, 1), np.concatenate(done.said[way]).reshape(-1, 1), bins=100)
+        found = classification.calibrate(truth.reshape(-1, 1), np.concatenate(done.said[way]).reshape(-1, 1), bins=50)
         lines[way] = (found.probability[0], found.frequency[0])
     return charts.curves(lines, across="probability", up="share of cells that show the class")
 
@@ -430,11 +436,13 @@ def write_classes(path: Path, done: Study) -> None:
 
 
 def picture(fields: Fields, prob: Sequence[np.ndarray]) -> np.ndarray:
-    """The first test fields, cells in the colour of their label: as predicted, and as true."""
-    shown = [fields.test[place] for place in range(min(SHOWN, len(fields.test)))]
+    """Test fields from those whose cells agree to those that vary, cells in the colour of their label."""
+    order = np.argsort(variation(fields), kind="stable")
+    places = order[np.unique(np.linspace(0, len(order) - 1, SHOWN).astype(int))].tolist()
+    shown, prob = [fields.test[place] for place in places], [prob[place] for place in places]
     rows = {
         "predicted": [
-            labelled.labelled(e["image"], fields.masks(e), p, side=384) for e, p in zip(shown, prob, strict=False)
+            labelled.labelled(e["image"], fields.masks(e), p, side=384) for e, p in zip(shown, prob, strict=True)
         ],
         "true": [
             labelled.labelled(e["image"], segmented.true(e), e["cell_labels"].astype(np.float32), side=384)

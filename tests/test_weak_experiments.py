@@ -19,6 +19,7 @@ SMALL = ["--proteins", "57", "--size", "128", "--masks", "true"]
 STEPS = ["--image-resolution", "32", "--cell-resolution", "32", "--image-steps", "2", "--cell-steps", "2"]
 TINY = {"proteins": 57, "size": 128, "masks": "true", "folds": 0}
 TINY |= {"image_resolution": 32, "cell_resolution": 32, "image_steps": 2, "cell_steps": 2}
+FILES = (combine_labels.STUDENT_FILE, combine_labels.CELL_FILE)
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +164,7 @@ def test_distillation_learns_from_proteins_left_out(shards, tmp_path):
     assert combine_labels.main([*SMALL, *STEPS, "--data-dir", str(shards), "--workdir", str(tmp_path)]) == 0
     record = json.loads((tmp_path / "default" / "seed1" / "result.json").read_text())
     assert {"mAP, distilled", "mAP, ensemble, distilled", "mAP, labels × distilled"} <= set(record["metrics"])
+    student, plain = (pretrained.load(str(tmp_path / "default" / "seed1" / name)) for name in FILES)
+    assert student.architecture == plain.architecture == "cell-net"
+    same = jax.tree.map(lambda a, b: np.array_equal(a, b), student.params, plain.params)
+    assert not all(jax.tree.leaves(same))

@@ -18,10 +18,10 @@ _ALONE = Share()
 class ImageBatches(FieldBatches):
     """Endless batches of whole fields, resized to squares whatever their aspect, augmented by (seed, epoch, place).
 
-    A batch holds this process's rows of `image` (b, s, s, c) float32 in [0, 1] (`preprocess.as_float`), `labels`
-    (b, n) float32, `index` (b,) int32, the field's number in the source, and `mask` (b,) float32. An epoch takes every
-    field once, or those of greater `weights` more often (`balance.draw`). Its last batch is padded: mask 0, everything
-    else 0, index -1.
+    A batch holds this process's rows of `image` (b, s, s, c) float32 in [0, 1] (of bytes, whatever the field's dtype),
+    `labels` (b, n) float32, `index` (b,) int32, the field's number in the source, and `mask` (b,) float32. An epoch
+    takes every field once, or those of greater `weights` more often (`balance.draw`). Its last batch is padded: mask 0,
+    everything else 0, index -1.
 
     Raises:
         ValueError: see `balance.FieldBatches`.

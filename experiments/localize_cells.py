@@ -33,6 +33,7 @@ from hpax.ops.losses import Loss
 from hpax.ops.mix import Mixture
 from hpax.predict import cams, cells, turns
 from hpax.tasks.localize import Localization
+from hpax.types import ModelState, Params
 
 VALIDATION_BATCH = 16  # fields
 UM_PER_PIXEL = 0.32  # of simulated fields
@@ -175,10 +176,17 @@ def _adamw(learning_rate: float, steps: int) -> optax.GradientTransformation:
 
 
 def beginning(config: Learning) -> train.Init | None:
-    """Fresh parameters, or those of the network that a config starts from."""
+    """Fresh parameters, or the backbone and the classifier of the network that a config starts from."""
     if config.start is None:
         return None
-    return functools.partial(pretrained.graft, pretrained=pretrained.load(str(config.start)))
+    there = pretrained.load(str(config.start))
+
+    def begin(params: Params, model_state: ModelState) -> tuple[Params, ModelState]:
+        for part in ("backbone", "classifier"):  # a power of pooling stays fresh
+            params, model_state = pretrained.graft(params, model_state, there, at=part)
+        return params, model_state
+
+    return begin
 
 
 def all_devices() -> Share:

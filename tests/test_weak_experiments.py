@@ -1,6 +1,7 @@
 """Weak supervision from its command lines: models are trained, combined and scored, and label a folder of fields."""
 
 import csv
+import dataclasses
 import json
 
 import anndata
@@ -98,6 +99,9 @@ def test_a_field_s_network_starts_from_that_of_cells(combined, shards):
     initial, known = localize_cells.build(config, fields(shards)).initial(), pretrained.load(str(start))
     jax.tree.map(np.testing.assert_array_equal, initial.params, known.params)
     jax.tree.map(np.testing.assert_array_equal, initial.model_state, known.model_state)
+    pooled = localize_cells.build(dataclasses.replace(config, pooling="gem"), fields(shards)).initial().params
+    assert pooled.pop("power") == 3
+    jax.tree.map(np.testing.assert_array_equal, pooled, known.params)
     with pytest.raises(ValueError, match="backbones must be one"):
         combine_labels.Config(cell_backbone="efficientnet-tiny")
 

@@ -10,6 +10,7 @@ Networks are kept beside the arms, in `models`, by what they were trained with: 
 
 import csv
 import dataclasses
+import functools
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -270,7 +271,8 @@ def predictions(config: Config, fields: Fields, workdir: Path) -> Callable[[segm
     return of_masks
 
 
-class Study(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Study:
     """What was said of the test cells by each way, and what it is worth."""
 
     fields: Fields
@@ -280,6 +282,16 @@ class Study(NamedTuple):
     def mean(self, way: str) -> float:
         """mAP of the classes with truth."""
         return self.scores[way].mean("present")
+
+    @functools.cached_property
+    def truth(self) -> Float[np.ndarray, "k n"]:
+        """What each test cell truly shows."""
+        return np.concatenate(list(classify_cells.true_labels(self.fields.test, self.fields.masks).values()))
+
+    @functools.cached_property
+    def variation(self) -> Float[np.ndarray, " f"]:
+        """See `variation`."""
+        return variation(self.fields)
 
     def there(self, ways: Sequence[str]) -> list[str]:
         """Those of the ways that were taken."""
@@ -338,7 +350,7 @@ def of_rare_classes(done: Study) -> dict[str, float]:
 
 def of_variation(done: Study) -> dict[str, float]:
     """mAP of fields by how many of their cells differ from the field."""
-    share = variation(done.fields)
+    share = done.variation
     found = {}
     for kind, (low, high) in VARIATION.items():
         own = np.flatnonzero((share > low) & (share <= high)).tolist()
@@ -356,8 +368,7 @@ def variation(fields: Fields) -> Float[np.ndarray, " f"]:
 
 def of_calibration(done: Study) -> dict[str, float]:
     """How far probabilities are from frequencies, the mean over classes."""
-    truth = np.concatenate(list(classify_cells.true_labels(done.fields.test, done.fields.masks).values()))
-    scores = {way: classification.score(truth, np.concatenate(done.said[way])) for way in done.there(CALIBRATED)}
+    scores = {way: classification.score(done.truth, np.concatenate(done.said[way])) for way in done.there(CALIBRATED)}
     return {f"calibration error, {way}": found.mean_error for way, found in scores.items()}
 
 
@@ -365,7 +376,7 @@ def sections(done: Study, metrics: Mapping[str, float]) -> list[page.Section]:
     """The page, from top to bottom."""
     return [
         page.Section("Which way labels single cells best?", [ways_table(done, metrics)]),
-        page.Section("Cells", [page.Picture(picture(done.fields, done.said["ensemble"]), CELLS, CELLS)]),
+        page.Section("Cells", [page.Picture(picture(done), CELLS, CELLS)]),
         page.Section("Does it matter how much cells vary?", [page.Picture(variation_chart(done, metrics), VARIES)]),
         page.Section("Are probabilities frequencies?", [page.Picture(reliability_chart(done), RELIABLE)]),
         page.Section("Each class, rare ones first", [classes_table(done)]),
@@ -391,7 +402,7 @@ def classes_table(done: Study) -> page.Table:
 
 def variation_chart(done: Study, metrics: Mapping[str, float]) -> np.ndarray:
     """mAP against how many cells of a field differ from it."""
-    share = variation(done.fields)
+    share = done.variation
     across = [share[(share > low) & (share <= high)] for low, high in VARIATION.values()]
     x = [float(part.mean()) if len(part) else np.nan for part in across]
     up = {way: [metrics[f"mAP of fields where {kind}, {way}"] for kind in VARIATION] for way in done.there(COMPARED)}
@@ -402,10 +413,9 @@ def variation_chart(done: Study, metrics: Mapping[str, float]) -> np.ndarray:
 
 def reliability_chart(done: Study) -> np.ndarray:
     """Frequency against probability, all classes together."""
-    truth = np.concatenate(list(classify_cells.true_labels(done.fields.test, done.fields.masks).values()))
-    lines = {"as it should be": ([0.0, 1.0], [0.0, 1.0])}
+    truth, lines = done.truth.reshape(-1, 1), {"as it should be": ([0.0, 1.0], [0.0, 1.0])}
     for way in done.there(CALIBRATED):
-        found = classification.calibrate(truth.reshape(-1, 1), np.concatenate(done.said[way]).reshape(-1, 1), bins=50)
+        found = classification.calibrate(truth, np.concatenate(done.said[way]).reshape(-1, 1), bins=50)
         lines[way] = (found.probability[0], found.frequency[0])
     return charts.curves(lines, across="probability", up="share of cells that show the class")
 
@@ -435,11 +445,11 @@ def write_classes(path: Path, done: Study) -> None:
     Console().print(f"each class: {path}", soft_wrap=True)
 
 
-def picture(fields: Fields, prob: Sequence[np.ndarray]) -> np.ndarray:
+def picture(done: Study) -> np.ndarray:
     """Test fields from those whose cells agree to those that vary, cells in the colour of their label."""
-    order = np.argsort(variation(fields), kind="stable")
+    fields, order = done.fields, np.argsort(done.variation, kind="stable")
     places = order[np.unique(np.linspace(0, len(order) - 1, SHOWN).astype(int))].tolist()
-    shown, prob = [fields.test[place] for place in places], [prob[place] for place in places]
+    shown, prob = [fields.test[place] for place in places], [done.said["ensemble"][place] for place in places]
     rows = {
         "predicted": [
             labelled.labelled(e["image"], fields.masks(e), p, side=384) for e, p in zip(shown, prob, strict=True)

@@ -7,6 +7,8 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 from scipy import ndimage
 
+from hpax.data import preprocess
+
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
@@ -91,10 +93,10 @@ def _channel(rng: np.random.Generator, augmentation: Augmentation, plane: np.nda
     if plane.dtype != np.uint8:
         return exposed(plane)
     by_level = not (glow or blur or noise)  # a pixel's own level decides
-    return exposed(_LEVELS)[plane] if by_level else exposed(_LEVELS[plane])
+    return exposed(_LEVELS)[plane] if by_level else exposed(preprocess.as_float(plane))
 
 
-_LEVELS = np.arange(256, dtype=np.float32) / np.float32(255)
+_LEVELS = preprocess.as_float(np.arange(256, dtype=np.uint8))
 
 
 def _spread(plane: Float32[np.ndarray, "s s"], reach: float) -> Float32[np.ndarray, "s s"]:

@@ -20,7 +20,7 @@ from hpax.types import Array
 _FEW = 4  # input channels up to which all nine shifts of an image at once are cheap
 _LOT = 64  # channels from which XLA's convolution is at its best
 _THIN = 16  # channels from which an image and its gradient each share the shifts
-_CHUNK = 16 << 20  # bytes of shifted images that a step of the gradient holds, about a processor's cache
+_CHUNK = 4 << 20  # bytes of shifted images that a step of the gradient holds, about a core's cache
 
 
 class Conv3x3(nn.Module):
@@ -120,13 +120,17 @@ def _by_shifts(x: Array, kernel: Array, before: tuple[int, int]) -> Array:
 
 def _by_kernel(x: Array, g: Array, size: tuple[int, int], before: tuple[int, int]) -> Array:
     """The gradient by a kernel of `size`: one matrix product for a few images at a time."""
-    product = partial(_product if min(x.shape[-1], g.shape[-1]) < _THIN else _shared_product, size=size, before=before)
-    shifted = math.prod(x.shape[1:3]) * (size[0] * g.shape[-1] + size[1] * x.shape[-1])
-    chunk = _chunk(len(x), shifted * x.dtype.itemsize)
+    c, k = x.shape[-1], g.shape[-1]
+    thin = min(c, k) < _THIN
+    product = partial(_product if thin else _shared_product, size=size, before=before)
+    channels = (
+        math.prod(size) * min(c, k) if thin else (size[1] * c + size[0] * k) / 4
+    )  # wide products like longer chunks
+    chunk = _chunk(len(x), math.prod(x.shape[1:3]) * channels * x.dtype.itemsize)
     parts = [each.reshape(-1, chunk, *each.shape[1:]) for each in (x, g)]
     if len(parts[0]) == 1:
         return product(x, g)
-    zero = jnp.zeros((*size, x.shape[-1], g.shape[-1]), x.dtype)
+    zero = jnp.zeros((*size, c, k), x.dtype)
     return jax.lax.scan(lambda total, part: (total + product(*part), None), zero, parts)[0]
 
 
@@ -163,7 +167,7 @@ def _shifts(x: Array, size: tuple[int, int], padding: list[tuple[int, int]]) -> 
     return jnp.concatenate([padded[:, i : i + h, j : j + w] for i in range(size[0]) for j in range(size[1])], axis=-1)
 
 
-def _chunk(images: int, size: int) -> int:
+def _chunk(images: int, size: float) -> int:
     """The largest divisor of `images` whose share of bytes, `size` each, stays within bounds; 1 if none does."""
     return max(n for n in range(1, images + 1) if images % n == 0 and (n == 1 or n * size <= _CHUNK))
 

@@ -68,8 +68,8 @@ class Labeller:
             return Labelled(alone, alone, None, None)
         field = np.mean([probabilities for probabilities, _ in of_fields], axis=0)
         maps = combine.ensemble([cams.read_off(maps, p, masks.cells) for p, maps in of_fields])
-        said = combine.together(field, [maps] if alone is None else [maps, alone])
-        return Labelled(said, maps if alone is None else alone, field, of_fields[0][1])
+        of_each = [maps] if alone is None else [maps, alone]
+        return Labelled(combine.together(field, of_each), of_each[-1], field, of_fields[0][1])
 
     def _of_kind(self, kind: str) -> list[tuple[Pretrained, Callable]]:
         pairs = zip(self.networks, self._compiled, strict=True)

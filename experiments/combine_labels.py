@@ -93,7 +93,7 @@ ABLATION = (
     *launch.grid(image_loss=["focal", "winners"]),
     {"puzzle": 1.0},
     {"fair": True},
-    *launch.grid(image_resolution=[64, 256]),
+    {"image_resolution": 64},
     *launch.grid(cell_loss=["focal", "winners"]),
     {"cell_resolution": 32},
     {"masked": False},

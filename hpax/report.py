@@ -143,12 +143,48 @@ def _section(data: str, settings: str, runs: Sequence[Row]) -> Iterator[str]:
         numbers = [spread(_numbers(rows, f"metric:{name}"), len(rows)) for name in metrics]
         seconds = _numbers([row for row in rows if row["resumed"] != "true"], "wall_s")
         lines.append([arm, *numbers, str(len(rows)), duration(statistics.mean(seconds)) if seconds else "–"])
-    if len(metrics) > max(MAX_COLUMNS, len(by_arm)):
-        lines = list(zip(*lines, strict=True))
-    lines = [[_escaped(cell) for cell in line] for line in lines]
-    lines.insert(1, ["---", *["---:"] * (len(lines[0]) - 1)])
-    yield "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    down = len(metrics) > max(MAX_COLUMNS, len(by_arm))
+    yield _table(lines, down=down)
+    compared = _differences(metrics, by_arm)
+    if len(compared) > 1:
+        yield "An arm minus the default, of the same seeds:"
+        yield _table(compared, down=down)
     yield "\n".join(f"- {name}: {text}" for name, text in _basis(runs).items() if text)
+
+
+def _table(lines: Sequence[Sequence[str]], *, down: bool) -> str:
+    """Lines of which the first names the columns; if they shall run `down` the page, the other way round."""
+    lines = list(zip(*lines, strict=True)) if down else lines
+    escaped = [[_escaped(cell) for cell in line] for line in lines]
+    escaped.insert(1, ["---", *["---:"] * (len(escaped[0]) - 1)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
+
+
+def _differences(metrics: Sequence[str], by_arm: Mapping[str, Sequence[Row]]) -> list[list[str]]:
+    """What arms are worth: their metrics minus those of the default with the same seed, as what seeds share cancels.
+
+    Only of arms that have two seeds or more with the default, and metrics that differ somewhere; a dash is no change.
+    """
+    known = {row["seed"]: row for row in by_arm.get("default", ())}
+    pairs = {arm: [(row, known[row["seed"]]) for row in rows if row["seed"] in known] for arm, rows in by_arm.items()}
+    arms = [arm for arm, found in pairs.items() if arm != "default" and len(found) > 1]
+    apart = {(arm, name): _apart(pairs[arm], f"metric:{name}") for arm in arms for name in metrics}
+    changed = [name for name in metrics if any(any(apart[arm, name]) for arm in arms)]
+    told = [[arm, *(_signed(apart[arm, name]) for name in changed), str(len(pairs[arm]))] for arm in arms]
+    return [["arm", *changed, "seeds"], *told]
+
+
+def _apart(pairs: Iterable[tuple[Row, Row]], name: str) -> list[float]:
+    return [float(own[name]) - float(other[name]) for own, other in pairs if own.get(name) and other.get(name)]
+
+
+def _signed(values: Sequence[float]) -> str:
+    """Mean ± sample standard deviation of differences, two digits of the latter; `–` if there is none."""
+    if len(values) < 2 or not any(values):
+        return "–"
+    mean, deviation = statistics.mean(values), statistics.stdev(values)
+    decimals = min(max(1 - math.floor(math.log10(deviation or abs(mean))), 0), 4)
+    return f"{mean:+,.{decimals}f} ± {deviation:,.{decimals}f}"
 
 
 def _basis(runs: Sequence[Row]) -> dict[str, str]:

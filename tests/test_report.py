@@ -88,6 +88,30 @@ def test_a_row_of_the_page_is_mean_and_sd_over_the_seeds(write, run, tmp_path):
     assert page(tmp_path).index("width=20") < page(tmp_path).index("width=100")
 
 
+def test_what_seeds_share_cancels_where_arms_are_compared_with_the_default(write, run, tmp_path):
+    hard, worth = {0: 0.25, 1: 0.5, 2: 0.75}, {0: 0.0625, 1: 0.125, 2: 0.1875}
+    for seed, base in hard.items():
+        write(seed=seed, metrics={"accuracy": base, "odd": None})
+        write(arm="pair=self", seed=seed, metrics={"accuracy": base + worth[seed], "odd": None})
+        write(arm="width=20", seed=seed, metrics={"accuracy": base, "odd": None})
+    write(arm="width=100", metrics={"accuracy": 0.75, "odd": None})
+    assert run() == 0
+    every, compared = page(tmp_path).split("An arm minus the default")
+    assert cells(every, "pair=self")[0] == "0.6250 ± 0.3125"
+    assert cells(compared, "pair=self") == ["+0.125 ± 0.062", "3"]
+    assert cells(compared, "width=20") == ["–", "3"], "no change"
+    assert "| width=100 |" not in compared, "one seed says nothing of spread"
+    assert "odd" not in compared, "never measured"
+
+
+def test_arms_are_not_compared_across_seeds_or_without_a_default(write, run, tmp_path):
+    for seed in (0, 1):
+        write(seed=seed)
+        write(arm="pair=self", seed=seed + 2, metrics={"accuracy": 0.75, "odd": None})
+    assert run() == 0
+    assert "minus the default" not in page(tmp_path)
+
+
 def test_the_page_says_what_its_numbers_rest_on(write, run, tmp_path):
     write()
     write(seed=1, counts={"cells": 1300})

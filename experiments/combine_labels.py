@@ -37,13 +37,13 @@ IMAGE_FILE, CELL_FILE, STUDENT_FILE = "localize.safetensors", "classify.safetens
 SHOWN = 4  # fields in the picture
 RARE = 6  # classes of the fewest training fields
 WAYS = {
-    "field copied": ("field copied", "ensemble", "ceiling, pooled + cell"),
+    "field copied": ("field copied", "ensemble", "ensemble, ceiling"),
     "labels copied": ("labels copied", "labels × cell", "labels × ceiling"),
     "labels copied, distilled": ("labels copied", "labels × distilled", "labels × ceiling"),
 }
 """What is the same for all cells of a field, what weak labels make of it, and what true labels of cells would."""
 
-COMPARED = ("field copied", "ensemble", "ceiling, pooled + cell", "labels copied", "labels × cell", "labels × ceiling")
+COMPARED = ("field copied", "ensemble", "ensemble, ceiling", "labels copied", "labels × cell", "labels × ceiling")
 CALIBRATED = ("field copied", "cell", "ensemble", "ceiling")
 VARIATION = {"all cells agree": (-1.0, 0.0), "up to half differ": (0.0, 0.5), "most differ": (0.5, 1.0)}
 """Kinds of fields → more than the first and at most the second share of cells that differ from their field."""
@@ -63,7 +63,7 @@ class Config(Atlas):
     image_start: Literal["cells", "fresh"] = "cells"  # from the cell-level model, which is the same network, or fresh
     image_resolution: int = 256  # pixels of a field's side
     cell_resolution: int = 64  # pixels of a crop's side
-    pooling: Literal["average", "gem", "lse"] = "average"
+    pooling: Literal["average", "gem", "lse"] = "lse"
     image_loss: LossName = "bce"
     cell_loss: LossName = "bce"
     puzzle: float = 0.0  # weight of Puzzle-CAM's reconstruction
@@ -89,7 +89,7 @@ FAST = {"proteins": 76, "size": 384, "image_steps": 40, "cell_steps": 60, "image
 ABLATION = (
     {},
     {"image_start": "fresh"},
-    *launch.grid(pooling=["gem", "lse"]),
+    *launch.grid(pooling=["average", "gem"]),
     *launch.grid(image_loss=["focal", "winners"]),
     {"puzzle": 1.0},
     {"fair": True},
@@ -220,6 +220,11 @@ def ways(said: Said, labels_of_field: np.ndarray) -> dict[str, Float[np.ndarray,
     }
 
 
+def ensembles(said: Sequence[Said], cells: Sequence[np.ndarray]) -> list[Float[np.ndarray, "k n"]]:
+    """The ensemble of each field with what another cell-level model says of its cells."""
+    return [combine.together(one.field, [one.maps, prob]) for one, prob in zip(said, cells, strict=True)]
+
+
 def weighted(example: Mapping[str, Any], masks: Masks, prob: np.ndarray) -> np.ndarray:
     """The winners' weights of cells, by their size and whether the border cuts them."""
     return combine.weighted(prob, borders.weights(borders.table(masks, float(example["um_per_pixel"]))))
@@ -257,14 +262,14 @@ def predictions(config: Config, fields: Fields, workdir: Path) -> Callable[[segm
         if distilled:
             student = list(distilled(fields.test, masks))
             found["distilled"] = student
-            pairs = zip(said, student, strict=True)
-            found["ensemble, distilled"] = [combine.together(one.field, [one.maps, prob]) for one, prob in pairs]
+            found["ensemble, distilled"] = ensembles(said, student)
             found["labels × distilled"] = [row * prob for row, prob in zip(rows, student, strict=True)]
         if ceiling:
             best = list(ceiling(fields.test, masks))
             found["ceiling"] = best
             together = [combine.added(pooled(prob, s.field), prob) for s, prob in zip(said, best, strict=True)]
             found["ceiling, pooled + cell"] = together
+            found["ensemble, ceiling"] = ensembles(said, best)
             found["labels × ceiling"] = [row * prob for row, prob in zip(rows, best, strict=True)]
         return found
 

@@ -39,7 +39,7 @@ RARE = 6  # classes of the fewest training fields
 WAYS = {
     "field copied": ("field copied", "ensemble", "ensemble, ceiling"),
     "labels copied": ("labels copied", "labels × cell", "labels × ceiling"),
-    "labels copied, distilled": ("labels copied", "labels × distilled", "labels × ceiling"),
+    "labels copied, with distilled": ("labels copied", "labels × cell with distilled", "labels × ceiling"),
 }
 """What is the same for all cells of a field, what weak labels make of it, and what true labels of cells would."""
 
@@ -220,9 +220,16 @@ def ways(said: Said, labels_of_field: np.ndarray) -> dict[str, Float[np.ndarray,
     }
 
 
-def ensembles(said: Sequence[Said], cells: Sequence[np.ndarray]) -> list[Float[np.ndarray, "k n"]]:
-    """The ensemble of each field with what another cell-level model says of its cells."""
-    return [combine.together(one.field, [one.maps, prob]) for one, prob in zip(said, cells, strict=True)]
+def in_place(
+    name: str, cells: Sequence[np.ndarray], said: Sequence[Said], labels_of_fields: np.ndarray
+) -> dict[str, list[Float[np.ndarray, "k n"]]]:
+    """The ways that another cell-level model opens, in place of that of the ensemble."""
+    pairs, told = zip(said, cells, strict=True), zip(labels_of_fields, cells, strict=True)
+    return {
+        name: list(cells),
+        f"ensemble, {name}": [combine.together(one.field, [one.maps, prob]) for one, prob in pairs],
+        f"labels × {name}": [row * prob for row, prob in told],
+    }
 
 
 def weighted(example: Mapping[str, Any], masks: Masks, prob: np.ndarray) -> np.ndarray:
@@ -261,16 +268,12 @@ def predictions(config: Config, fields: Fields, workdir: Path) -> Callable[[segm
         found["ensemble, border weights"] = [weighted(example, masks(example), prob) for example, prob in bordered]
         if distilled:
             student = list(distilled(fields.test, masks))
-            found["distilled"] = student
-            found["ensemble, distilled"] = ensembles(said, student)
-            found["labels × distilled"] = [row * prob for row, prob in zip(rows, student, strict=True)]
+            mean = [(one.cells + prob) / 2 for one, prob in zip(said, student, strict=True)]
+            found |= in_place("distilled", student, said, rows) | in_place("cell with distilled", mean, said, rows)
         if ceiling:
             best = list(ceiling(fields.test, masks))
-            found["ceiling"] = best
             together = [combine.added(pooled(prob, s.field), prob) for s, prob in zip(said, best, strict=True)]
-            found["ceiling, pooled + cell"] = together
-            found["ensemble, ceiling"] = ensembles(said, best)
-            found["labels × ceiling"] = [row * prob for row, prob in zip(rows, best, strict=True)]
+            found |= in_place("ceiling", best, said, rows) | {"ceiling, pooled + cell": together}
         return found
 
     return of_masks

@@ -170,7 +170,9 @@ def _differences(metrics: Sequence[str], by_arm: Mapping[str, Sequence[Row]]) ->
     arms = [arm for arm, found in pairs.items() if arm != "default" and len(found) > 1]
     apart = {(arm, name): _apart(pairs[arm], f"metric:{name}") for arm in arms for name in metrics}
     changed = [name for name in metrics if any(any(apart[arm, name]) for arm in arms)]
-    told = [[arm, *(_signed(apart[arm, name]) for name in changed), str(len(pairs[arm]))] for arm in arms]
+    told = [
+        [arm, *(_signed(apart[arm, name], len(pairs[arm])) for name in changed), str(len(pairs[arm]))] for arm in arms
+    ]
     return [["arm", *changed, "seeds"], *told]
 
 
@@ -178,13 +180,13 @@ def _apart(pairs: Iterable[tuple[Row, Row]], name: str) -> list[float]:
     return [float(own[name]) - float(other[name]) for own, other in pairs if own.get(name) and other.get(name)]
 
 
-def _signed(values: Sequence[float]) -> str:
-    """Mean ± sample standard deviation of differences, two digits of the latter; `–` if there is none."""
+def _signed(values: Sequence[float], runs: int) -> str:
+    """Mean ± sample standard deviation of differences, two digits of the latter; `–` if there is none. See `spread`."""
     if len(values) < 2 or not any(values):
         return "–"
     mean, deviation = statistics.mean(values), statistics.stdev(values)
     decimals = min(max(1 - math.floor(math.log10(deviation or abs(mean))), 0), 4)
-    return f"{mean:+,.{decimals}f} ± {deviation:,.{decimals}f}"
+    return f"{mean:+,.{decimals}f} ± {deviation:,.{decimals}f}{_fewer(values, runs)}"
 
 
 def _basis(runs: Sequence[Row]) -> dict[str, str]:
@@ -211,9 +213,11 @@ def spread(values: Sequence[float], runs: int) -> str:
     mean = statistics.mean(values)
     decimals = 4 if mean == 0 else min(max(3 - math.floor(math.log10(abs(mean))), 0), 8)
     parts = [mean, statistics.stdev(values)] if len(values) > 1 else [mean]
-    return " ± ".join(f"{part:,.{decimals}f}" for part in parts) + (
-        f" (of {len(values)})" if len(values) < runs else ""
-    )
+    return " ± ".join(f"{part:,.{decimals}f}" for part in parts) + _fewer(values, runs)
+
+
+def _fewer(values: Sequence[float], runs: int) -> str:
+    return f" (of {len(values)})" if len(values) < runs else ""
 
 
 def span(values: Sequence[float]) -> str:

@@ -104,6 +104,14 @@ def test_what_seeds_share_cancels_where_arms_are_compared_with_the_default(write
     assert "odd" not in compared, "never measured"
 
 
+def test_a_difference_missing_in_some_seeds_is_counted(write, run, tmp_path):
+    for seed, odd in enumerate((None, 0.25, 0.5)):
+        write(seed=seed, metrics={"accuracy": 0.5, "odd": odd})
+        write(arm="pair=self", seed=seed, metrics={"accuracy": 0.5, "odd": 0.75})
+    assert run() == 0
+    assert cells(page(tmp_path).split("An arm minus the default")[1], "pair=self") == ["+0.38 ± 0.18 (of 2)", "3"]
+
+
 def test_arms_are_not_compared_across_seeds_or_without_a_default(write, run, tmp_path):
     for seed in (0, 1):
         write(seed=seed)

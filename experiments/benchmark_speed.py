@@ -304,7 +304,7 @@ def time_features(config: Config) -> launch.Result:
     def cells() -> Iterator[np.ndarray]:
         for place in range(config.fields):
             field = source[place]
-            masks = data.segmented.true(field)
+            masks = data.segmented.ground_truth(field)
             yield cell_images(field["image"], masks, float(field["um_per_pixel"]), **cut)[1]
 
     def features(predict: Callable[[np.ndarray], Any]) -> list[np.ndarray]:

@@ -28,13 +28,13 @@ from jaxtyping import UInt, UInt8
 from PIL import Image
 from rich.console import Console
 
-from hpax import atlas, data, launch, predict, pretrained
+from hpax import atlas, data, launch, models
 from hpax.data.hpa_cells import Config as Cutting
 from hpax.data.hpa_fields import hpa_fields
 from hpax.explore import overlays, page
 from hpax.formats import fields
 from hpax.formats import masks as mask_files
-from hpax.segment import borders, crops, grow
+from hpax.segment import borders, classical, crops
 from hpax.segment.masks import Masks
 
 NUCLEUS = atlas.CHANNELS.index("nucleus")
@@ -54,7 +54,7 @@ class Config:
     workdir: Path = Path("runs/build_cells")
     annotations: str = ""  # the labels' table in the folder; "": the only one there, if any
     segmenter: Literal["networks", "classical"] = "networks"
-    networks: tuple[str, str] = ("segment-nuclei", "segment-cells")  # names of hpax.pretrained, or .safetensors files
+    networks: tuple[str, str] = ("segment-nuclei", "segment-cells")  # names of hpax.models, or .safetensors files
     um_per_pixel: float = 0.0  # µm; 0: 0.08 at 1728, 2048 and 3072 pixels, else as a resized 2048-pixel field
     masks: tuple[mask_files.Flavour, ...] = ("png",)
     overlays: bool = True  # a picture of each field
@@ -78,7 +78,7 @@ class Field:
 
     files: fields.FieldFiles
     annotation: fields.Annotation
-    origin: dict[str, Any]  # image_id, field, protein, antibody, cell_line
+    origin: dict[str, Any]  # group_id, field, protein, antibody, cell_line
     record: Path
 
     @property
@@ -142,7 +142,7 @@ def _segmented(config: Config, field: Field) -> dict[str, Any]:
     cells = rows(field, masks, um_per_pixel)
     return {
         "id": field.files.id,
-        "image_id": field.origin["image_id"],
+        "group_id": field.origin["group_id"],
         "width": image.shape[1],
         "height": image.shape[0],
         "bits": 8 * image.dtype.itemsize,
@@ -162,8 +162,8 @@ def segmenter(kind: str, networks: tuple[str, str]) -> Segmenter:
         ValueError, FileNotFoundError: a network is unknown, not there, or damaged.
     """
     if kind == "classical":
-        return grow.segment
-    return predict.Segmenter(*map(pretrained.load, networks))
+        return classical.segment
+    return models.Segmenter(*map(models.load, networks))
 
 
 def rows(field: Field, masks: Masks, um_per_pixel: float) -> list[dict[str, Any]]:
@@ -171,7 +171,7 @@ def rows(field: Field, masks: Masks, um_per_pixel: float) -> list[dict[str, Any]
     centres = crops.centroids(masks.cells)
     centres |= {index: at for index, at in crops.centroids(masks.nuclei).items() if index in centres}
     labels = "|".join(map(str, np.flatnonzero(field.annotation.labels)))
-    table = borders.table(masks, um_per_pixel)
+    table = borders.cell_properties(masks, um_per_pixel)
     return [
         {
             "id": f"{field.files.id}_{row['index']}",

@@ -35,8 +35,8 @@ from hpax.data.bags import BagBatches
 from hpax.nn.backbones import BACKBONES
 from hpax.nn.heads import CellNet
 from hpax.ops import overlap
-from hpax.ops.bags import Pooling
-from hpax.predict import cells, turns
+from hpax.ops.mil import Pooling
+from hpax.predict import cells, tta
 from hpax.segment.cells import cell_images
 from hpax.tasks.classify import Classification
 
@@ -69,7 +69,7 @@ SWEEPS = {
     "backbone": launch.grid(backbone=["plain-tiny", "efficientnet-tiny"]),
     "resolution": launch.grid(resolution=[32, 64, 128]),
     "crop": launch.grid(masked=[True, False]),
-    "loss": launch.grid(loss=["bce", "weighted", "focal", "lovasz", "hard", "winners"]),
+    "loss": launch.grid(loss=["bce", "weighted", "focal", "lovasz", "hard", "focal_lovasz_bce"]),
     "bag": ({}, *BAGS),
     "antibodies": launch.grid(antibodies=[0.0, 0.1]),
     "mix": launch.grid(mix=["none", "mixup", "cutmix"]),
@@ -78,7 +78,7 @@ SWEEPS = {
 Targets = Mapping[str, Float[np.ndarray, "k n"]]
 
 
-def true_labels(source: data.Source, masks: segmented.MasksOf) -> Targets:
+def true_labels(source: data.Source, masks: segmented.MaskSource) -> Targets:
     """What each cell truly shows, by the id of its field; a found cell is the true one that it overlaps most."""
     known = {}
     for example in examples(source):
@@ -119,13 +119,13 @@ def build(config: Config, fields: Fields, targets: Targets | None = None) -> tra
         weights=balance.weights(labels, config.oversampling),
         **shared,
     )
-    plain = {"augmentation": augment.PLAIN, "shuffle": False, "targets": known(fields.validation)}
+    plain = {"augmentation": augment.NONE, "shuffle": False, "targets": known(fields.validation)}
     held = BagBatches(fields.validation, fields.masks, VALIDATION_BATCH, **plain, **shared)
     plan = {"validation": held.epoch, "init": beginning(config)}
     return train.Run(task, batches, optimizer(config), config.steps, config.seed, **plan)
 
 
-PredictCells = Callable[[data.Source, segmented.MasksOf], Iterator[Float[np.ndarray, "k n"]]]
+PredictCells = Callable[[data.Source, segmented.MaskSource], Iterator[Float[np.ndarray, "k n"]]]
 
 
 def fitted(config: Config, fields: Fields, workdir: Path, targets: Targets | None = None) -> PredictCells:
@@ -137,10 +137,10 @@ def fitted(config: Config, fields: Fields, workdir: Path, targets: Targets | Non
     path = workdir / "classify.safetensors"
     keep(config, state, path, "cell-net", config.resolution, coarser, masked=config.masked)
     predict = functools.partial(jax.jit(plan.task.predict), *jax.device_put((state.params, state.model_state)))
-    views = turns.of_cells(predict, turns=turns.ALL[: config.turns])
+    views = tta.of_cells(predict, turns=tta.ALL[: config.turns])
     cut = {"crop_um": config.crop_um, "size": config.resolution, "masked": config.masked}
 
-    def of_source(source: data.Source, masks: segmented.MasksOf) -> Iterator[np.ndarray]:
+    def of_source(source: data.Source, masks: segmented.MaskSource) -> Iterator[np.ndarray]:
         crops = (
             cell_images(example["image"], masks(example), float(example["um_per_pixel"]), **cut)[1]
             for example in examples(source)

@@ -25,11 +25,10 @@ from experiments.localize_cells import Atlas, Fields, LossName, examples, open_f
 from hpax import atlas, data, launch
 from hpax.data import segmented
 from hpax.explore import charts, grids, labelled, page
-from hpax.formats import kaggle, labels
-from hpax.metrics import classification, detection, tally
-from hpax.ops.bags import Pooling
-from hpax.predict import cams, combine, distil, refine
-from hpax.predict import labels as predicted
+from hpax.formats import kaggle, label_images
+from hpax.metrics import classification, counting, detection
+from hpax.ops.mil import Pooling
+from hpax.predict import cams, combine, distil, refine, submission
 from hpax.segment import borders
 from hpax.segment.masks import Masks
 
@@ -51,7 +50,7 @@ VARIATION = {"all cells agree": (-1.0, 0.0), "up to half differ": (0.0, 0.5), "m
 ABOUT = "Networks that learnt 19 patterns from labels of whole fields, asked about single cells. All are simulated."
 CELLS = "Cells of test fields in the colour of their most probable class: as predicted, and as they truly are"
 VARIES = "mAP over the share of cells that differ from their field"
-RELIABLE = "Share of cells that show a class over its probability, all classes together"
+RELIABLE = "ProcessShard of cells that show a class over its probability, all classes together"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,11 +89,11 @@ ABLATION = (
     {},
     {"image_start": "fresh"},
     *launch.grid(pooling=["average", "gem"]),
-    *launch.grid(image_loss=["focal", "winners"]),
+    *launch.grid(image_loss=["focal", "focal_lovasz_bce"]),
     {"puzzle": 1.0},
     {"fair": True},
     {"image_resolution": 64},
-    *launch.grid(cell_loss=["focal", "winners"]),
+    *launch.grid(cell_loss=["focal", "focal_lovasz_bce"]),
     {"cell_resolution": 32},
     {"masked": False},
     *launch.grid(bag=["max", "noisy-or"]),
@@ -149,7 +148,7 @@ class Said(NamedTuple):
 class Models(NamedTuple):
     """An image-level and a cell-level model, and where they are kept."""
 
-    say: Callable[[data.Source, segmented.MasksOf], list[Said]]
+    say: Callable[[data.Source, segmented.MaskSource], list[Said]]
     image: Path
     cell: Path
 
@@ -163,9 +162,12 @@ def both(config: Config, fields: Fields, models: Path) -> Models:
     image_folder = models / f"image-{launch.digest(image)}"
     of_fields = localize_cells.fitted(image, fields, image_folder)
 
-    def say(source: data.Source, masks: segmented.MasksOf) -> list[Said]:
+    def say(source: data.Source, masks: segmented.MaskSource) -> list[Said]:
         parts = zip(examples(source), of_fields(source), of_cells(source, masks), strict=True)
-        return [Said(p, cams.read_off(maps, p, masks(example).cells), cells) for example, (p, maps), cells in parts]
+        return [
+            Said(p, cams.cell_probabilities(maps, p, masks(example).cells), cells)
+            for example, (p, maps), cells in parts
+        ]
 
     return Models(say, image_folder / IMAGE_FILE, cell_folder / CELL_FILE)
 
@@ -200,20 +202,20 @@ def ways(said: Said, labels_of_field: np.ndarray) -> dict[str, Float[np.ndarray,
     """Every way from what the models say of a field to its cells; the last three are told the field's labels."""
     field, maps, cells = said
     mean, told = pooled(cells, field), labels_of_field * 1.0
-    ensemble = combine.together(field, [maps, cells])  # fixed beforehand
+    ensemble = combine.fuse(field, [maps, cells])  # fixed beforehand
     return {
         "field copied": np.tile(field, (len(cells), 1)),
         "cells pooled and copied": np.tile(mean, (len(cells), 1)),
         "maps": maps,
         "cell": cells,
-        "image × cell": combine.multiplied(field, cells),
-        "image + cell": combine.added(field, cells),
-        "image × maps": combine.multiplied(field, maps),
-        "image + maps": combine.added(field, maps),
-        "cells pooled + cell": combine.added(mean, cells),
+        "image × cell": combine.product(field, cells),
+        "image + cell": combine.weighted_mean(field, cells),
+        "image × maps": combine.product(field, maps),
+        "image + maps": combine.weighted_mean(field, maps),
+        "cells pooled + cell": combine.weighted_mean(mean, cells),
         "ensemble": ensemble,
         "ensemble, negative excludes": combine.negative_excludes(ensemble),
-        "ensemble, negative is the rest": combine.negative_is_the_rest(ensemble),
+        "ensemble, negative is the rest": combine.negative_as_complement(ensemble),
         "labels copied": np.tile(told, (len(cells), 1)),
         "labels × cell": told * cells,
         "labels × ensemble": told * ensemble,
@@ -227,14 +229,14 @@ def in_place(
     pairs, told = zip(said, cells, strict=True), zip(labels_of_fields, cells, strict=True)
     return {
         name: list(cells),
-        f"ensemble, {name}": [combine.together(one.field, [one.maps, prob]) for one, prob in pairs],
+        f"ensemble, {name}": [combine.fuse(one.field, [one.maps, prob]) for one, prob in pairs],
         f"labels × {name}": [row * prob for row, prob in told],
     }
 
 
 def weighted(example: Mapping[str, Any], masks: Masks, prob: np.ndarray) -> np.ndarray:
     """The winners' weights of cells, by their size and whether the border cuts them."""
-    return combine.weighted(prob, borders.weights(borders.table(masks, float(example["um_per_pixel"]))))
+    return combine.weighted(prob, borders.weights(borders.cell_properties(masks, float(example["um_per_pixel"]))))
 
 
 def leave(network: Path, copy: Path) -> None:
@@ -243,7 +245,7 @@ def leave(network: Path, copy: Path) -> None:
         shutil.copyfile(network.with_suffix(suffix), copy.with_suffix(suffix))
 
 
-def predictions(config: Config, fields: Fields, workdir: Path) -> Callable[[segmented.MasksOf], dict[str, list]]:
+def predictions(config: Config, fields: Fields, workdir: Path) -> Callable[[segmented.MaskSource], dict[str, list]]:
     """Way → what it says of the cells of each test field, for any masks of them; everything is trained once."""
     models = workdir.parents[1] / "models"
     ensemble = both(config, fields, models)
@@ -260,7 +262,7 @@ def predictions(config: Config, fields: Fields, workdir: Path) -> Callable[[segm
         distilled = classify_cells.fitted(student, fields, folder, targets)
         leave(folder / CELL_FILE, workdir / STUDENT_FILE)
 
-    def of_masks(masks: segmented.MasksOf) -> dict[str, list]:
+    def of_masks(masks: segmented.MaskSource) -> dict[str, list]:
         said, rows = ensemble.say(fields.test, masks), fields.test.labels
         by_field = [ways(one, row) for one, row in zip(said, rows, strict=True)]
         found = {name: [each[name] for each in by_field] for name in by_field[0]}
@@ -272,7 +274,7 @@ def predictions(config: Config, fields: Fields, workdir: Path) -> Callable[[segm
             found |= in_place("distilled", student, said, rows) | in_place("cell with distilled", mean, said, rows)
         if ceiling:
             best = list(ceiling(fields.test, masks))
-            together = [combine.added(pooled(prob, s.field), prob) for s, prob in zip(said, best, strict=True)]
+            together = [combine.weighted_mean(pooled(prob, s.field), prob) for s, prob in zip(said, best, strict=True)]
             found |= in_place("ceiling", best, said, rows) | {"ceiling, pooled + cell": together}
         return found
 
@@ -318,7 +320,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     done = study(fields, of_masks(fields.masks))
     metrics = {f"mAP, {way}": done.mean(way) for way in done.said}
     if config.masks != "true":
-        exact = study(fields._replace(masks=segmented.true), of_masks(segmented.true))
+        exact = study(fields._replace(masks=segmented.ground_truth), of_masks(segmented.ground_truth))
         metrics |= {f"mAP on true masks, {way}": exact.mean(way) for way in exact.said}
     headline = [name for name in metrics if name.startswith("mAP, ")]
     for more in (way_to_the_ceiling(done), of_rare_classes(done), of_variation(done), of_calibration(done)):
@@ -430,14 +432,16 @@ def reliability_chart(done: Study) -> np.ndarray:
 
 def submit(fields: Fields, prob: Iterable[np.ndarray], workdir: Path) -> float:
     """Writes submission.csv, truth.csv and cells.h5ad, and scores the files."""
-    with predicted.writer(workdir) as cells, kaggle.writing(workdir / "truth.csv") as truth:
+    with submission.writer(workdir) as cells, kaggle.writing(workdir / "truth.csv") as truth:
         for example, said in zip(examples(fields.test), prob, strict=True):
             known = {name: example[name] for name in ("protein", "antibody", "cell_line")}
             cells.add(
                 example["id"], fields.masks(example), said, um_per_pixel=float(example["um_per_pixel"]), obs=known
             )
-            truth(labels.listing(example["id"], example["cells"], labels.truth_scores(example["cell_labels"])))
-    found, _ = tally.of_files(workdir / "truth.csv", workdir / predicted.SUBMISSION)
+            truth(
+                label_images.listing(example["id"], example["cells"], label_images.truth_scores(example["cell_labels"]))
+            )
+    found, _ = counting.from_csv(workdir / "truth.csv", workdir / submission.SUBMISSION)
     return detection.score(found).mean()
 
 
@@ -463,7 +467,7 @@ def picture(done: Study) -> np.ndarray:
             labelled.labelled(e["image"], fields.masks(e), p, side=384) for e, p in zip(shown, prob, strict=True)
         ],
         "true": [
-            labelled.labelled(e["image"], segmented.true(e), e["cell_labels"].astype(np.float32), side=384)
+            labelled.labelled(e["image"], segmented.ground_truth(e), e["cell_labels"].astype(np.float32), side=384)
             for e in shown
         ],
     }

@@ -24,7 +24,7 @@ from jaxtyping import UInt8
 from hpax import atlas, data, features, launch, train
 from hpax.data import preprocess
 from hpax.data.pairs import Pair
-from hpax.data.pipeline import Share
+from hpax.data.pipeline import ProcessShard
 from hpax.explore import colour, grids
 from hpax.metrics import neighbours
 from hpax.nn.inpainter import Inpainter
@@ -122,7 +122,7 @@ def only_location(source: data.Source) -> np.ndarray:
 
 def build(config: Config, cells: Cells) -> train.Run:
     """The training run: what, on what, for how long."""
-    share = Share(jax.process_index(), jax.process_count(), jax.device_count())
+    share = ProcessShard(jax.process_index(), jax.process_count(), jax.device_count())
     batches = functools.partial(data.PairBatches, prepare=cells.prepare, seed=config.seed, share=share)
     validation = batches(cells.held, VALIDATION_BATCH, flip=False)
     model = Inpainter(config.width, config.decoder_width, axis_name=train.AXIS, momentum=config.momentum)
@@ -202,11 +202,11 @@ def feature_tables(plan: train.Run, state: train.State, cells: Cells, workdir: P
     encoders = {
         "trained": features.on_devices(plan.task.encode, state.params, state.model_state),
         "untrained": features.on_devices(plan.task.encode, untrained.params, untrained.model_state),
-        "classic": features.classic.encode,
+        "classic": features.handcrafted.encode,
     }
     batches = data.CellBatches(cells.everything, BATCH, prepare=cells.prepare)
     asked = cells.everything.table.index.isin(cells.held.table.index)
-    obs = cells.everything.table.assign(label=cells.label(cells.everything), asked=asked)
+    obs = cells.everything.table.assign(label=cells.label(cells.everything), query=asked)
     obsm = {"labels": cells.everything.labels} if "labels" in cells.everything.info.features else {}
     extract = functools.partial(features.extract, batches=batches, obs=obs, obsm=obsm)
     paths = {name: workdir / f"{name}.h5ad" for name in encoders} | {"trained": workdir / "features.h5ad"}
@@ -228,8 +228,8 @@ def benchmark(tables: Mapping[str, anndata.AnnData], cells: Cells, k: int) -> di
             title = name if name == layer else f"{name} {layer}"
             layer_features = table[:, table.var["layer"] == layer].X
             labels, asked = table.obs["label"].to_numpy(str), table.obs["asked"].to_numpy(bool)
-            ask = functools.partial(neighbours.benchmark, layer_features, labels, k=(k,), asked=asked)
-            scores[title] = ask(table.obs[cells.protocol].to_numpy(str), drop_hopeless=True)
+            ask = functools.partial(neighbours.benchmark, layer_features, labels, k=(k,), query=asked)
+            scores[title] = ask(table.obs[cells.protocol].to_numpy(str), drop_single_group_classes=True)
             scores[f"{title} cell out"] = ask(None)
     return scores
 
@@ -256,7 +256,7 @@ def counts(done: Study) -> dict[str, int]:
         "benchmark cells": sum(asked.counts),
         "classes": len(asked.classes),
         f"groups left out by {done.cells.protocol}": asked.groups,
-        "classes of one group dropped": len(asked.hopeless),
+        "classes of one group dropped": len(asked.single_group_classes),
     }
 
 

@@ -22,11 +22,11 @@ from PIL import Image
 from rich.console import Console
 
 from experiments import build_cells
-from hpax import atlas, launch, predict, pretrained
+from hpax import atlas, launch, models
 from hpax.explore import colour, labelled, page
 from hpax.formats import fields, kaggle
 from hpax.formats import masks as mask_files
-from hpax.predict import combine, labels, refine
+from hpax.predict import combine, refine, submission
 from hpax.segment import borders
 from hpax.segment.masks import Masks
 
@@ -62,7 +62,7 @@ def digest(config: Config) -> str:
 
 
 def label(
-    config: Config, labeller: predict.Labeller, field: build_cells.Field, shown: bool
+    config: Config, labeller: models.Labeller, field: build_cells.Field, shown: bool
 ) -> Float[np.ndarray, "2 k n"]:
     """What is said of a field's cells, together with it and by themselves, kept in a file for the next time.
 
@@ -75,7 +75,7 @@ def label(
     image, masks = fields.read_field(field.files), masks_of(config, field)
     found = labeller(image, masks, pixel_size(config, image.shape[1]))
     path.parent.mkdir(parents=True, exist_ok=True)
-    said = np.stack([found.cells, found.own]).astype(np.float32)
+    said = np.stack([found.cells, found.cell_only]).astype(np.float32)
     np.save(path.with_suffix(".part.npy"), said)
     path.with_suffix(".part.npy").replace(path)
     if shown:
@@ -98,20 +98,22 @@ def masks_of(config: Config, field: build_cells.Field) -> Masks:
 
 def ranked(config: Config, masks: Masks, um_per_pixel: float, prob: Float[np.ndarray, "k n"]) -> np.ndarray:
     """The probabilities as the submission lists them."""
-    rule = {"excludes": combine.negative_excludes, "is the rest": combine.negative_is_the_rest}.get(config.negative)
+    rule = {"excludes": combine.negative_excludes, "is the rest": combine.negative_as_complement}.get(config.negative)
     prob = rule(prob) if rule else prob
     return (
-        combine.weighted(prob, borders.weights(borders.table(masks, um_per_pixel))) if config.border_weights else prob
+        combine.weighted(prob, borders.weights(borders.cell_properties(masks, um_per_pixel)))
+        if config.border_weights
+        else prob
     )
 
 
 def run(config: Config, arguments: Sequence[str] = ()) -> dict[str, str]:
     """Finds and labels; field → why it failed."""
-    labeller = predict.Labeller([pretrained.load(path) for path in config.models], turns=config.turns)
+    labeller = models.Labeller([models.load(path) for path in config.models], turns=config.turns)
     failures = build_cells.run(of_build_cells(config))
     known = [field for field in build_cells.plan(of_build_cells(config))[0] if field.files.id not in failures]
     rows: list[list[str]] = []
-    with labels.writer(config.workdir) as cells:
+    with submission.writer(config.workdir) as cells:
         for number, field in enumerate(rich.progress.track(known, "labelling cells", console=Console(stderr=True))):
             try:
                 prob, own = label(config, labeller, field, shown=number < config.shown)
@@ -126,7 +128,7 @@ def run(config: Config, arguments: Sequence[str] = ()) -> dict[str, str]:
         table = cells.table()
     if rows:
         write_refined(config.workdir / "refined.csv", rows)
-    sizes = kaggle.Table(config.workdir / labels.SUBMISSION)
+    sizes = kaggle.Table(config.workdir / submission.SUBMISSION)
     if sizes.defects:
         raise ValueError(f"the submission has defects: {sizes.defects[:3]}")
     page.write(config.workdir / "index.html", overview(config, known, table, failures))

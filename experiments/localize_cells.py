@@ -19,27 +19,27 @@ import rich.progress
 from jaxtyping import Float
 
 from experiments import build_cells
-from hpax import atlas, data, launch, pretrained, train
+from hpax import atlas, data, launch, models, train
 from hpax.data import augment, balance, segmented
-from hpax.data.fair import FairBatches
+from hpax.data.copy_paste import CopyPasteBatches
 from hpax.data.images import ImageBatches
-from hpax.data.pipeline import Share
+from hpax.data.pipeline import ProcessShard
 from hpax.formats import masks as mask_files
-from hpax.metrics import classification, detection, tally
+from hpax.metrics import classification, counting, detection
 from hpax.nn.backbones import BACKBONES
 from hpax.nn.heads import CamNet
 from hpax.ops import losses
 from hpax.ops.losses import Loss
 from hpax.ops.mix import Mixture
-from hpax.predict import cams, cells, turns
+from hpax.predict import cams, cells, tta
 from hpax.tasks.localize import Localization
 from hpax.types import ModelState, Params
 
 VALIDATION_BATCH = 16  # fields
 UM_PER_PIXEL = 0.32  # of simulated fields
-NETWORKS = ("segment-nuclei", "segment-cells")  # of hpax.pretrained, which find cells
+NETWORKS = ("segment-nuclei", "segment-cells")  # of hpax.models, which find cells
 
-USE = "Classes of single cells in fields of the four stains of the Human Protein Atlas (hpax.predict.Labeller)."
+USE = "Classes of single cells in fields of the four stains of the Human Protein Atlas (hpax.models.Labeller)."
 LIMITS = "What it was trained on below is all it knows; learnt from simulated cells, it was not checked on real ones."
 
 
@@ -59,7 +59,7 @@ class Atlas:
     seed: int = 1  # of the simulated atlas, the first parameters, and the batches; segment-cells learnt from atlas 0
 
 
-LossName = Literal["bce", "weighted", "focal", "lovasz", "hard", "winners"]
+LossName = Literal["bce", "weighted", "focal", "lovasz", "hard", "focal_lovasz_bce"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Learning(Atlas):
     def __post_init__(self):
         if self.backbone not in BACKBONES:
             raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {self.backbone!r}")
-        if self.turns not in (1, len(turns.ALL)):
-            raise ValueError(f"turns must be 1 or {len(turns.ALL)}, got {self.turns}")
+        if self.turns not in (1, len(tta.ALL)):
+            raise ValueError(f"turns must be 1 or {len(tta.ALL)}, got {self.turns}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Config(Learning):
     resolution: int = 256  # pixels of a field's side, as the network sees it
     pooling: Literal["average", "gem", "lse"] = "average"
     puzzle: float = 0.0  # weight of Puzzle-CAM's reconstruction; 4 as published
-    siamese: float = 0.0  # weight of the agreement of two views
+    equivariance: float = 0.0  # weight of the agreement of two views
     fair: bool = False  # learn from patches that mix fields and single cells (Fair Cell Activation Network)
     steps: int = 500
 
@@ -101,8 +101,8 @@ SWEEPS = {
     "backbone": launch.grid(backbone=["plain-tiny", "efficientnet-tiny"]),
     "resolution": launch.grid(resolution=[128, 256, 512]),
     "pooling": launch.grid(pooling=["average", "gem", "lse"]),
-    "loss": launch.grid(loss=["bce", "weighted", "focal", "lovasz", "hard", "winners"]),
-    "maps": ({}, {"puzzle": 1.0}, {"siamese": 1.0}, {"fair": True}),
+    "loss": launch.grid(loss=["bce", "weighted", "focal", "lovasz", "hard", "focal_lovasz_bce"]),
+    "maps": ({}, {"puzzle": 1.0}, {"equivariance": 1.0}, {"fair": True}),
     "mix": launch.grid(mix=["none", "mixup", "cutmix"]),
 }
 
@@ -113,7 +113,7 @@ class Fields(NamedTuple):
     training: data.Source
     validation: data.Source
     test: data.Source
-    masks: segmented.MasksOf
+    masks: segmented.MaskSource
 
 
 def open_fields(config: Atlas) -> Fields:
@@ -125,11 +125,11 @@ def open_fields(config: Atlas) -> Fields:
     )
     training, validation, test = (source(split=split) for split in ("train", "validation", "test"))
     if config.masks == "true":
-        return Fields(training, validation, test, segmented.true)
+        return Fields(training, validation, test, segmented.ground_truth)
     folder = config.data_dir / "masks" / config.masks / training.info.full_name
     for part in (training, validation, test):
         find_cells(part, config.masks, folder)
-    return Fields(training, validation, test, segmented.stored(folder))
+    return Fields(training, validation, test, segmented.from_folder(folder))
 
 
 def find_cells(source: data.Source, kind: Literal["networks", "classical"], folder: Path) -> None:
@@ -156,8 +156,8 @@ def criterion(config: Learning, labels: np.ndarray) -> Loss:
         "weighted": losses.weighted_bce(losses.rarity(labels)),
         "focal": losses.focal(),
         "lovasz": losses.lovasz,
-        "hard": losses.hard_bce(),
-        "winners": losses.winners,
+        "hard": losses.hard_negative_bce(),
+        "focal_lovasz_bce": losses.focal_lovasz_bce,
     }
     found = chosen[config.loss]
     return losses.smoothed(found, config.smoothing) if config.smoothing else found
@@ -179,19 +179,19 @@ def beginning(config: Learning) -> train.Init | None:
     """Fresh parameters, or the backbone and the classifier of the network that a config starts from."""
     if config.start is None:
         return None
-    there = pretrained.load(str(config.start))
+    there = models.load(str(config.start))
 
     def begin(params: Params, model_state: ModelState) -> tuple[Params, ModelState]:
         for part in ("backbone", "classifier"):  # a power of pooling stays fresh
-            params, model_state = pretrained.graft(params, model_state, there, at=part)
+            params, model_state = models.graft(params, model_state, there, at=part)
         return params, model_state
 
     return begin
 
 
-def all_devices() -> Share:
+def all_devices() -> ProcessShard:
     """This process's share of batches."""
-    return Share(jax.process_index(), jax.process_count(), jax.device_count())
+    return ProcessShard(jax.process_index(), jax.process_count(), jax.device_count())
 
 
 def build(config: Config, fields: Fields) -> train.Run:
@@ -202,18 +202,18 @@ def build(config: Config, fields: Fields) -> train.Run:
         CamNet(backbone, labels.shape[1], config.pooling, config.dropout),
         criterion(config, labels),
         puzzle=config.puzzle,
-        siamese=config.siamese,
-        ramp=config.steps // 2 if config.puzzle or config.siamese else 0,
+        equivariance=config.equivariance,
+        ramp=config.steps // 2 if config.puzzle or config.equivariance else 0,
         mix=config.mix,
     )
     shared = {"size": config.resolution, "seed": config.seed, "share": all_devices(), "threads": 2}
     weights = balance.weights(labels, config.oversampling)
     batches = (
-        FairBatches(fields.training, fields.masks, config.batch_size, weights=weights, **shared)
+        CopyPasteBatches(fields.training, fields.masks, config.batch_size, weights=weights, **shared)
         if config.fair
         else ImageBatches(fields.training, config.batch_size, weights=weights, **shared)
     )
-    held = ImageBatches(fields.validation, VALIDATION_BATCH, augmentation=augment.PLAIN, shuffle=False, **shared)
+    held = ImageBatches(fields.validation, VALIDATION_BATCH, augmentation=augment.NONE, shuffle=False, **shared)
     plan = {"validation": held.epoch, "init": beginning(config)}
     return train.Run(task, batches, optimizer(config), config.steps, config.seed, **plan)
 
@@ -228,7 +228,7 @@ def fitted(config: Config, fields: Fields, workdir: Path) -> PredictFields:
     state = train.fit(plan, workdir, evaluate_every=every, save_every=every, describe="image-level model")
     keep(config, state, workdir / "localize.safetensors", "cam-net", config.resolution, config.size / config.resolution)
     predict = functools.partial(jax.jit(plan.task.predict), *jax.device_put((state.params, state.model_state)))
-    views = turns.of_fields(predict, turns=turns.ALL[: config.turns])
+    views = tta.of_fields(predict, turns=tta.ALL[: config.turns])
 
     def of_source(source: data.Source) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return (cells.of_field(views, example["image"], size=config.resolution) for example in examples(source))
@@ -237,14 +237,14 @@ def fitted(config: Config, fields: Fields, workdir: Path) -> PredictFields:
 
 
 def keep(config: Any, state: train.State, path: Path, kind: str, size: int, coarser: float, **told: Any) -> None:
-    """Saves a network for `hpax.predict.Labeller`; its pixels are `coarser` than those of the simulated fields."""
+    """Saves a network for `hpax.models.Labeller`; its pixels are `coarser` than those of the simulated fields."""
     options = {"backbone": config.backbone} | ({"pooling": config.pooling} if kind == "cam-net" else {})
     record = {"settings": launch.plain(config), "learnt from": "simulated fields"}
-    card = pretrained.card(path.stem, use=USE, limits=LIMITS, record=record)
+    card = models.card(path.stem, use=USE, limits=LIMITS, record=record)
     learnt = {name: leaf for name, leaf in state.model_state.items() if name != "ramp"}  # which only training needs
     state = dataclasses.replace(state, model_state=learnt)
     told |= {"channels": atlas.CHANNELS, "um_per_pixel": UM_PER_PIXEL * coarser, "size": size, "state": state}
-    pretrained.save(path, architecture=kind, options=options, card=card, **told)
+    models.save(path, architecture=kind, options=options, card=card, **told)
 
 
 def examples(source: data.Source) -> Iterator[dict[str, Any]]:
@@ -253,7 +253,7 @@ def examples(source: data.Source) -> Iterator[dict[str, Any]]:
 
 
 def scored(
-    source: data.Source, masks: segmented.MasksOf, probabilities: Iterable[Float[np.ndarray, "k n"]]
+    source: data.Source, masks: segmented.MaskSource, probabilities: Iterable[Float[np.ndarray, "k n"]]
 ) -> detection.Scores:
     """The competition's score of what is said of the cells of each field, in order, by ascending index of the cell."""
     tallies = []
@@ -262,8 +262,8 @@ def scored(
         indices = np.unique(found[found > 0]).astype(np.int64)
         said = np.full((int(indices.max(initial=0)), len(atlas.LOCATIONS)), np.nan)
         said[indices - 1] = prob
-        tallies.append(tally.of_labels(number, found, said, example["cells"], example["cell_labels"]))
-    return detection.score(tally.merge(tallies))
+        tallies.append(counting.from_label_images(number, found, said, example["cells"], example["cell_labels"]))
+    return detection.score(counting.merge(tallies))
 
 
 def run(config: Config, workdir: Path) -> launch.Result:
@@ -272,7 +272,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     said = list(fitted(config, fields, workdir)(fields.test))
     found = [fields.masks(example).cells for example in examples(fields.test)]
     ways = {
-        "maps": lambda p, m, f: cams.read_off(m, p, f),
+        "maps": lambda p, m, f: cams.cell_probabilities(m, p, f),
         "maps by strength in the field": lambda p, m, f: cams.cam_to_cells(m, p, f),
         "maps by sigmoid": lambda p, m, f: cams.sigmoid_to_cells(m, f),
         "field copied": lambda p, m, f: np.tile(p, (len(np.unique(f[f > 0])), 1)),

@@ -23,13 +23,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from experiments import localize_cells
-from hpax import atlas, data, launch, pretrained, train
+from hpax import atlas, data, launch, models, train
 from hpax.data import augment, balance
 from hpax.data.images import ImageBatches
 from hpax.metrics import classification
+from hpax.models import imagenet
 from hpax.nn.backbones import BACKBONES
 from hpax.nn.heads import CamNet
-from hpax.pretrained import imagenet
 from hpax.tasks.localize import Localization
 from hpax.train.state import Init
 
@@ -105,13 +105,13 @@ def beginning(config: Config) -> Beginning:
         ValueError: the file holds another kind of network.
     """
     if config.init == "file":
-        there = pretrained.load(config.file)
+        there = models.load(config.file)
         if not isinstance(there.model, CamNet):
             raise ValueError(f"{config.file} must hold a cam-net, got a {there.architecture}; take localize_cells'")
-        return Beginning(there.model, functools.partial(pretrained.graft, pretrained=there))
+        return Beginning(there.model, functools.partial(models.graft, pretrained=there))
     if config.init == "imagenet":
         lite = imagenet.lite(0, stem=config.stem)
-        planted = functools.partial(pretrained.graft, pretrained=lite, at="backbone")
+        planted = functools.partial(models.graft, pretrained=lite, at="backbone")
         return Beginning(CamNet(lite.model.backbone), planted)
     return Beginning(CamNet(BACKBONES[config.backbone]()), None)
 
@@ -128,7 +128,7 @@ def plan(config: Config, fields: data.Source | data.Part) -> train.Run:
 
 def encoded(encode: Encode, config: Config, fields: data.Source | data.Part) -> Float[np.ndarray, "n k"]:
     """What `encode` says of every field, in order."""
-    plain = {"augmentation": augment.PLAIN, "shuffle": False, "cached": 1}
+    plain = {"augmentation": augment.NONE, "shuffle": False, "cached": 1}
     batches = ImageBatches(fields, BATCH, size=config.resolution, **plain)
     return np.concatenate([encode(batch["image"])[batch["mask"] > 0] for batch in batches.epoch()])
 
@@ -159,7 +159,7 @@ def moments(images: Float[np.ndarray, "b h w c"]) -> Float[np.ndarray, "b k"]:
 
 def groups(fields: data.Source) -> Places:
     """The protein of each field where it is known, else its image."""
-    protein, image = (fields.table[name].to_numpy(str) for name in ("protein", "image_id"))
+    protein, image = (fields.table[name].to_numpy(str) for name in ("protein", "group_id"))
     return np.unique(np.where(protein == "", image, protein), return_inverse=True)[1]
 
 

@@ -23,8 +23,7 @@ import tyro
 
 from hpax import atlas
 from hpax.formats import kaggle
-from hpax.metrics import bootstrap, detection
-from hpax.metrics import tally as tallies
+from hpax.metrics import bootstrap, counting, detection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,22 +48,22 @@ def run(config: Config) -> dict[str, Any]:
     """Score, write everything into the workdir, and return what result.json holds."""
     start = time.perf_counter()
     verified = config.verified if config.verified in ("all", "truth") else read_classes(Path(config.verified))
-    tally, ids = tallies.of_files(config.truth, config.submission, verified=verified)
-    scores = detection.score(tally, iou=config.iou)
+    counts, ids = counting.from_csv(config.truth, config.submission, verified=verified)
+    scores = detection.score(counts, iou=config.iou)
     record = summary(scores)
     spread = None
     if config.bootstrap:
-        spread = bootstrap.intervals(tally, scores, resamples=config.bootstrap, seed=config.seed)
+        spread = bootstrap.intervals(counts, scores, resamples=config.bootstrap, seed=config.seed)
         record["bootstrap"] = {"resamples": config.bootstrap, "seed": config.seed, **dataclasses.asdict(spread)}
         record["bootstrap"]["ap"] = dict(zip(atlas.LOCATIONS, record["bootstrap"]["ap"], strict=True))
     if config.split:
         record["split"] = {
-            part: summary(detection.score(tally.select(images), iou=config.iou))
+            part: summary(detection.score(counting.select(images), iou=config.iou))
             for part, images in read_parts(config.split, ids).items()
         }
     if config.against:
-        other, _ = tallies.of_files(config.truth, config.against, verified=verified)
-        pair = (tally, scores), (other, detection.score(other, iou=config.iou))
+        other, _ = counting.from_csv(config.truth, config.against, verified=verified)
+        pair = (counts, scores), (other, detection.score(other, iou=config.iou))
         compared = bootstrap.compare(*pair, resamples=config.bootstrap or 1000, seed=config.seed)
         record["against"] = {"submission": config.against.name, **dataclasses.asdict(compared)}
     config.workdir.mkdir(parents=True, exist_ok=True)

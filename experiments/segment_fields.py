@@ -23,17 +23,17 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label
 from skimage.segmentation import watershed as flood
 
-from hpax import atlas, data, launch, pretrained, train
+from hpax import atlas, data, launch, models, train
 from hpax.data import augment
 from hpax.data.patches import CELL, NUCLEUS, UM_PER_PIXEL, PatchBatches, View
-from hpax.data.pipeline import Share
+from hpax.data.pipeline import ProcessShard
 from hpax.explore import colour, grids, overlays
-from hpax.formats import fields, labels
+from hpax.formats import fields, label_images
 from hpax.metrics import segmentation
-from hpax.predict.segment import Segmenter
-from hpax.segment import grow, watershed
-from hpax.segment.masks import at_least, nearest
-from hpax.segment.normalise import stretch
+from hpax.models.segmenter import Segmenter
+from hpax.segment import classical, watershed
+from hpax.segment.masks import nearest, remove_small
+from hpax.segment.normalise import percentile_normalise
 from hpax.tasks.segment import Segmentation
 from hpax.types import Batch
 
@@ -107,20 +107,18 @@ def views(config: Config, split: str) -> list[View]:
 
 
 def network(config: Config) -> tuple[str, dict[str, Any]]:
-    """The architecture by its name in `hpax.pretrained`, and its options."""
+    """The architecture by its name in `hpax.models`, and its options."""
     widths = {"widths": config.widths} if config.widths else {}
     return f"{config.model}-unet", {"momentum": config.momentum, **widths}
 
 
 def build(config: Config) -> train.Run:
     """The training run: what, on what, for how long."""
-    share = Share(jax.process_index(), jax.process_count(), jax.device_count())
+    share = ProcessShard(jax.process_index(), jax.process_count(), jax.device_count())
     batches = functools.partial(PatchBatches, size=config.patch, seed=config.seed, share=share)
-    held = batches(
-        views(config, "validation"), VALIDATION_BATCH, augmentation=augment.PLAIN, patches=VALIDATION_PATCHES
-    )
+    held = batches(views(config, "validation"), VALIDATION_BATCH, augmentation=augment.NONE, patches=VALIDATION_PATCHES)
     architecture, options = network(config)
-    task = Segmentation(pretrained.ARCHITECTURES[architecture](axis_name=train.AXIS, **options))
+    task = Segmentation(models.ARCHITECTURES[architecture](axis_name=train.AXIS, **options))
     rise = max(1, config.steps // 20)
     rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, rise, max(config.steps, rise + 1))
     return train.Run(
@@ -195,7 +193,7 @@ class Otsu:
         centres = peak_local_max(distance, min_distance=max(1, round(self.apart / pixel)), labels=label(mask))
         seeds = np.zeros(mask.shape, int)
         seeds[tuple(centres.T)] = np.arange(1, len(centres) + 1)
-        return at_least(flood(-distance, seeds, mask=mask), self.area / pixel**2)
+        return remove_small(flood(-distance, seeds, mask=mask), self.area / pixel**2)
 
 
 def tuned(asked: Sequence[Truth]) -> Otsu:
@@ -204,7 +202,7 @@ def tuned(asked: Sequence[Truth]) -> Otsu:
     return max((Otsu(**arm) for arm in grid), key=lambda method: scores(method, asked).f1)
 
 
-def nuclei_by(trained: pretrained.Pretrained) -> Method:
+def nuclei_by(trained: models.Pretrained) -> Method:
     """The nuclei that a network finds, without cells around them."""
     segmenter = Segmenter(trained, trained)
 
@@ -215,7 +213,7 @@ def nuclei_by(trained: pretrained.Pretrained) -> Method:
     return find
 
 
-def cells_by(nuclei: pretrained.Pretrained, cells: pretrained.Pretrained) -> Method:
+def cells_by(nuclei: models.Pretrained, cells: models.Pretrained) -> Method:
     """The cells that two networks find."""
     segmenter = Segmenter(nuclei, cells)
     return lambda field: segmenter(field.image, field.um_per_pixel).cells
@@ -223,7 +221,7 @@ def cells_by(nuclei: pretrained.Pretrained, cells: pretrained.Pretrained) -> Met
 
 def grown(field: Truth) -> Integer[np.ndarray, "h w"]:
     """The cells that are found without a network."""
-    return grow.segment(field.image, field.um_per_pixel).cells
+    return classical.segment(field.image, field.um_per_pixel).cells
 
 
 def real_fields(folder: Path) -> Iterator[Truth]:
@@ -231,7 +229,7 @@ def real_fields(folder: Path) -> Iterator[Truth]:
     for files in fields.find_fields(folder):
         path = folder / "cell_masks" / f"{files.id}.png"
         if path.exists():
-            image, mask = fields.read_field(files), labels.read(path)
+            image, mask = fields.read_field(files), label_images.read(path)
             yield Truth(files.id, image, nearest(mask, image.shape[:2]), atlas.um_per_pixel(image.shape[1]))
 
 
@@ -250,7 +248,7 @@ def compare(asked: Mapping[str, Sequence[Truth]], methods: Mapping[str, Method])
     return Study(asked, methods, found)
 
 
-def study(config: Config, trained: pretrained.Pretrained) -> Study:
+def study(config: Config, trained: models.Pretrained) -> Study:
     """The trained network and its rivals, on fields that it never saw."""
     held = "validation+test"
     if config.target == "nuclei":
@@ -259,7 +257,7 @@ def study(config: Config, trained: pretrained.Pretrained) -> Study:
         return compare(asked, {"network": nuclei_by(trained), "otsu": thresholds})
     asked = {"simulated": truths(simulated(config, held), "cells")}
     asked |= {"real agreement": list(real_fields(config.fields))} if config.fields else {}
-    return compare(asked, {"network": cells_by(pretrained.load(config.nuclei), trained), "grown": grown})
+    return compare(asked, {"network": cells_by(models.load(config.nuclei), trained), "grown": grown})
 
 
 def picture(done: Study) -> UInt8[np.ndarray, "h w 3"]:
@@ -272,7 +270,9 @@ def picture(done: Study) -> UInt8[np.ndarray, "h w 3"]:
 
 def outlined(field: Truth, mask: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     """The markers of a field with the outlines of a mask in white, in a square of SIDE pixels."""
-    light = np.stack([0.75 * stretch(channel) for channel in np.moveaxis(field.image[..., CELL], -1, 0)], axis=-1)
+    light = np.stack(
+        [0.75 * percentile_normalise(channel) for channel in np.moveaxis(field.image[..., CELL], -1, 0)], axis=-1
+    )
     painted = colour.picture(light, colours=("red", "yellow", "blue"))
     height, width = (round(SIDE * side / max(mask.shape)) for side in mask.shape)
     square = np.zeros((SIDE, SIDE, 3), np.uint8)
@@ -325,18 +325,18 @@ def counts(config: Config, done: Study) -> dict[str, int]:
     }
 
 
-def keep(config: Config, state: train.State, path: Path, card: str) -> pretrained.Pretrained:
+def keep(config: Config, state: train.State, path: Path, card: str) -> models.Pretrained:
     """Saves a network and its card, and opens the file as its users will."""
     architecture, options = network(config)
     seen = [atlas.CHANNELS[channel] for channel in (CELL if config.target == "cells" else NUCLEUS)]
     told = {"channels": seen, "um_per_pixel": UM_PER_PIXEL, "card": card}
-    return pretrained.load(pretrained.save(path, architecture=architecture, options=options, state=state, **told))
+    return models.load(models.save(path, architecture=architecture, options=options, state=state, **told))
 
 
 def describe(config: Config, result: launch.Result) -> str:
     """The model card."""
     record = {"steps": config.steps, "seed": config.seed, "metrics": result.metrics, "counts": result.counts}
-    return pretrained.card(f"segment-{config.target}", use=USE[config.target], limits=LIMITS, record=record)
+    return models.card(f"segment-{config.target}", use=USE[config.target], limits=LIMITS, record=record)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from experiments import build_cells
 from hpax import data
 from hpax.data.hpa_fields import dummy
 from hpax.formats import fields, masks
-from hpax.segment import grow
+from hpax.segment import classical
 
 SIZE = 192  # pixels; nine cells to a field
 
@@ -62,7 +62,7 @@ def test_masks_table_and_shards_agree(source, whole):
     pixels = {}
     for field in fields.find_fields(source):
         found, image = masks.read(whole / "masks", field.id), fields.read_field(field)
-        expected = grow.segment(image, dummy.UM_PER_PIXEL)
+        expected = classical.segment(image, dummy.UM_PER_PIXEL)
         for mask, right in zip(found, (expected.cells, expected.nuclei), strict=True):
             np.testing.assert_array_equal(mask, right)
         pixels |= {f"{field.id}_{i}": np.count_nonzero(found[0] == i) for i in np.unique(found[0]) if i}
@@ -168,7 +168,7 @@ def test_what_fails_for_reasons_unforeseen_fails_alone(own, tmp_path, monkeypatc
     def moody(image, um_per_pixel):
         if image[0, 0, 0] == first[0, 0, 0] and (image == first).all():
             raise RuntimeError("a moody segmenter")
-        return grow.segment(image, um_per_pixel)
+        return classical.segment(image, um_per_pixel)
 
     first = fields.read_field(fields.find_fields(own)[0])
     monkeypatch.setattr(build_cells, "segmenter", lambda *_: moody)
@@ -203,7 +203,7 @@ class Clock:
         if self.calls == self.patience:
             raise KeyboardInterrupt
         self.calls += 1
-        return grow.segment(image, um_per_pixel)
+        return classical.segment(image, um_per_pixel)
 
 
 def contents(workdir):

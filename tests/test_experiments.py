@@ -11,7 +11,7 @@ import pytest
 
 import experiments
 from hpax.data.cell_crops import dummy
-from hpax.formats import labels
+from hpax.formats import label_images
 
 NAMES = sorted(path.stem for path in pathlib.Path(experiments.__path__[0]).glob("*.py") if path.stem != "__init__")
 TINY = ["--width", "0.05", "--steps", "3", "--batch-size", "16"]
@@ -41,7 +41,7 @@ def test_inpaint_pairs_on_crops_in_the_published_layout(tmp_path):
     assert record["metrics"]["chance"] == pytest.approx(1 / record["counts"]["classes"])
     table = anndata.read_h5ad(tmp_path / "run" / "default" / "seed0" / "features.h5ad")
     assert set(table.var["layer"]) == set(inpaint_pairs.LAYERS)
-    assert {"field", "image_id", "protein", "label"} <= set(table.obs)
+    assert {"field", "group_id", "protein", "label"} <= set(table.obs)
 
 
 def test_arms_that_train_alike_share_an_encoder_and_others_do_not(tmp_path):
@@ -129,21 +129,21 @@ def test_networks_that_differ_are_not_timed():
 
 def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
     from experiments import segment_fields
-    from hpax import pretrained
+    from hpax import models
     from hpax.data.dsb2018_nuclei import dummy as images
     from hpax.data.hpa_fields import dummy as fields
 
     images.write(tmp_path / "images")
     fields.write(tmp_path / "fields", kaggle=2, proteinatlas=0, size=128)
     (tmp_path / "fields" / "cell_masks").mkdir()
-    labels.write(tmp_path / "fields" / "cell_masks" / "00000001-bb9b-11e8.png", np.tri(128, dtype=np.uint8))
+    label_images.write(tmp_path / "fields" / "cell_masks" / "00000001-bb9b-11e8.png", np.tri(128, dtype=np.uint8))
     atlas = ["--proteins", "57", "--cell-lines", "1", "--size", "96", "--data-dir", str(tmp_path / "data")]
     small = [*atlas, "--widths", "4", "--patch", "32", "--steps", "3", "--batch-size", "8"]
 
     nuclei = ["--target", "nuclei", "--folder", str(tmp_path / "images"), "--workdir", str(tmp_path / "nuclei")]
     assert segment_fields.main([*small, *nuclei]) == 0
     folder = tmp_path / "nuclei" / "default" / "seed0"
-    record, trained = result(folder), pretrained.load(folder / "segment-nuclei.safetensors")
+    record, trained = result(folder), models.load(folder / "segment-nuclei.safetensors")
     assert record["data"] == "real"
     assert record["counts"]["held-out real objects"] == 4 * 9
     assert record["metrics"]["otsu real f1"] == 1  # discs, far from each other
@@ -158,5 +158,5 @@ def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
     assert record["data"] == "simulated"
     assert record["counts"]["held-out real agreement fields"] == 1
     assert record["metrics"]["grown simulated f1"] > 0.3
-    trained = pretrained.load(tmp_path / "cells" / "default" / "seed0" / "segment-cells.safetensors")
+    trained = models.load(tmp_path / "cells" / "default" / "seed0" / "segment-cells.safetensors")
     assert trained.channels == ("microtubules", "er", "nucleus")

@@ -9,8 +9,8 @@ import tokenize
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-LAYERS = """types, atlas < ops, simulate, formats < nn, metrics, segment < data < task < tasks, train, pretrained
-            < features, predict, analysis < explore, launch, report"""
+LAYERS = """types, atlas < ops, simulate, formats < nn, metrics, segment < data < task < tasks, train, features, predict
+            < models < explore, launch, report"""
 RANK = {name.strip(): rank for rank, layer in enumerate(LAYERS.split("<")) for name in layer.split(",")}
 FILES = sorted((ROOT / "hpax").rglob("*.py"))
 NUMPY_ONLY = {"atlas", "simulate", "formats", "segment", "explore", "report"}

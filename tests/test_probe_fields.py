@@ -9,7 +9,7 @@ import scipy.stats
 from sklearn.metrics import average_precision_score
 
 from experiments import localize_cells, probe_fields
-from hpax import data, pretrained, train
+from hpax import data, models, train
 from hpax.data.hpa_fields import dummy
 from hpax.nn.heads import CamNet
 from hpax.nn.plain import Plain
@@ -134,7 +134,7 @@ def test_the_interval_is_scipy_s_where_each_field_is_its_own_group():
 def test_fine_tuning_begins_with_the_file_and_learns_from_the_other_folds_alone(folder, trained, tmp_path, monkeypatch):
     asked_for = config(folder, tmp_path, init="file", file=trained)
     fields = data.build("hpa_fields", asked_for.data_dir, source=folder)
-    there, state = pretrained.load(trained), probe_fields.plan(asked_for, fields).initial()
+    there, state = models.load(trained), probe_fields.plan(asked_for, fields).initial()
     jax.tree.map(np.testing.assert_array_equal, {"params": state.params, **state.model_state}, dict(there.variables))
 
     seen, planned = [], probe_fields.plan

@@ -8,7 +8,7 @@ import pytest
 from experiments import score, simulate_submission
 from hpax import atlas
 from hpax.formats import kaggle
-from hpax.metrics import detection, tally
+from hpax.metrics import counting, detection
 
 CONFIG = simulate_submission.Config(images=5, cells=31, size=96)
 
@@ -38,7 +38,7 @@ def test_simulated_cells_are_whole_and_disjoint(files):
 
 def test_the_result_and_the_pictures(files, tmp_path, capsys):
     record = scored(files, tmp_path, "--iou", "0.6", "0.8", "--bootstrap", "20")
-    expected = detection.score(tally.of_files(*files)[0], iou=(0.6, 0.8))
+    expected = detection.score(counting.from_csv(*files)[0], iou=(0.6, 0.8))
     assert record["map_fixed"] == expected.mean()
     assert record["map_present"] == expected.mean("present")
     assert [record["ap"][name] for name in atlas.LOCATIONS] == [None if np.isnan(ap) else ap for ap in expected.ap[0]]
@@ -103,6 +103,6 @@ def test_the_sample_submission_scores_zero(real_data, tmp_path):
         for number, (id, size) in enumerate(sizes.items())
     )
     kaggle.write(tmp_path / "truth.csv", listings)
-    scores = detection.score(tally.of_files(tmp_path / "truth.csv", sample)[0])
+    scores = detection.score(counting.from_csv(tmp_path / "truth.csv", sample)[0])
     assert (scores.images, scores.truths.sum(), scores.detections.sum()) == (559, 559, 0)
     assert (scores.mean("fixed"), scores.mean("present")) == (0, 0)

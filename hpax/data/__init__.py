@@ -4,25 +4,26 @@
     batches = PairBatches(cells, 64, prepare=preprocess.yeast)
 
 `build` builds a data set once and opens it as a `Source`; `PairBatches` and `CellBatches` read a Source
-of cells; `ImageBatches`, `BagBatches` and `FairBatches` read one of fields, the latter two with masks (`segmented`).
+of cells; `ImageBatches`, `BagBatches` and `CopyPasteBatches` read one of fields, the latter two with masks
+(`segmented`).
 """
 
 from hpax.data import augment, balance, preprocess, segmented
 from hpax.data.bags import BagBatches
 from hpax.data.build import build
-from hpax.data.fair import FairBatches
+from hpax.data.copy_paste import CopyPasteBatches
 from hpax.data.images import ImageBatches
-from hpax.data.pipeline import CellBatches, PairBatches, Share
+from hpax.data.pipeline import CellBatches, PairBatches, ProcessShard
 from hpax.data.source import Part, Source
 
 __all__ = [
     "BagBatches",
     "CellBatches",
-    "FairBatches",
+    "CopyPasteBatches",
     "ImageBatches",
     "PairBatches",
     "Part",
-    "Share",
+    "ProcessShard",
     "Source",
     "augment",
     "balance",

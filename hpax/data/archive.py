@@ -91,7 +91,7 @@ def unpack(
     with _opened(archive) as file:
         members = _checked(archive, file.infolist(), limits)
         draft.mkdir(parents=True, exist_ok=True)
-        with locks.alone(draft):
+        with locks.exclusive(draft):
             missing = [member for member in members if not _is_there(draft / member.filename, member)]
             _check_space(archive, draft, missing)
             try:

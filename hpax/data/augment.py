@@ -25,14 +25,14 @@ class Augmentation:
     offset: float = 0.1  # of full scale, added
     blur: float = 2.0  # pixels, standard deviation at most; half of the channels stay sharp
     noise: float = 0.1  # of full scale, standard deviation at most
-    glow: float = 0.6  # of a channel's light, at most, spread widely around it; half of the channels have none
-    lost: float = 0.15  # how often one channel is blank; never the last one, the nuclei
+    haze: float = 0.6  # of a channel's light, at most, spread widely around it; half of the channels have none
+    channel_dropout: float = 0.15  # how often one channel is blank; never the last one, the nuclei
 
     def __post_init__(self):
         for name in ("zoom", "gamma", "gain"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is a factor and must be at least 1, got {getattr(self, name)}")
-        for name in ("offset", "blur", "noise", "glow", "lost"):
+        for name in ("offset", "blur", "noise", "haze", "channel_dropout"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
@@ -40,10 +40,10 @@ class Augmentation:
 STRONG = Augmentation()
 """Enough for networks that learn from other microscopes, or from a simulation, to see real fields."""
 
-GENTLE = Augmentation(zoom=1.2, rotate=True, gamma=1.2, gain=1.2, offset=0, blur=0, noise=0, glow=0, lost=0)
+LIGHT = Augmentation(zoom=1.2, rotate=True, gamma=1.2, gain=1.2, offset=0, blur=0, noise=0, haze=0, channel_dropout=0)
 """Enough for networks that tell patterns apart, which faint or blurred stains would hide; what is 0 stays 0."""
 
-PLAIN = Augmentation(zoom=1, turn=False, gamma=1, gain=1, offset=0, blur=0, noise=0, glow=0, lost=0)
+NONE = Augmentation(zoom=1, turn=False, gamma=1, gain=1, offset=0, blur=0, noise=0, haze=0, channel_dropout=0)
 """Patches as they are, for validation."""
 
 
@@ -71,20 +71,24 @@ def stain(
 ) -> Float32[np.ndarray, "s s c"]:
     """A patch in [0, 1], or in bytes, stained, focused and exposed anew, in [0, 1]."""
     channels = patch.shape[-1]
-    lost = int(rng.integers(channels - 1)) if channels > 1 and rng.random() < augmentation.lost else None
+    channel_dropout = (
+        int(rng.integers(channels - 1)) if channels > 1 and rng.random() < augmentation.channel_dropout else None
+    )
     painted = [_channel(rng, augmentation, patch[..., channel]) for channel in range(channels)]
-    return np.stack([plane if index != lost else np.zeros_like(plane) for index, plane in enumerate(painted)], axis=-1)
+    return np.stack(
+        [plane if index != channel_dropout else np.zeros_like(plane) for index, plane in enumerate(painted)], axis=-1
+    )
 
 
 def _channel(rng: np.random.Generator, augmentation: Augmentation, plane: np.ndarray) -> Float32[np.ndarray, "s s"]:
     gamma, gain = (factor ** rng.uniform(-1, 1) for factor in (augmentation.gamma, augmentation.gain))
     offset = rng.uniform(-1, 1) * augmentation.offset
     blur, noise = max(0, rng.uniform(-1, 1)) * augmentation.blur, rng.random() ** 2 * augmentation.noise
-    glow = max(0, rng.uniform(-1, 1)) * augmentation.glow if augmentation.glow else 0
+    haze = max(0, rng.uniform(-1, 1)) * augmentation.haze if augmentation.haze else 0
 
     def exposed(plane: np.ndarray) -> np.ndarray:
         plane = plane**gamma if gamma != 1 else plane
-        plane = plane + glow * _spread(plane, rng.uniform(0.04, 0.16) * len(plane)) if glow else plane
+        plane = plane + haze * _spread(plane, rng.uniform(0.04, 0.16) * len(plane)) if haze else plane
         plane = ndimage.gaussian_filter(plane, blur) if blur else plane
         plane = gain * plane + offset
         plane = plane + noise * rng.standard_normal(plane.shape, np.float32) if noise else plane
@@ -92,7 +96,7 @@ def _channel(rng: np.random.Generator, augmentation: Augmentation, plane: np.nda
 
     if plane.dtype != np.uint8:
         return exposed(plane)
-    by_level = not (glow or blur or noise)  # a pixel's own level decides
+    by_level = not (haze or blur or noise)  # a pixel's own level decides
     return exposed(_LEVELS)[plane] if by_level else exposed(preprocess.as_float(plane))
 
 

@@ -9,12 +9,12 @@ from jaxtyping import Float, Int, Shaped, UInt8
 from hpax.data import augment, segmented
 from hpax.data.balance import FieldBatches
 from hpax.data.images import varied
-from hpax.data.pipeline import Share
+from hpax.data.pipeline import ProcessShard
 from hpax.data.source import Fields
 from hpax.segment import nuclei
 from hpax.segment.cells import cell_images
 
-_ALONE = Share()
+_ALONE = ProcessShard()
 
 
 class BagBatches(FieldBatches):
@@ -36,7 +36,7 @@ class BagBatches(FieldBatches):
     def __init__(
         self,
         source: Fields,
-        masks: segmented.MasksOf,
+        masks: segmented.MaskSource,
         batch_size: int,
         *,
         cells: int = 8,  # in a bag, m
@@ -45,11 +45,11 @@ class BagBatches(FieldBatches):
         masked: bool = True,  # without other cells and background
         targets: Mapping[str, Shaped[np.ndarray, "_ n"]] | None = None,  # id → by ascending index of the cell
         antibody: Int[np.ndarray, " f"] | None = None,  # its number, of each field
-        augmentation: augment.Augmentation = augment.GENTLE,
+        augmentation: augment.Augmentation = augment.LIGHT,
         weights: Float[np.ndarray, " f"] | None = None,
         seed: int = 0,
         shuffle: bool = True,
-        share: Share = _ALONE,
+        share: ProcessShard = _ALONE,
         cached: int = 512,  # fields in memory, as the crops of all their cells
         threads: int = 1,
     ):

@@ -71,5 +71,5 @@ def _resized(mask: Bool[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray, "{
 def of_large_images(cells: Iterable[dict[str, Any]], min_cells: int) -> Iterator[builder.Example]:
     """The cells of those images that have at least `min_cells`, with their ids as keys."""
     cells = list(cells)
-    counts = collections.Counter(cell["image_id"] for cell in cells)
-    return ((cell["id"], cell) for cell in cells if counts[cell["image_id"]] >= min_cells)
+    counts = collections.Counter(cell["group_id"] for cell in cells)
+    return ((cell["id"], cell) for cell in cells if counts[cell["group_id"]] >= min_cells)

@@ -8,11 +8,11 @@ from PIL import Image
 
 from hpax.data import augment
 from hpax.data.balance import FieldBatches
-from hpax.data.pipeline import Share
+from hpax.data.pipeline import ProcessShard
 from hpax.data.source import Fields
 from hpax.segment import crops
 
-_ALONE = Share()
+_ALONE = ProcessShard()
 
 
 class ImageBatches(FieldBatches):
@@ -33,11 +33,11 @@ class ImageBatches(FieldBatches):
         batch_size: int,
         *,
         size: int = 256,
-        augmentation: augment.Augmentation = augment.GENTLE,
+        augmentation: augment.Augmentation = augment.LIGHT,
         weights: Float[np.ndarray, " f"] | None = None,
         seed: int = 0,
         shuffle: bool = True,
-        share: Share = _ALONE,
+        share: ProcessShard = _ALONE,
         cached: int = 512,  # fields in memory, resized
         threads: int = 1,
     ):

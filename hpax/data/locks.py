@@ -12,7 +12,7 @@ class Taken(ValueError):
 
 
 @contextlib.contextmanager
-def alone(folder: pathlib.Path) -> Iterator[None]:
+def exclusive(folder: pathlib.Path) -> Iterator[None]:
     """Nobody else gets into the folder as long as this lasts; ends with the process, however that ends.
 
     Raises:

@@ -25,7 +25,7 @@ FOREVER = 2**40  # steps of an endless iteration
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
+class ProcessShard:
     """Which rows of each global batch this process gets, and how many devices they must divide by.
 
     Raises:
@@ -97,7 +97,7 @@ class Epochs(abc.ABC):
         ValueError: `batch_size` does not divide by the devices or processes of `share`.
     """
 
-    def __init__(self, n: int, batch_size: int, *, share: Share, threads: int):
+    def __init__(self, n: int, batch_size: int, *, share: ProcessShard, threads: int):
         self._rows, self._threads = share.rows(batch_size), threads
         self.n, self.batch_size, self.steps_per_epoch = n, batch_size, -(-n // batch_size)
 
@@ -150,7 +150,7 @@ class PairBatches(Epochs):
         prepare: Prepare = preprocess.human,
         flip: bool = True,
         shuffle: bool = True,
-        share: Share = Share(),
+        share: ProcessShard = ProcessShard(),
         cache_bytes: int = 2**28,
         threads: int = 1,
     ):
@@ -195,7 +195,7 @@ class CellBatches(Sequence[HostBatch]):
         batch_size: int,
         *,
         prepare: Prepare = preprocess.human,
-        share: Share = Share(),
+        share: ProcessShard = ProcessShard(),
         threads: int = 1,
     ):
         self._rows, self._threads = share.rows(batch_size), threads

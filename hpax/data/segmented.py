@@ -8,22 +8,24 @@ from typing import Any
 from hpax.formats import masks as files
 from hpax.segment.masks import Masks
 
-MasksOf = Callable[[Mapping[str, Any]], Masks]
+MaskSource = Callable[[Mapping[str, Any]], Masks]
 """The masks of a field, an example of a Source."""
 
 
-def true(example: Mapping[str, Any]) -> Masks:
+def ground_truth(example: Mapping[str, Any]) -> Masks:
     """The masks that a field itself brings, as simulated ones do.
 
     Raises:
         KeyError: it brings none.
     """
     if "cells" not in example:
-        raise KeyError(f"field {example['id']} brings no masks of its own; find them, and use segmented.stored(folder)")
+        raise KeyError(
+            f"field {example['id']} brings no masks of its own; find them, and use segmented.from_folder(folder)"
+        )
     return Masks(example["cells"], example["nuclei"])
 
 
-def stored(folder: str | os.PathLike[str]) -> MasksOf:
+def from_folder(folder: str | os.PathLike[str]) -> MaskSource:
     """The masks that `formats.masks` wrote to a folder, by the field's id; its errors are those of `masks.read`."""
 
     def read(example: Mapping[str, Any]) -> Masks:

@@ -72,7 +72,7 @@ class Source:
     @cached_property
     def groups(self) -> Int[np.ndarray, " n"]:
         """The image of every example as a number: cells of one group may be paired."""
-        return self.table["image_id"].cat.codes.to_numpy(np.int32)
+        return self.table["group_id"].cat.codes.to_numpy(np.int32)
 
     @cached_property
     def _index(self) -> tuple[pd.DataFrame, np.ndarray | None]:

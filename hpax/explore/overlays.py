@@ -46,7 +46,7 @@ def light(image: UInt[np.ndarray, "h w c"], side: int) -> Float[np.ndarray, "hei
     channels = []
     for channel in np.moveaxis(image, -1, 0):
         grey = Image.fromarray(channel.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
-        channels.append(normalise.stretch(np.rint(np.asarray(grey)).astype(channel.dtype), high=BRIGHT))
+        channels.append(normalise.percentile_normalise(np.rint(np.asarray(grey)).astype(channel.dtype), high=BRIGHT))
     return np.stack(channels, axis=-1) ** GAMMA
 
 

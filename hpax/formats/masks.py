@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import UInt
 
-from hpax.formats import labels, ome
+from hpax.formats import label_images, ome
 
 Flavour = Literal["png", "ome-tiff", "ome-zarr"]
 NAMES = ("cells", "nuclei")
@@ -38,7 +38,7 @@ def write(
     if flavour == "png":
         for name, plane in planes.items():
             _index_image(folder, id, name, tiff=not wide).unlink(missing_ok=True)
-            labels.write(_index_image(folder, id, name, tiff=wide), plane)
+            label_images.write(_index_image(folder, id, name, tiff=wide), plane)
         return
     planes = {name: plane.astype(np.uint32 if wide else np.uint16) for name, plane in planes.items()}
     if flavour == "ome-tiff":
@@ -80,7 +80,7 @@ def read(folder: str | os.PathLike[str], id: str) -> tuple[Plane, Plane]:
         raise FileNotFoundError(f"{folder} holds no masks of field {id}; expected {id}_cells.png and {id}_nuclei.png")
     if found[0] == "png":
         paths = (_index_image(folder, id, name, tiff=False) for name in NAMES)
-        cells, nuclei = (labels.read(path if path.exists() else path.with_suffix(".tif")) for path in paths)
+        cells, nuclei = (label_images.read(path if path.exists() else path.with_suffix(".tif")) for path in paths)
     elif found[0] == "ome-tiff":
         planes, _ = ome.read_tiff(folder / f"{id}.ome.tif")
         if missing := set(NAMES) - set(planes):

@@ -20,7 +20,7 @@ import zarr.codecs
 from jaxtyping import UInt
 
 from hpax import atlas
-from hpax.formats import labels
+from hpax.formats import label_images
 
 METADATA = 2**20  # bytes of XML or JSON that a reader looks at
 PLANES = 16  # the most that a reader looks at
@@ -58,7 +58,7 @@ def read_tiff(path: str | os.PathLike[str]) -> tuple[dict[str, Plane], float]:
             names, um_per_pixel = _described(file.ome_metadata or "")
             if len(file.pages) != len(names):
                 raise ValueError(f"it names {len(names)} channels, but has {len(file.pages)} pages")
-            planes = {name: labels.read_page(file, index) for index, name in enumerate(names)}
+            planes = {name: label_images.read_page(file, index) for index, name in enumerate(names)}
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged TIFF can raise nearly anything
@@ -160,8 +160,8 @@ def _assembled(folder: Path, array: zarr.Array) -> Plane:
     codecs = [codec.to_dict()["name"] for codec in array.metadata.codecs]
     if array.ndim != 2 or array.dtype.kind != "u" or codecs not in (["bytes"], ["bytes", "gzip"]):
         raise ValueError(f"it is {array.ndim}-dimensional {array.dtype} in {codecs}; unsigned bytes, gzip are read")
-    if max(np.prod(array.shape, dtype=float), np.prod(array.chunks, dtype=float)) > labels.PIXELS:
-        raise ValueError(f"it must have at most {labels.PIXELS} pixels, it has {array.shape} by {array.chunks}")
+    if max(np.prod(array.shape, dtype=float), np.prod(array.chunks, dtype=float)) > label_images.PIXELS:
+        raise ValueError(f"it must have at most {label_images.PIXELS} pixels, it has {array.shape} by {array.chunks}")
     if array.nchunks > CHUNKS:
         raise ValueError(f"it must have at most {CHUNKS} chunks, it has {array.nchunks}")
     pixels = np.zeros(array.shape, array.dtype)

@@ -42,7 +42,7 @@ _OTHER_NAMES = {"labels": ("labels", "label", "locations"), "gene": ("gene", "pr
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
+class FieldRequest:
     """One field that a list asks for."""
 
     antibody: int
@@ -78,7 +78,7 @@ def image_of(id: str) -> str | None:
     return name["image"] if name else None
 
 
-def read_list(path: str | pathlib.Path, *, fields: int = FIELDS) -> list[Wanted]:
+def read_list(path: str | pathlib.Path, *, fields: int = FIELDS) -> list[FieldRequest]:
     """The fields that a CSV (or .tsv) with a header asks for.
 
     Columns, in any capitalisation: `antibody`, `plate`, `well` and `field`, or `image` with an address or the end of
@@ -89,7 +89,7 @@ def read_list(path: str | pathlib.Path, *, fields: int = FIELDS) -> list[Wanted]
         ValueError: no such columns, a value that names no field, a digest that is none, or a field asked for twice.
     """
     path = pathlib.Path(path)
-    wanted: dict[str, Wanted] = {}
+    wanted: dict[str, FieldRequest] = {}
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
         reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
@@ -105,18 +105,20 @@ def read_list(path: str | pathlib.Path, *, fields: int = FIELDS) -> list[Wanted]
     return list(wanted.values())
 
 
-def _rows(row: Mapping[str, str | None], where: str, fields: int) -> Iterator[Wanted]:
+def _rows(row: Mapping[str, str | None], where: str, fields: int) -> Iterator[FieldRequest]:
     row = {name: (value or "").strip() for name, value in row.items() if isinstance(value, str | None)}
     place = _address(row["image"], where) if row.get("image") else _place(row, where)
     notes = {note: next((row[name] for name in names if row.get(name)), "") for note, names in _OTHER_NAMES.items()}
     digests = _digests(row, where)
     if place["field"]:
-        yield Wanted(int(place["antibody"]), place["plate"], place["well"], place["field"], digests, notes)
+        yield FieldRequest(int(place["antibody"]), place["plate"], place["well"], place["field"], digests, notes)
     elif digests:
         raise ValueError(f"{where}: digests belong to a field; name it")
     else:
         for field in range(1, fields + 1):
-            yield Wanted(int(place["antibody"]), place["plate"], place["well"], str(field), {}, notes, guessed=True)
+            yield FieldRequest(
+                int(place["antibody"]), place["plate"], place["well"], str(field), {}, notes, guessed=True
+            )
 
 
 def _address(text: str, where: str) -> Mapping[str, str]:

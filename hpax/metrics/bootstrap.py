@@ -13,8 +13,8 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Float64, Integer
 
+from hpax.metrics.counting import Counts
 from hpax.metrics.detection import Average, Scores, mean_ap
-from hpax.metrics.tally import Tally
 
 _TOGETHER = 250
 """How many resamples are computed at once; bounds memory."""
@@ -53,18 +53,18 @@ class Comparison:
 
 
 def intervals(
-    tally: Tally, scores: Scores, *, resamples: int = 1000, seed: int = 0, level: float = 0.95, threshold: int = 0
+    counts: Counts, scores: Scores, *, resamples: int = 1000, seed: int = 0, level: float = 0.95, threshold: int = 0
 ) -> Intervals:
-    """Percentile intervals of `scores` over resamples of the images of its tally."""
-    ap = resample(tally, scores, resamples=resamples, seed=seed, threshold=threshold)
+    """Percentile intervals of `scores` over resamples of the images of its counts."""
+    ap = resample(counts, scores, resamples=resamples, seed=seed, threshold=threshold)
     means = [interval(scores.mean(name, threshold), mean_ap(ap, name), level) for name in ("fixed", "present")]
     classes = (interval(*pair, level) for pair in zip(scores.ap[threshold], ap.T, strict=True))
     return Intervals(*means, tuple(classes))
 
 
 def compare(
-    first: tuple[Tally, Scores],
-    second: tuple[Tally, Scores],
+    first: tuple[Counts, Scores],
+    second: tuple[Counts, Scores],
     *,
     average: Average = "fixed",
     resamples: int = 1000,
@@ -87,17 +87,17 @@ def compare(
 
 
 def resample(
-    tally: Tally, scores: Scores, *, resamples: int, seed: int, threshold: int = 0
+    counts: Counts, scores: Scores, *, resamples: int, seed: int, threshold: int = 0
 ) -> Float64[np.ndarray, "b c"]:
     """AP of every class in each of b resamples of the images; NaN where a resample has no truth of the class."""
-    images = len(tally.images)
+    images = len(counts.images)
     if not images or resamples < 1:
         raise ValueError(f"a bootstrap needs images and resamples, got {images} and {resamples}")
     generator = np.random.default_rng(seed)
     parts = []
     for size in sizes(resamples):
         weights = generator.multinomial(images, np.full(images, 1 / images), size).T.astype(np.float64)
-        positives = tally.truths.T @ weights
+        positives = counts.truths.T @ weights
         area = np.stack([_area(counts, hits, weights) for counts, hits in _classes(scores, images, threshold)])
         parts.append(np.divide(area, positives, out=np.full_like(area, np.nan), where=positives > 0))
     return np.concatenate(parts, 1).T

@@ -30,10 +30,10 @@ class Benchmark:
     balanced_accuracy: dict[int, float]  # k → mean recall over classes
     recall: dict[int, Float[np.ndarray, " classes"]]  # k → share of each class's cells that are told right
     classes: tuple[str, ...]
-    counts: tuple[int, ...]  # cells of each class that were asked for
+    counts: tuple[int, ...]  # cells of each class that were query for
     groups: int  # groups of these cells; each was left out together
-    hopeless: tuple[str, ...]  # classes within one group: none of their cells can be right
-    short: int  # cells with fewer eligible neighbours than the largest k; all of those vote
+    single_group_classes: tuple[str, ...]  # classes within one group: none of their cells can be right
+    n_incomplete: int  # cells with fewer eligible neighbours than the largest k; all of those vote
 
     @property
     def chance(self) -> float:
@@ -47,9 +47,9 @@ def benchmark(
     groups: ArrayLike | None,
     *,
     k: Sequence[int] = PUBLISHED_K,
-    asked: ArrayLike | None = None,
+    query: ArrayLike | None = None,
     standardise: bool = True,
-    drop_hopeless: bool = False,
+    drop_single_group_classes: bool = False,
 ) -> Benchmark:
     """Tells each cell's class by the majority of its `k` nearest neighbours in other groups.
 
@@ -60,36 +60,37 @@ def benchmark(
         labels: the class of each cell.
         groups: what is left out with a cell, such as its protein or its image; None leaves out the cell alone.
         k: numbers of neighbours that vote.
-        asked: the cells whose class is told, such as those of proteins that an encoder never saw; all cells vote.
+        query: the cells whose class is told, such as those of proteins that an encoder never saw; all cells vote.
             None asks for all.
         standardise: give every feature mean 0 and standard deviation 1 first; constant ones become 0.
-        drop_hopeless: take classes that occur in one group only out of the cells, instead of counting them as wrong.
+        drop_single_group_classes: take classes that occur in one group only out of the cells, instead of counting
+            them as wrong.
 
     Raises:
-        ValueError: lengths differ, a feature is not finite, no cell is asked for, or none has a neighbour outside of
+        ValueError: lengths differ, a feature is not finite, no cell is query for, or none has a neighbour outside of
             its group.
     """
     features = np.asarray(features, np.float32)
     groups = np.arange(len(features)) if groups is None else np.asarray(groups)
-    asked = np.ones(len(features), bool) if asked is None else np.asarray(asked, bool)
+    query = np.ones(len(features), bool) if query is None else np.asarray(query, bool)
     labels = np.asarray(labels).astype(str)
-    _check(features, labels, groups, asked, k)
-    hopeless = _hopeless(labels, groups)
-    if drop_hopeless:
-        kept = ~np.isin(labels, hopeless)
-        features, labels, groups, asked = features[kept], labels[kept], groups[kept], asked[kept]
+    _check(features, labels, groups, query, k)
+    single_group_classes = _single_group_classes(labels, groups)
+    if drop_single_group_classes:
+        kept = ~np.isin(labels, single_group_classes)
+        features, labels, groups, query = features[kept], labels[kept], groups[kept], query[kept]
     codes = np.unique(labels, return_inverse=True)[1]
-    found = nearest(_standardised(features) if standardise else features, groups, k=max(k), rows=np.flatnonzero(asked))
-    recall = {each: _recall(vote(found[:, :each], codes), codes[asked]) for each in k}
-    told, counts = np.unique(labels[asked], return_counts=True)
+    found = nearest(_standardised(features) if standardise else features, groups, k=max(k), rows=np.flatnonzero(query))
+    recall = {each: _recall(vote(found[:, :each], codes), codes[query]) for each in k}
+    told, counts = np.unique(labels[query], return_counts=True)
     return Benchmark(
         balanced_accuracy={each: float(shares.mean()) for each, shares in recall.items()},
         recall=recall,
         classes=tuple(told.tolist()),
         counts=tuple(counts.tolist()),
-        groups=len(np.unique(groups[asked])),
-        hopeless=tuple(hopeless.tolist()),
-        short=int((found[:, -1] < 0).sum()),
+        groups=len(np.unique(groups[query])),
+        single_group_classes=tuple(single_group_classes.tolist()),
+        n_incomplete=int((found[:, -1] < 0).sum()),
     )
 
 
@@ -159,7 +160,7 @@ def _recall(predicted: np.ndarray, codes: np.ndarray) -> Float[np.ndarray, " cla
     return np.bincount(codes, predicted == codes)[counts > 0] / counts[counts > 0]
 
 
-def _hopeless(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def _single_group_classes(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """The classes all of whose cells share a group."""
     pairs = np.unique(np.stack([np.unique(each, return_inverse=True)[1] for each in (labels, groups)]), axis=1)
     return np.unique(labels)[np.bincount(pairs[0]) == 1]
@@ -172,11 +173,11 @@ def _standardised(features: np.ndarray) -> np.ndarray:
     return ((features - mean) / np.where(constant, np.inf, deviation)).astype(np.float32)
 
 
-def _check(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, asked: np.ndarray, k: Sequence[int]) -> None:
-    if len(sizes := {len(features), len(labels), len(groups), len(asked)}) > 1:
-        raise ValueError(f"features, labels, groups and asked must be of the same cells, got lengths {sorted(sizes)}")
-    if not asked.any():
-        raise ValueError("at least one cell must be asked for, got none; leave asked out to ask for all")
+def _check(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, query: np.ndarray, k: Sequence[int]) -> None:
+    if len(sizes := {len(features), len(labels), len(groups), len(query)}) > 1:
+        raise ValueError(f"features, labels, groups and query must be of the same cells, got lengths {sorted(sizes)}")
+    if not query.any():
+        raise ValueError("at least one cell must be query for, got none; leave query out to ask for all")
     if not k or min(k) < 1:
         raise ValueError(f"every k must be at least 1, got {tuple(k)}; the published ones are {PUBLISHED_K}")
     if len(bad := np.flatnonzero(~np.isfinite(features).all(1))):

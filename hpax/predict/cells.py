@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt
 
 from hpax import atlas
 from hpax.data import preprocess
-from hpax.predict.turns import PredictCells, PredictFields
+from hpax.predict.tta import PredictCells, PredictFields
 from hpax.segment import crops
 
 BATCH = 64  # crops

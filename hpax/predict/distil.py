@@ -3,7 +3,7 @@
     fold = distil.folds(proteins, 5, strata=main_locations)
     targets = dict(zip(ids, distil.out_of_fold(fields, fold, fit), strict=True))  # fit trains an ensemble, say
 
-These are the `targets` of `hpax.data.bags.BagBatches`; to keep them to the labels of the field, `combine.multiplied`.
+These are the `targets` of `hpax.data.bags.BagBatches`; to keep them to the labels of the field, `combine.product`.
 """
 
 from collections.abc import Callable, Sequence

@@ -20,7 +20,7 @@ INNER_UM2 = 32_000 * 0.08**2
 """The area that gives any other cell full weight."""
 
 
-def table(masks: Masks, um_per_pixel: float) -> pd.DataFrame:
+def cell_properties(masks: Masks, um_per_pixel: float) -> pd.DataFrame:
     """A row for every cell of a field, by index.
 
     Columns: index; area_um2; nucleus_area_um2, 0 without a nucleus; touches_border; missing, the share of the whole

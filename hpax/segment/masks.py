@@ -33,11 +33,11 @@ def compact(cells: Integer[np.ndarray, "h w"], nuclei: Integer[np.ndarray, "h w"
         raise ValueError(
             f"cells and nuclei must have one shape, got {cells.shape} and {nuclei.shape}; resize one with `nearest`"
         )
-    cells_from_top = from_top(cells)
+    cells_from_top = relabel_sequential(cells)
     return Masks(cells_from_top, np.where(nuclei == cells, cells_from_top, 0).astype(cells_from_top.dtype))
 
 
-def from_top(mask: Integer[np.ndarray, "h w"]) -> UInt[np.ndarray, "h w"]:
+def relabel_sequential(mask: Integer[np.ndarray, "h w"]) -> UInt[np.ndarray, "h w"]:
     """An index mask renumbered 1..n by each object's first pixel from the top; uint16, or uint32 beyond 65,535."""
     flat = mask.ravel()
     first = np.flatnonzero(np.diff(flat, prepend=0))  # of each stretch; background before the first needs none
@@ -62,7 +62,7 @@ def enlarge(mask: Shaped[np.ndarray, "h w"], factor: int) -> Shaped[np.ndarray, 
     return mask.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def shrink(channel: Float[np.ndarray, "h w"], factor: int) -> Float[np.ndarray, "H W"]:
+def block_mean(channel: Float[np.ndarray, "h w"], factor: int) -> Float[np.ndarray, "H W"]:
     """A channel averaged over squares of `factor` pixels; its last row and column are repeated to fill the last."""
     height, width = channel.shape
     if factor == 1 or not channel.size:
@@ -71,7 +71,7 @@ def shrink(channel: Float[np.ndarray, "h w"], factor: int) -> Float[np.ndarray, 
     return padded.reshape(-(-height // factor), factor, -1, factor).mean((1, 3), dtype=channel.dtype)
 
 
-def at_least(mask: Integer[np.ndarray, "h w"], pixels: float) -> Integer[np.ndarray, "h w"]:
+def remove_small(mask: Integer[np.ndarray, "h w"], pixels: float) -> Integer[np.ndarray, "h w"]:
     """An index mask without the objects that cover fewer than `pixels`; the others keep their index."""
     large = np.bincount(mask.ravel()) >= pixels - 1e-6
     large[0] = False

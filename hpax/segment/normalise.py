@@ -7,7 +7,7 @@ LOW, HIGH = 0.01, 0.995  # shares of a channel's pixels that are background at m
 FAINTEST = 0.01  # of the dtype's full scale; a channel of less contrast is not stretched beyond this
 
 
-def stretch(
+def percentile_normalise(
     channel: UInt[np.ndarray, "h w"], *, low: float = LOW, high: float = HIGH, faintest: float = FAINTEST
 ) -> Float32[np.ndarray, "h w"]:
     """A channel from its `low` to its `high` quantile as 0 to 1; what lies beyond is cut off, a flat channel is 0.

@@ -6,20 +6,20 @@ import pytest
 from fakes import Fields
 from properties import assert_same, join
 
-from hpax.data import BagBatches, Share, augment, preprocess
+from hpax.data import BagBatches, ProcessShard, augment, preprocess
 from hpax.data.segmented import true
 from hpax.segment.cells import cell_images
 
 FIELDS = Fields(14)
 N = len(FIELDS)
 SMALL = {"cells": 4, "size": 12, "crop_um": 8.0}
-PLAIN = {**SMALL, "augmentation": augment.PLAIN}
+NONE = {**SMALL, "augmentation": augment.NONE}
 TARGETS = {f["id"]: np.random.default_rng(i).random((len(np.unique(f["cells"])) - 1, 3)) for i, f in enumerate(FIELDS)}
 
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_a_plain_bag_holds_different_cells_of_its_field_and_their_targets(masked):
-    bags = BagBatches(FIELDS, true, N, **PLAIN, masked=masked, targets=TARGETS, antibody=np.arange(N) + 100, seed=3)
+    bags = BagBatches(FIELDS, true, N, **NONE, masked=masked, targets=TARGETS, antibody=np.arange(N) + 100, seed=3)
     batch = bags[1]
     assert sorted(batch["index"]) == list(range(N))
     np.testing.assert_array_equal(batch["antibody"], batch["index"] + 100)
@@ -63,7 +63,7 @@ def test_a_run_resumes_at_any_step(threads):
 def test_the_shares_of_processes_make_the_whole_batch(processes):
     make = {**SMALL, "targets": TARGETS}
     whole = BagBatches(FIELDS, true, 8, **make)
-    parts = [BagBatches(FIELDS, true, 8, **make, share=Share(p, processes)) for p in range(processes)]
+    parts = [BagBatches(FIELDS, true, 8, **make, share=ProcessShard(p, processes)) for p in range(processes)]
     for step in range(3):
         assert_same(join([part[step] for part in parts]), whole[step])
 
@@ -84,13 +84,13 @@ def test_zooming_out_shows_more_and_zooming_in_less_of_the_field_around_a_cell()
             filled = {"image": np.full_like(field["image"], 50), "cells": np.full_like(field["cells"], 9)}
             return {**field, **filled, "nuclei": np.zeros_like(field["nuclei"])}
 
-    zooming = {**PLAIN, "augmentation": dataclasses.replace(augment.PLAIN, zoom=2.0), "crop_um": 3.0, "cells": 1}
+    zooming = {**NONE, "augmentation": dataclasses.replace(augment.NONE, zoom=2.0), "crop_um": 3.0, "cells": 1}
     for masked in (True, False):
         seen = join(list(BagBatches(Full(40), true, 40, **zooming, masked=masked).epoch()))
         np.testing.assert_allclose(seen["image"], 50 / 255, rtol=1e-5)
     fields = Fields(56)
     far = join(list(BagBatches(fields, true, N, **{**zooming, "crop_um": 12.0}, seed=1).epoch()))
-    still = join(list(BagBatches(fields, true, N, **{**PLAIN, "crop_um": 12.0, "cells": 1}, seed=1).epoch()))
+    still = join(list(BagBatches(fields, true, N, **{**NONE, "crop_um": 12.0, "cells": 1}, seed=1).epoch()))
     np.testing.assert_array_equal(far["cell"], still["cell"])
     covered = [(rows["image"].any(-1)).mean((1, 2, 3)) for rows in (far, still)]
     ratio = covered[0][still["present"][:, 0] == 1] / covered[1][still["present"][:, 0] == 1]

@@ -11,7 +11,7 @@ from hpax.data import CellBatches, PairBatches, build
 from hpax.data.hpa_fields import dummy
 from hpax.formats import fields as files
 from hpax.formats import masks as mask_files
-from hpax.segment import crops, grow, nuclei
+from hpax.segment import classical, crops, nuclei
 from hpax.segment.masks import Masks
 
 SCALE = {"um_per_pixel": dummy.UM_PER_PIXEL}
@@ -47,7 +47,7 @@ def test_the_builder_of_fields(folder, fields, check_data_set):
 
 def test_fields_of_one_well_are_one_image(fields):
     table = fields.table
-    assert table["image_id"].value_counts().to_dict() == {"10_A1": 2, "00000000-bb9b-11e8": 1, "00000001-bb9b-11e8": 1}
+    assert table["group_id"].value_counts().to_dict() == {"10_A1": 2, "00000000-bb9b-11e8": 1, "00000001-bb9b-11e8": 1}
     assert set(table["protein"]) == {"GENE0", "00000000-bb9b-11e8", "00000001-bb9b-11e8"}
     assert set(table["cell_line"]) == {"U-2 OS", ""}
 
@@ -187,7 +187,7 @@ def test_options_that_do_not_fit_are_explained(folder, tmp_path, options, told):
 def test_cells_segmented_on_the_fly_are_those_of_their_masks(folder, tmp_path, fields):
     (tmp_path / "masks").mkdir()
     for field in (fields[i] for i in range(4)):
-        write_masks(tmp_path / "masks", field["id"], grow.segment(field["image"], 0.32))
+        write_masks(tmp_path / "masks", field["id"], classical.segment(field["image"], 0.32))
     stored = by_masks(folder, masks=str(tmp_path / "masks"))
     direct = by_masks(folder, masks="", recipe="classical")
     assert list(direct.table.index) == list(stored.table.index)
@@ -261,7 +261,7 @@ def test_bad_fields_are_named_and_leave_nothing_behind(tmp_path, name, breaks, t
 @pytest.mark.real
 def test_real_fields_give_cells_that_pair_up(real_data, tmp_path):
     cells = build("hpa_cells", tmp_path, source=real_data / "hpa_fields")
-    assert (len(cells), cells.table["image_id"].nunique()) == (1105, 73)  # of 77; four have fewer than 5 nuclei
+    assert (len(cells), cells.table["group_id"].nunique()) == (1105, 73)  # of 77; four have fewer than 5 nuclei
     batch = PairBatches(cells, 32)[0]
     assert np.isfinite(batch["source"]).all()
     assert batch["source"][..., 0].reshape(32, -1).max(1).tolist() == [1] * 32

@@ -8,7 +8,7 @@ from fakes import Fields
 from properties import assert_same, join
 from scipy import ndimage
 
-from hpax.data import ImageBatches, Share, augment, images, preprocess
+from hpax.data import ImageBatches, ProcessShard, augment, images, preprocess
 from hpax.segment import crops
 
 FIELDS = Fields()
@@ -16,7 +16,7 @@ N = len(FIELDS)
 
 
 def test_a_plain_image_is_the_whole_field_as_a_square_with_its_labels():
-    rows = join(list(ImageBatches(FIELDS, 3, size=24, augmentation=augment.PLAIN).epoch()))
+    rows = join(list(ImageBatches(FIELDS, 3, size=24, augmentation=augment.NONE).epoch()))
     real = rows["mask"] == 1
     assert sorted(rows["index"][real]) == list(range(N))
     for row in np.flatnonzero(real):
@@ -50,14 +50,14 @@ def test_a_run_resumes_at_any_step(threads):
 @pytest.mark.parametrize("processes", [2, 4])
 def test_the_shares_of_processes_make_the_whole_batch(processes):
     whole = ImageBatches(FIELDS, 8, size=16)
-    parts = [ImageBatches(FIELDS, 8, size=16, share=Share(p, processes, devices=8)) for p in range(processes)]
+    parts = [ImageBatches(FIELDS, 8, size=16, share=ProcessShard(p, processes, devices=8)) for p in range(processes)]
     for step in range(3):
         assert_same(join([part[step] for part in parts]), whole[step])
 
 
 def test_a_share_may_be_empty():
     fields = Fields(2)
-    empty = ImageBatches(fields, 8, size=16, share=Share(3, 4))[0]
+    empty = ImageBatches(fields, 8, size=16, share=ProcessShard(3, 4))[0]
     assert empty["image"].shape == (2, 16, 16, 4)
     assert not empty["mask"].any()
     assert (empty["index"] == -1).all()
@@ -75,7 +75,7 @@ def test_fields_of_greater_weight_come_more_often():
 def test_gentle_augmentation_moves_and_stains_but_stays_in_range():
     plain, gentle = (
         ImageBatches(FIELDS, N, size=32, shuffle=False, augmentation=kind)[0]["image"]
-        for kind in (augment.PLAIN, augment.GENTLE)
+        for kind in (augment.NONE, augment.LIGHT)
     )
     assert gentle.min() >= 0
     assert gentle.max() <= 1
@@ -87,7 +87,7 @@ def test_gentle_augmentation_moves_and_stains_but_stays_in_range():
 def test_all_turns_of_a_field_come_whatever_its_place():
     fields = Fields(64)
     fields.examples = [FIELDS[5]] * 64
-    turning = dataclasses.replace(augment.PLAIN, turn=True)
+    turning = dataclasses.replace(augment.NONE, turn=True)
     images = ImageBatches(fields, 64, size=16, augmentation=turning)[0]["image"]
     whole = preprocess.as_float(crops.resize(FIELDS[5]["image"], 16))
     turned = [np.rot90(side, quarters) for side in (whole, whole[:, ::-1]) for quarters in range(4)]
@@ -119,7 +119,7 @@ def test_a_square_at_its_own_place_and_size_is_the_image():
 
 def test_stained_bytes_are_stained_numbers():
     patch = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
-    for kind in (augment.GENTLE, augment.STRONG, augment.PLAIN):
+    for kind in (augment.LIGHT, augment.STRONG, augment.NONE):
         for seed in range(5):
             bytes, numbers = (
                 augment.stain(np.random.default_rng(seed), kind, image) for image in (patch, preprocess.as_float(patch))
@@ -128,9 +128,9 @@ def test_stained_bytes_are_stained_numbers():
 
 
 def test_rotation_draws_every_angle_and_is_an_option():
-    still = dataclasses.replace(augment.GENTLE, rotate=False)
+    still = dataclasses.replace(augment.LIGHT, rotate=False)
     assert augment.angle(np.random.default_rng(0), still) == 0
-    angles = [augment.angle(np.random.default_rng(seed), augment.GENTLE) for seed in range(400)]
+    angles = [augment.angle(np.random.default_rng(seed), augment.LIGHT) for seed in range(400)]
     histogram = np.histogram(angles, 4, (-np.pi / 4, np.pi / 4))[0]
     assert histogram.sum() == 400
     assert histogram.min() > 60
@@ -162,4 +162,4 @@ def test_refusals_say_what_to_change():
     with pytest.raises(ValueError, match=r"there must be a field"):
         ImageBatches(Fields(0), 4)
     with pytest.raises(ValueError, match="batch_size 3 must divide by 2 devices"):
-        ImageBatches(FIELDS, 3, share=Share(devices=2))
+        ImageBatches(FIELDS, 3, share=ProcessShard(devices=2))

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from hpax.data import CellBatches, PairBatches, Share, Source, preprocess
+from hpax.data import CellBatches, PairBatches, ProcessShard, Source, preprocess
 
 N = 37
 
@@ -66,7 +66,7 @@ def test_a_run_resumes_at_any_step(crops, threads):
 @pytest.mark.parametrize("processes", [2, 4])
 def test_the_shares_of_processes_make_the_whole_batch(crops, make, processes):
     whole = make(crops, 16)
-    parts = [make(crops, 16, share=Share(process, processes, devices=8)) for process in range(processes)]
+    parts = [make(crops, 16, share=ProcessShard(process, processes, devices=8)) for process in range(processes)]
     for step in range(3):  # the last one leaves the last process without a cell
         assert_same(join([part[step] for part in parts]), whole[step])
 
@@ -119,10 +119,10 @@ def test_cells_come_once_in_order(crops):
 @pytest.mark.parametrize(
     ("batch_size", "share", "told"),
     [
-        (100, Share(devices=8), "batch_size 100 must divide by 8 devices; use 96 or 104"),
-        (5, Share(devices=8), "must divide by 8 devices; use 8"),
-        (6, Share(0, 4), "must divide by 4 processes; use 4 or 8"),
-        (0, Share(), "must be at least 1, got 0"),
+        (100, ProcessShard(devices=8), "batch_size 100 must divide by 8 devices; use 96 or 104"),
+        (5, ProcessShard(devices=8), "must divide by 8 devices; use 8"),
+        (6, ProcessShard(0, 4), "must divide by 4 processes; use 4 or 8"),
+        (0, ProcessShard(), "must be at least 1, got 0"),
     ],
 )
 def test_a_batch_that_does_not_divide_is_refused(crops, batch_size, share, told):
@@ -133,7 +133,7 @@ def test_a_batch_that_does_not_divide_is_refused(crops, batch_size, share, told)
 
 def test_a_process_is_one_of_all():
     with pytest.raises(ValueError, match=r"process must be in 0\.\.1, got 2"):
-        Share(2, 2)
+        ProcessShard(2, 2)
 
 
 def test_the_cache_stays_within_its_bound_and_saves_reading(crops):

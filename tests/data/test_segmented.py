@@ -10,21 +10,21 @@ FIELD = {"id": "P1_HPA1_A549_0", "cells": CELLS, "nuclei": NUCLEI}
 
 
 def test_true_masks_are_the_field_s_own():
-    found = segmented.true(FIELD)
+    found = segmented.ground_truth(FIELD)
     assert found.cells is CELLS
     assert found.nuclei is NUCLEI
     with pytest.raises(KeyError, match="brings no masks"):
-        segmented.true({"id": "x"})
+        segmented.ground_truth({"id": "x"})
 
 
 def test_stored_masks_are_read_by_the_field_s_id(tmp_path):
     image = np.zeros((2, 3, 4), np.uint8)
     masks.write(tmp_path, FIELD["id"], CELLS, NUCLEI, image=image, um_per_pixel=0.3)
-    found = segmented.stored(tmp_path)({"id": FIELD["id"]})
+    found = segmented.from_folder(tmp_path)({"id": FIELD["id"]})
     np.testing.assert_array_equal(found.cells, CELLS)
     np.testing.assert_array_equal(found.nuclei, NUCLEI)
     with pytest.raises(FileNotFoundError, match="no masks of field other"):
-        segmented.stored(tmp_path)({"id": "other"})
+        segmented.from_folder(tmp_path)({"id": "other"})
 
 
 @pytest.mark.parametrize("id", ["../{}", "inner/../../{}", "{}/", "."])
@@ -33,4 +33,4 @@ def test_an_id_leads_nowhere_else(tmp_path, id):
     inside.mkdir()
     masks.write(tmp_path, "x", CELLS, NUCLEI, image=np.zeros((2, 3, 4), np.uint8), um_per_pixel=0.3)
     with pytest.raises(ValueError, match="plain file name"):
-        segmented.stored(inside)({"id": id.format("x")})
+        segmented.from_folder(inside)({"id": id.format("x")})

@@ -50,7 +50,7 @@ def test_equals_scikit_learn_without_the_cell_itself():
 def test_asks_only_for_the_cells_asked_while_all_vote():
     features, labels, groups = _cells()
     asked = np.isin(groups, [1, 4, 6])
-    result = benchmark(features, labels, groups, k=(5,), asked=asked)
+    result = benchmark(features, labels, groups, k=(5,), query=asked)
     scaled = StandardScaler().fit_transform(features.astype(np.float64))
     told = np.empty_like(labels)
     for group in (1, 4, 6):
@@ -61,7 +61,7 @@ def test_asks_only_for_the_cells_asked_while_all_vote():
     assert sum(result.counts) == asked.sum()
     assert result.groups == 3
     with pytest.raises(ValueError, match="at least one cell"):
-        benchmark(features, labels, groups, asked=np.zeros(len(labels), bool))
+        benchmark(features, labels, groups, query=np.zeros(len(labels), bool))
 
 
 def test_finds_the_neighbours_of_a_full_sort():
@@ -135,10 +135,15 @@ def test_reports_what_the_numbers_rest_on():
     groups = [0, 0, 1, 0, 2, 2, 3, 3]
     result = benchmark(features, labels, groups, k=(1, 6))
     assert (result.classes, result.counts, result.chance) == (("a", "b", "rare"), (3, 3, 2), 1 / 3)
-    assert (result.hopeless, result.groups, result.short) == (("rare",), 4, 3)
+    assert (result.single_group_classes, result.groups, result.n_incomplete) == (("rare",), 4, 3)
     assert result.recall[1][2] == 0
-    dropped = benchmark(features, labels, groups, k=(1, 6), drop_hopeless=True)
-    assert (dropped.classes, dropped.counts, dropped.groups, dropped.hopeless) == (("a", "b"), (3, 3), 3, ("rare",))
+    dropped = benchmark(features, labels, groups, k=(1, 6), drop_single_group_classes=True)
+    assert (dropped.classes, dropped.counts, dropped.groups, dropped.single_group_classes) == (
+        ("a", "b"),
+        (3, 3),
+        3,
+        ("rare",),
+    )
     assert dropped.recall[1].tolist() == benchmark(features[:6], labels[:6], groups[:6], k=(1,)).recall[1].tolist()
 
 

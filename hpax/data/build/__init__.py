@@ -122,7 +122,7 @@ def _workshop(data_dir: pathlib.Path, full_name: str) -> Iterator[pathlib.Path]:
     workshop.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locks.alone(workshop))
+            stack.enter_context(locks.exclusive(workshop))
         except locks.Taken:
             workshop = pathlib.Path(tempfile.mkdtemp(prefix=".building-", dir=data_dir))
         resumable = False

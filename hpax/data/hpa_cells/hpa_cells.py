@@ -16,7 +16,7 @@ from hpax.data.build import fingerprint
 from hpax.data.hpa_fields import hpa_fields
 from hpax.formats import fields
 from hpax.formats import masks as mask_files
-from hpax.segment import borders, crops, grow, nuclei
+from hpax.segment import borders, classical, crops, nuclei
 from hpax.segment.masks import Masks
 
 RECIPES = (*nuclei.RECIPES, "classical", "masks")
@@ -30,7 +30,7 @@ STATISTICS = {
     "nucleus_cut": np.bool_,
     "relative_size": np.float32,
 }
-"""What `hpax.segment.borders.table` says of each cell."""
+"""What `hpax.segment.borders.cell_properties` says of each cell."""
 
 _NUCLEUS = atlas.CHANNELS.index("nucleus")
 
@@ -90,7 +90,7 @@ class HpaCells(builder.Builder):
         )
 
     @staticmethod
-    def pictures(config: Config, folder: pathlib.Path) -> list[builder.Picture]:
+    def pictures(config: Config, folder: pathlib.Path) -> list[builder.FieldGroup]:
         """As those of hpa_fields; of the fields that have masks, if a folder of masks is given."""
         if not config.masks:
             return hpa_fields.pictures(config, folder)
@@ -103,7 +103,7 @@ class HpaCells(builder.Builder):
         return hpa_fields.pictures(config, folder, segmented)
 
     @staticmethod
-    def examples(config: Config, picture: builder.Picture) -> Iterator[builder.Example]:
+    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example]:
         """The cells of one image."""
         found = []
         for files, annotation in picture.content[1]:
@@ -129,11 +129,11 @@ def _by_nuclei(
 def _by_masks(
     config: Config, files: fields.FieldFiles, image: Image, um_per_pixel: float, labels: Labels, known: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    masks = grow.segment(image, um_per_pixel) if config.recipe == "classical" else _read(config, files, image)
+    masks = classical.segment(image, um_per_pixel) if config.recipe == "classical" else _read(config, files, image)
     centres = crops.centroids(masks.cells)
     if config.centre == "nucleus":
         centres |= {index: at for index, at in crops.centroids(masks.nuclei).items() if index in centres}
-    told = {row["index"]: row for row in borders.table(masks, um_per_pixel).to_dict("records")}
+    told = {row["index"]: row for row in borders.cell_properties(masks, um_per_pixel).to_dict("records")}
     labels_of = dict.fromkeys(centres, labels)
     options = {"masks": masks, "neighbours": config.neighbours}
     found = cells.cut(config, image, um_per_pixel, centres, labels_of, known, **options)

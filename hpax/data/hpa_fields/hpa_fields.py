@@ -53,7 +53,7 @@ Annotated = tuple[fields.FieldFiles, fields.Annotation]
 
 def pictures(
     config: Config, folder: pathlib.Path, found: Sequence[fields.FieldFiles] | None = None
-) -> list[builder.Picture]:
+) -> list[builder.FieldGroup]:
     """One picture per plate and well, or per field where the name does not tell; of `found`, or of all in the folder.
 
     A field without annotation gets no label; where the protein is unknown, the image stands for it, so that the
@@ -78,11 +78,11 @@ def _annotations(config: Config, folder: pathlib.Path) -> dict[str, fields.Annot
     return fields.read_annotations(tables[0]) if tables else {}
 
 
-def _picture(image: str, members: list[Annotated]) -> builder.Picture:
+def _picture(image: str, members: list[Annotated]) -> builder.FieldGroup:
     proteins = {annotation.protein for _, annotation in members if annotation.protein}
     if len(proteins) > 1:
         raise ValueError(f"the fields of image {image} must show one protein, got {', '.join(sorted(proteins))}")
-    return builder.Picture(next(iter(proteins), image), (image, members))
+    return builder.FieldGroup(next(iter(proteins), image), (image, members))
 
 
 def image_of(files: fields.FieldFiles) -> str:
@@ -104,10 +104,10 @@ def read(config: Config, files: fields.FieldFiles) -> tuple[UInt[np.ndarray, "h 
     return image, config.um_per_pixel or atlas.um_per_pixel(image.shape[1])
 
 
-def origin(picture: builder.Picture, files: fields.FieldFiles, annotation: fields.Annotation) -> dict[str, Any]:
+def origin(picture: builder.FieldGroup, files: fields.FieldFiles, annotation: fields.Annotation) -> dict[str, Any]:
     """Where a field comes from."""
     return {
-        "image_id": picture.content[0],
+        "group_id": picture.content[0],
         "field": files.id,
         "protein": picture.protein,
         "antibody": annotation.antibody,
@@ -136,7 +136,7 @@ class HpaFields(builder.Builder):
         )
 
     @staticmethod
-    def examples(config: Config, picture: builder.Picture) -> Iterator[builder.Example]:
+    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example]:
         """The fields of one image."""
         for files, annotation in picture.content[1]:
             image, um_per_pixel = read(config, files)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from hpax.models import Pretrained
 from hpax.nn.unet import LightUNet
 from hpax.ops import overlap
 from hpax.predict import Segmenter
-from hpax.pretrained import Pretrained
 
 
 class Told(nn.Module):

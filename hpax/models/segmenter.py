@@ -1,7 +1,7 @@
 """Cells and nuclei of a field by two trained networks.
 
-from hpax import predict, pretrained
-segmenter = predict.Segmenter(pretrained.load("segment-nuclei"), pretrained.load("segment-cells"))
+from hpax import models
+segmenter = models.Segmenter(models.load("segment-nuclei"), models.load("segment-cells"))
 masks = segmenter(image, um_per_pixel=0.08)
 """
 
@@ -16,9 +16,9 @@ from jaxtyping import Float32, UInt
 from PIL import Image
 
 from hpax import atlas
-from hpax.pretrained import Pretrained
+from hpax.models.store import Pretrained
 from hpax.segment.masks import Masks
-from hpax.segment.normalise import stretch
+from hpax.segment.normalise import percentile_normalise
 from hpax.segment.watershed import cells_from_maps
 from hpax.tasks.segment import Segmentation
 
@@ -31,8 +31,8 @@ Maps = Float32[np.ndarray, "y x 2"]
 class Segmenter:
     """Finds the cells of a field (atlas.CHANNELS) and their nuclei, as the networks and the watershed see them.
 
-    Called as `hpax.segment.grow.segment` is. Fields are resized to the pixel size of the networks, looked at in tiles
-    if they are large, and the masks brought back. Tiles overlap by twice `margin`, which is more than the light
+    Called as `hpax.segment.classical.segment` is. Fields are resized to the pixel size of the networks, looked at in
+    tiles if they are large, and the masks brought back. Tiles overlap by twice `margin`, which is more than the light
     network sees around a pixel, so that its maps have no seams.
 
     Raises:
@@ -71,7 +71,7 @@ class Segmenter:
             raise ValueError(f"a field must be (h, w, {len(atlas.CHANNELS)}), {atlas.CHANNELS}, got {image.shape}")
         names = dict.fromkeys((*self.nuclei.channels, *self.cells.channels))
         factor = um_per_pixel / self.nuclei.um_per_pixel
-        seen = {name: _resized(stretch(image[..., atlas.CHANNELS.index(name)]), factor) for name in names}
+        seen = {name: _resized(percentile_normalise(image[..., atlas.CHANNELS.index(name)]), factor) for name in names}
         nuclei, cells = (
             self._tiled(predict, np.stack([seen[name] for name in network.channels], axis=-1))
             for network, predict in zip((self.nuclei, self.cells), self._networks, strict=True)

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from hpax.pretrained.store import Trained
+from hpax.models.store import Trained
 from hpax.types import ModelState, Params
 
 

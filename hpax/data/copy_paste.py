@@ -15,7 +15,7 @@ from scipy import ndimage
 from hpax.data import augment, segmented
 from hpax.data.balance import FieldBatches
 from hpax.data.images import varied
-from hpax.data.pipeline import Share
+from hpax.data.pipeline import ProcessShard
 from hpax.data.source import Fields
 from hpax.segment import crops
 from hpax.segment.masks import nearest
@@ -23,7 +23,7 @@ from hpax.segment.masks import nearest
 TRIES = 100
 """How many places are tried for a cell, as in the published code."""
 
-_ALONE = Share()
+_ALONE = ProcessShard()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Cells(NamedTuple):
     labels: Float32[np.ndarray, " n"]
 
 
-class FairBatches(FieldBatches):
+class CopyPasteBatches(FieldBatches):
     """Endless batches of windows of fields or lone cells, with cells of other fields in their empty places.
 
     A batch holds this process's rows of `image` (b, s, s, c) float32 in [0, 1], `labels` (b, n) float32, the maximum of
@@ -61,18 +61,18 @@ class FairBatches(FieldBatches):
     def __init__(
         self,
         source: Fields,
-        masks: segmented.MasksOf,
+        masks: segmented.MaskSource,
         batch_size: int,
         *,
         size: int = 256,
         field_size: int | None = None,  # pixels of a whole field's side; None: as many as of a patch's
         alone: float = 0.5,  # share of the patches that begin with one cell in the dark
         pasted: int = 4,  # cells of other fields in a patch, at most
-        augmentation: augment.Augmentation = augment.GENTLE,
+        augmentation: augment.Augmentation = augment.LIGHT,
         weights: Float[np.ndarray, " f"] | None = None,
         seed: int = 0,
         shuffle: bool = True,
-        share: Share = _ALONE,
+        share: ProcessShard = _ALONE,
         cached: int = 512,  # fields in memory, resized
         threads: int = 1,
     ):
@@ -96,15 +96,15 @@ class FairBatches(FieldBatches):
         patch = self._base(rng, self._field(int(plan[place])))
         for step in range(1, 1 + int(rng.integers(self._pasted + 1))):
             other = int(plan[(place + step) % self.n])
-            cell = lone(rng, self._field(other)) if other != plan[place] else None
-            patch = put(rng, patch, self._turned(rng, cell)) if cell else patch
+            cell = cut_out(rng, self._field(other)) if other != plan[place] else None
+            patch = paste(rng, patch, self._turned(rng, cell)) if cell else patch
         image = varied(rng, self._augmentation, patch.image, self.size)
         return {"image": image, "labels": patch.labels}
 
     def _base(self, rng: np.random.Generator, field: Cells) -> Patch:
         """A cell of the field alone, or a window of it where it has none that fits."""
-        if rng.random() < self._alone and (cell := lone(rng, field)):
-            patch = put(rng, dark(field, self.size), self._turned(rng, cell))
+        if rng.random() < self._alone and (cell := cut_out(rng, field)):
+            patch = paste(rng, blank(field, self.size), self._turned(rng, cell))
             if patch.occupied.any():
                 return patch
         return window(rng, field, self.size)
@@ -121,13 +121,13 @@ def window(rng: np.random.Generator, field: Cells, size: int) -> Patch:
     return Patch(field.image[there], field.cells[there] > 0, field.labels)
 
 
-def dark(field: Cells, size: int) -> Patch:
+def blank(field: Cells, size: int) -> Patch:
     """A square of `size` pixels without anything, in the manner of a field."""
     image = np.zeros((size, size, field.image.shape[-1]), field.image.dtype)
     return Patch(image, np.zeros((size, size), bool), np.zeros_like(field.labels))
 
 
-def lone(rng: np.random.Generator, field: Cells) -> Patch | None:
+def cut_out(rng: np.random.Generator, field: Cells) -> Patch | None:
     """Any cell of a field in its box, 0 around it, with the labels of the field; None if there is no cell."""
     if not field.boxes:
         return None
@@ -136,7 +136,7 @@ def lone(rng: np.random.Generator, field: Cells) -> Patch | None:
     return Patch(field.image[box] * own[..., None], own, field.labels)
 
 
-def put(rng: np.random.Generator, patch: Patch, cell: Patch) -> Patch:
+def paste(rng: np.random.Generator, patch: Patch, cell: Patch) -> Patch:
     """The patch with a cell at the first of some random places where it covers no other, or as it was if none is found.
 
     The labels of the cell join those of the patch.

@@ -11,7 +11,7 @@ import types
 import numpy as np
 import pytest
 
-from hpax.pretrained import torch_pth
+from hpax.models import torch_pth
 
 SYSTEM = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from hpax import atlas, predict, pretrained
+from hpax import atlas, models
 from hpax.data import preprocess
 from hpax.nn.backbones import BACKBONES
 from hpax.predict import cams, combine
@@ -29,13 +29,13 @@ def networks(tmp_path_factory):
     """An image-level and a cell-level network, untrained, that went through a file."""
     folder, found = tmp_path_factory.mktemp("networks"), {}
     for seed, (kind, size) in enumerate({"cam-net": 64, "cell-net": 32}.items()):
-        net = pretrained.ARCHITECTURES[kind](BACKBONES["plain-tiny"]())
+        net = models.ARCHITECTURES[kind](BACKBONES["plain-tiny"]())
         variables = jax.jit(net.init)(jax.random.key(seed), jnp.zeros((1, 32, 32, 4)))
         state = types.SimpleNamespace(params=variables.pop("params"), model_state=variables)
         told = {"channels": atlas.CHANNELS, "um_per_pixel": 0.5, "size": size, "masked": kind == "cell-net"}
         path = folder / f"{kind}.safetensors"
-        pretrained.save(path, architecture=kind, options={"backbone": "plain-tiny"}, state=state, card="", **told)
-        found[kind] = pretrained.load(path)
+        models.save(path, architecture=kind, options={"backbone": "plain-tiny"}, state=state, card="", **told)
+        found[kind] = models.load(path)
     return found
 
 
@@ -43,7 +43,7 @@ def test_cells_are_seen_as_in_training(networks):
     net = networks["cell-net"]
     _, crops = cell_images(FIELD, MASKS, 0.5, crop_um=16, size=32, masked=True)
     seen = Classification(net.model).predict(net.params, net.model_state, preprocess.as_float(crops))
-    found = predict.Labeller([net], turns=1)(FIELD, MASKS, 0.5)
+    found = models.Labeller([net], turns=1)(FIELD, MASKS, 0.5)
     np.testing.assert_allclose(found.cells, seen, atol=1e-5)
     assert found.field is None
     assert found.maps is None
@@ -52,24 +52,24 @@ def test_cells_are_seen_as_in_training(networks):
 def test_both_kinds_meet(networks):
     net = networks["cam-net"]
     (field,), (maps,) = Localization(net.model).predict(net.params, net.model_state, preprocess.as_float(FIELD[None]))
-    both = predict.Labeller(list(networks.values()), turns=1)(FIELD, MASKS, 0.5)
+    both = models.Labeller(list(networks.values()), turns=1)(FIELD, MASKS, 0.5)
     np.testing.assert_allclose(both.field, field, atol=1e-5)
-    cells = predict.Labeller([networks["cell-net"]], turns=1)(FIELD, MASKS, 0.5).cells
-    read = cams.read_off(np.asarray(maps), np.asarray(field), MASKS.cells)
-    np.testing.assert_allclose(both.cells, combine.together(np.asarray(field), [read, cells]), atol=1e-4)
-    np.testing.assert_array_equal(both.own, cells)
-    alone = predict.Labeller([net], turns=1)(FIELD, MASKS, 0.5)
+    cells = models.Labeller([networks["cell-net"]], turns=1)(FIELD, MASKS, 0.5).cells
+    read = cams.cell_probabilities(np.asarray(maps), np.asarray(field), MASKS.cells)
+    np.testing.assert_allclose(both.cells, combine.fuse(np.asarray(field), [read, cells]), atol=1e-4)
+    np.testing.assert_array_equal(both.cell_only, cells)
+    alone = models.Labeller([net], turns=1)(FIELD, MASKS, 0.5)
     np.testing.assert_allclose(alone.cells, (field + read) / 2, atol=1e-4)
-    np.testing.assert_allclose(alone.own, read, atol=1e-4)
+    np.testing.assert_allclose(alone.cell_only, read, atol=1e-4)
 
 
 def test_the_same_network_twice_is_itself(networks):
-    one, two = (predict.Labeller([networks["cell-net"]] * times, turns=1)(FIELD, MASKS, 0.5) for times in (1, 2))
+    one, two = (models.Labeller([networks["cell-net"]] * times, turns=1)(FIELD, MASKS, 0.5) for times in (1, 2))
     np.testing.assert_allclose(one.cells, two.cells, rtol=1e-6)
 
 
 def test_finer_pixels_change_little(networks):
-    labeller = predict.Labeller(list(networks.values()), turns=1)
+    labeller = models.Labeller(list(networks.values()), turns=1)
     coarse = labeller(FIELD, MASKS, 0.5)
     finer = [np.repeat(np.repeat(plane, 2, 0), 2, 1) for plane in (FIELD, MASKS.cells, MASKS.nuclei)]
     fine = labeller(finer[0], Masks(*finer[1:]), 0.25)
@@ -80,11 +80,11 @@ def test_finer_pixels_change_little(networks):
 
 def test_a_field_without_cells_has_none(networks):
     empty = np.zeros((64, 64), np.uint16)
-    assert predict.Labeller(list(networks.values()), turns=1)(FIELD, Masks(empty, empty), 0.5).cells.shape == (0, 19)
+    assert models.Labeller(list(networks.values()), turns=1)(FIELD, Masks(empty, empty), 0.5).cells.shape == (0, 19)
 
 
 def test_what_labels_nothing_is_refused(networks):
     with pytest.raises(ValueError, match="needs networks of kind"):
-        predict.Labeller([])
+        models.Labeller([])
     with pytest.raises(ValueError, match="um_per_pixel"):
-        predict.Labeller([networks["cell-net"]])(FIELD, MASKS, 0.0)
+        models.Labeller([networks["cell-net"]])(FIELD, MASKS, 0.0)

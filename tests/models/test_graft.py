@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from hpax.pretrained import Pretrained, graft
+from hpax.models import Pretrained, graft
 
 
 def _pretrained(params):

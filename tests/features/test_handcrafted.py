@@ -7,7 +7,7 @@ import pytest
 from skimage.feature import graycomatrix, graycoprops
 from sklearn.metrics import mutual_info_score
 
-from hpax.features import classic
+from hpax.features import handcrafted
 from hpax.features.extract import extract
 
 
@@ -18,11 +18,11 @@ def _cells(b=3, side=32, channels=3, seed=0):
 
 
 def _table(images, markers=("nucleus", "microtubules")):
-    return pd.DataFrame(classic.encode(images)["classic"], columns=classic.names(("protein", *markers)))
+    return pd.DataFrame(handcrafted.encode(images)["classic"], columns=handcrafted.names(("protein", *markers)))
 
 
 def test_has_as_many_names_as_features():
-    assert classic.encode(_cells(channels=4))["classic"].shape == (3, len(set(classic.names())))
+    assert handcrafted.encode(_cells(channels=4))["classic"].shape == (3, len(set(handcrafted.names())))
     assert _table(_cells()).shape == (3, 3 + 2 + 5 * 13)
 
 
@@ -49,9 +49,9 @@ def test_intensity_and_correlation_equal_numpy():
 )
 def test_texture_equals_scikit_image(ours, theirs):
     image = _cells(1)[0, ..., 0]
-    pairs = graycomatrix((image * 32).astype(np.uint8), classic.SCALES, classic.DIRECTIONS, 32, True, True)
+    pairs = graycomatrix((image * 32).astype(np.uint8), handcrafted.SCALES, handcrafted.DIRECTIONS, 32, True, True)
     expected = graycoprops(pairs, theirs).mean(1)
-    np.testing.assert_allclose(classic.haralick(image)[:, classic.HARALICK.index(ours)], expected, rtol=1e-5)
+    np.testing.assert_allclose(handcrafted.haralick(image)[:, handcrafted.HARALICK.index(ours)], expected, rtol=1e-5)
 
 
 def _pairs(image, scale, direction):
@@ -84,8 +84,8 @@ def _entropy(values):
 @pytest.mark.parametrize("scale", [1, 4])
 def test_texture_equals_statistics_of_the_pairs_themselves(name, oracle, scale):
     image = _cells(1)[0, ..., 0]
-    expected = np.mean([oracle(*_pairs(image, scale, direction)) for direction in classic.DIRECTIONS])
-    found = classic.haralick(image)[classic.SCALES.index(scale), classic.HARALICK.index(name)]
+    expected = np.mean([oracle(*_pairs(image, scale, direction)) for direction in handcrafted.DIRECTIONS])
+    found = handcrafted.haralick(image)[handcrafted.SCALES.index(scale), handcrafted.HARALICK.index(name)]
     assert found == pytest.approx(expected, rel=1e-6)
 
 
@@ -111,14 +111,14 @@ def test_a_scale_that_does_not_fit_the_cell_gives_zeros():
 def test_a_scale_is_the_mean_over_the_directions_that_fit():
     """Eight pixels along an edge do not fit 8 × 8 pixels; along a diagonal, six by six do."""
     image = _cells(1, side=8)[0, ..., 0]
-    expected = np.mean([np.square(np.subtract(*_pairs(image, 8, d))).mean() for d in classic.DIRECTIONS[1::2]])
-    assert classic.haralick(image)[3, classic.HARALICK.index("contrast")] == pytest.approx(expected)
+    expected = np.mean([np.square(np.subtract(*_pairs(image, 8, d))).mean() for d in handcrafted.DIRECTIONS[1::2]])
+    assert handcrafted.haralick(image)[3, handcrafted.HARALICK.index("contrast")] == pytest.approx(expected)
 
 
 def test_stripes_have_contrast_at_their_own_scale_only():
     """Columns alternate every 4 pixels: a pair 4 apart along the row differs, one 8 apart does not."""
     image = np.broadcast_to((np.arange(32) // 4 % 2).astype(np.float32), (32, 32))
-    contrast = classic.haralick(image)[:, classic.HARALICK.index("contrast")]
+    contrast = handcrafted.haralick(image)[:, handcrafted.HARALICK.index("contrast")]
     assert contrast[2] > contrast[1] > contrast[0]
     assert contrast[2] > contrast[3]
 
@@ -126,8 +126,8 @@ def test_stripes_have_contrast_at_their_own_scale_only():
 def test_extracts_with_names(tmp_path):
     images = _cells()
     batch = {"image": images, "index": np.arange(3), "mask": np.ones(3)}
-    names = {"classic": classic.names(("protein", "nucleus", "microtubules"))}
+    names = {"classic": handcrafted.names(("protein", "nucleus", "microtubules"))}
     obs = pd.DataFrame(index=list("abc"))
-    path = extract(classic.encode, [batch], obs, tmp_path / "f.h5ad", names=names, progress=False)
+    path = extract(handcrafted.encode, [batch], obs, tmp_path / "f.h5ad", names=names, progress=False)
     cells = anndata.read_h5ad(path)
     np.testing.assert_allclose(cells[:, "sd"].X[:, 0], images[..., 0].std((1, 2)), rtol=1e-5)

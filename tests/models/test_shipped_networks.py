@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpax import predict, pretrained, simulate
+from hpax import models, simulate
 from hpax.metrics import segmentation
 from hpax.segment.masks import nearest
 
@@ -13,7 +13,7 @@ UM_PER_PIXEL = 0.32
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return predict.Segmenter(*map(pretrained.load, pretrained.NAMES))
+    return models.Segmenter(*map(models.load, models.NAMES))
 
 
 @pytest.fixture(scope="module")

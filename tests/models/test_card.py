@@ -1,6 +1,6 @@
 """Model cards say all that a record says."""
 
-from hpax.pretrained import card
+from hpax.models import card
 
 
 def test_a_card_says_everything_that_the_record_does():

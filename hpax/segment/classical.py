@@ -1,7 +1,7 @@
 """Segmentation without a trained network: nuclei by thresholds, cells grown from them over the reference stains.
 
-    from hpax.segment import grow
-    masks = grow.segment(image, um_per_pixel=0.08)
+    from hpax.segment import classical
+    masks = classical.segment(image, um_per_pixel=0.08)
 
 Nuclei: Otsu's threshold of the square root (which tames the brightest nuclei, so that dim ones are found) of the
 blurred stain; nuclei that touch are parted at their waists, by a watershed of the distance to their outline. Cells:
@@ -21,7 +21,7 @@ from skimage.segmentation import watershed
 
 from hpax import atlas
 from hpax.segment import masks
-from hpax.segment.normalise import stretch
+from hpax.segment.normalise import percentile_normalise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def segment(image: UInt[np.ndarray, "h w 4"], um_per_pixel: float, *, recipe: Re
         raise ValueError(f"a field must be (h, w, {len(atlas.CHANNELS)}), {atlas.CHANNELS}, got {image.shape}")
     factor = max(1, int(recipe.pixel / um_per_pixel + 1e-6))
     pixel = um_per_pixel * factor
-    nucleus, *reference = (masks.shrink(stretch(image[..., channel]), factor) for channel in (1, 2, 3))
+    nucleus, *reference = (masks.block_mean(percentile_normalise(image[..., channel]), factor) for channel in (1, 2, 3))
     nuclei = find_nuclei(nucleus, pixel, recipe=recipe)
     found = masks.compact(grow_cells(nuclei, sum(reference), pixel, recipe=recipe), nuclei)
     height, width = image.shape[:2]
@@ -73,7 +73,7 @@ def find_nuclei(
     depth = ndimage.distance_transform_edt(bright) * um_per_pixel
     depth = ndimage.gaussian_filter(depth, recipe.depth_blur / um_per_pixel)
     nuclei = watershed(-depth, label(h_maxima(depth, recipe.waist)), mask=bright)
-    return masks.at_least(nuclei, recipe.nucleus_area / um_per_pixel**2)
+    return masks.remove_small(nuclei, recipe.nucleus_area / um_per_pixel**2)
 
 
 def grow_cells(

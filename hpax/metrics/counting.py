@@ -26,7 +26,7 @@ Verified = Literal["all", "truth"] | Mapping[str, Collection[int]]
 """The classes evaluated in an image besides those of its truth: all, none, or by its ID."""
 
 
-class Tally(NamedTuple):
+class Counts(NamedTuple):
     """Some images' detections and truths, reduced to what scoring needs. Tallies of distinct images merge in any order.
 
     It is a pytree of NumPy arrays. d detections, n images, c classes, m matched cells.
@@ -45,11 +45,11 @@ class Tally(NamedTuple):
     matched: Int32[np.ndarray, " m"]  # image of each pair of masks that overlap each other most, whatever their classes
     matched_iou: Float64[np.ndarray, " m"]
 
-    def select(self, images: Collection[int]) -> "Tally":
+    def select(self, images: Collection[int]) -> "Counts":
         """The part of these images, as of a public or a private half; their numbers stay."""
         chosen = np.fromiter(images, np.int32)
         keep = {key: np.isin(getattr(self, key), chosen) for key in _OF}
-        return Tally(**{name: getattr(self, name)[keep[key]] for key, names in _OF.items() for name in (key, *names)})
+        return Counts(**{name: getattr(self, name)[keep[key]] for key, names in _OF.items() for name in (key, *names)})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a .npz for another host to merge; it appears once complete."""
@@ -58,12 +58,12 @@ class Tally(NamedTuple):
         os.replace(draft, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Tally":
+    def load(cls, path: str | os.PathLike[str]) -> "Counts":
         """Read what `save` wrote; a ValueError if it is something else."""
         with np.load(path, allow_pickle=False) as arrays:
             if set(arrays.files) != set(cls._fields):
                 raise ValueError(
-                    f"{os.fspath(path)} must hold {cls._fields}, it has {arrays.files}; save it with Tally"
+                    f"{os.fspath(path)} must hold {cls._fields}, it has {arrays.files}; save it with Counts"
                 )
             return cls(**{name: arrays[name] for name in cls._fields})
 
@@ -73,7 +73,7 @@ _OF = {
     "images": ("truths", "cells", "ignored"),
     "matched": ("matched_iou",),
 }
-"""Which columns of a tally belong together."""
+"""Which columns of a counts belong together."""
 
 
 class Objects(NamedTuple):
@@ -85,26 +85,26 @@ class Objects(NamedTuple):
     areas: Integer[np.ndarray, " n"]  # pixels of each mask
 
 
-def merge(tallies: Iterable[Tally]) -> Tally:
-    """One tally of all images, of any shards and hosts, sorted by image: the order of merging leaves no trace.
+def merge(tallies: Iterable[Counts]) -> Counts:
+    """One counts of all images, of any shards and hosts, sorted by image: the order of merging leaves no trace.
 
     Raises:
         ValueError: two of them share an image.
     """
     tallies = list(tallies) or [_EMPTY]
-    merged = Tally(*map(np.concatenate, zip(*tallies, strict=True)))
+    merged = Counts(*map(np.concatenate, zip(*tallies, strict=True)))
     numbers, counts = np.unique(merged.images, return_counts=True)
     if (counts > 1).any():
         twice = numbers[counts > 1][:5].tolist()
         raise ValueError(f"tallies must be of distinct images, {twice} occur twice; number the images of all shards")
     order = {key: np.argsort(getattr(merged, key), kind="stable") for key in _OF}
-    return Tally(**{name: getattr(merged, name)[order[key]] for key, names in _OF.items() for name in (key, *names)})
+    return Counts(**{name: getattr(merged, name)[order[key]] for key, names in _OF.items() for name in (key, *names)})
 
 
 def of_objects(
     image: int, predicted: Objects, truth: Objects, iou: Float64[np.ndarray, "n m"], verified: Collection[int]
-) -> Tally:
-    """The tally of one image from the IoU of its masks.
+) -> Counts:
+    """The counts of one image from the IoU of its masks.
 
     Raises:
         ValueError: a score is not finite.
@@ -125,13 +125,13 @@ def of_objects(
     ignored = [(seen & ~evaluated[predicted.label]).sum()]
     columns = np.full(len(label), image), label, predicted.score[counted], counted, nearest[label, mask]
     columns += overlap_[label, mask], [image], truths[None], cells, ignored, np.full(len(mutual), image), mutual
-    return Tally(*(np.asarray(column, empty.dtype) for column, empty in zip(columns, _EMPTY, strict=True)))
+    return Counts(*(np.asarray(column, empty.dtype) for column, empty in zip(columns, _EMPTY, strict=True)))
 
 
-def of_listings(
+def from_listings(
     image: int, predicted: kaggle.Listing, truth: kaggle.Listing, verified: Collection[int] = range(CLASSES)
-) -> Tally:
-    """The tally of one image from the rows of two CSVs.
+) -> Counts:
+    """The counts of one image from the rows of two CSVs.
 
     Raises:
         ValueError: the two are of different sizes.
@@ -146,15 +146,15 @@ def of_listings(
     return of_objects(image, *sides, overlap.iou(shared, sides[0].areas, sides[1].areas), verified)
 
 
-def of_labels(
+def from_label_images(
     image: int,
     labels: Integer[np.ndarray, "h w"],
     scores: Float[np.ndarray, "n c"],
     truth_labels: Integer[np.ndarray, "h w"],
     truth_classes: Integer[np.ndarray, "m c"] | Bool[np.ndarray, "m c"],
     verified: Collection[int] = range(CLASSES),
-) -> Tally:
-    """The tally of one image from index images (0 is background) and what row i says of the cell of index i + 1.
+) -> Counts:
+    """The counts of one image from index images (0 is background) and what row i says of the cell of index i + 1.
 
     A cell is listed for every class whose score is not NaN, cell after cell. `truth_classes` is 1 for the true ones.
 
@@ -176,14 +176,14 @@ def of_labels(
     return of_objects(image, predicted, truth, overlap.iou(joint[1:, 1:], areas, true_areas), verified)
 
 
-def of_files(
+def from_csv(
     truth: str | os.PathLike[str],
     submission: str | os.PathLike[str],
     *,
     verified: Verified = "all",
     limits: kaggle.Limits = kaggle.LIMITS,
-) -> tuple[Tally, tuple[str, ...]]:
-    """The tally of a submission against a truth, read image by image, and the IDs that number its images.
+) -> tuple[Counts, tuple[str, ...]]:
+    """The counts of a submission against a truth, read image by image, and the IDs that number its images.
 
     Raises:
         kaggle.SubmissionError: a file has defects; the message names the first twenty.
@@ -204,7 +204,7 @@ def of_files(
         if max(map(len, found)) >= kaggle.SHOWN:
             break
         if not any(found):
-            tallies.append(of_listings(number, listings[1], listings[0], _verified(verified, id)))
+            tallies.append(from_listings(number, listings[1], listings[0], _verified(verified, id)))
     for table, errors in zip(tables, found, strict=True):
         if errors:
             raise kaggle.SubmissionError(table.path, errors, complete=False)
@@ -260,10 +260,10 @@ def _verified(verified: Verified, id: str) -> Collection[int]:
     return verified.get(id, ())
 
 
-def _empty() -> Tally:
+def _empty() -> Counts:
     floats, shaped = ("score", "iou", "matched_iou"), {"truths": (0, CLASSES), "cells": (0, 2)}
-    arrays = (np.zeros(shaped.get(name, 0), np.float64 if name in floats else np.int32) for name in Tally._fields)
-    return Tally(*arrays)
+    arrays = (np.zeros(shaped.get(name, 0), np.float64 if name in floats else np.int32) for name in Counts._fields)
+    return Counts(*arrays)
 
 
 _EMPTY = _empty()

@@ -99,7 +99,7 @@ def load(name: str | os.PathLike) -> Pretrained:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata, leaves = file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         if metadata.get("format") != _FORMAT:
-            raise ValueError(f"its format must be {_FORMAT!r}, got {metadata.get('format')!r}; see pretrained.save")
+            raise ValueError(f"its format must be {_FORMAT!r}, got {metadata.get('format')!r}; see models.save")
         return _pretrained(metadata, leaves)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} holds no network of hpax: {error}") from error

@@ -1,6 +1,6 @@
 """Test-time augmentation: predictions averaged over turned, mirrored and resized images, their maps turned back.
 
-predict = turns.of_cells(functools.partial(jax.jit(task.predict), params, model_state))
+predict = tta.of_cells(functools.partial(jax.jit(task.predict), params, model_state))
 probabilities = predict(crops)
 """
 

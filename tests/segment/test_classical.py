@@ -4,7 +4,7 @@ from scipy import ndimage
 
 from hpax import simulate
 from hpax.metrics import segmentation
-from hpax.segment import grow, masks
+from hpax.segment import classical, masks
 
 PIXEL = 0.32
 
@@ -41,7 +41,7 @@ def finer(image, factor):
 
 
 def test_simulated_cells_are_found(fields):
-    found = [grow.segment(field.image, field.um_per_pixel) for field in fields]
+    found = [classical.segment(field.image, field.um_per_pixel) for field in fields]
     for kind, f1, iou in (("nuclei", 0.95, 0.85), ("cells", 0.9, 0.75)):
         counts = [segmentation.count(getattr(m, kind), getattr(f, kind)) for m, f in zip(found, fields, strict=True)]
         scores = segmentation.score(segmentation.merge(counts))
@@ -52,7 +52,7 @@ def test_simulated_cells_are_found(fields):
 
 def test_a_cell_and_its_nucleus_share_an_index_and_the_nucleus_lies_inside(fields):
     for field in fields:
-        found = grow.segment(field.image[:250], field.um_per_pixel)
+        found = classical.segment(field.image[:250], field.um_per_pixel)
         inside = found.nuclei > 0
         np.testing.assert_array_equal(found.nuclei[inside], found.cells[inside])
         assert set(np.unique(found.cells)) == set(np.unique(found.nuclei)) == set(range(found.cells.max() + 1))
@@ -61,8 +61,10 @@ def test_a_cell_and_its_nucleus_share_an_index_and_the_nucleus_lies_inside(field
 @pytest.mark.parametrize("factor", [2, 4])
 def test_the_pixel_size_changes_nothing_in_micrometres(fields, factor):
     image = fields[0].image[:300]
-    coarse = grow.segment(image, PIXEL)
-    fine = grow.segment(finer(image, factor)[: -factor + 1], PIXEL / factor)  # a last row of pixels that is not full
+    coarse = classical.segment(image, PIXEL)
+    fine = classical.segment(
+        finer(image, factor)[: -factor + 1], PIXEL / factor
+    )  # a last row of pixels that is not full
     reference = coarse.cells.repeat(factor, 0).repeat(factor, 1)[: -factor + 1]
     scores = agreement(fine.cells, reference)
     assert abs(scores.predicted - scores.true) <= 0.05 * scores.true
@@ -74,7 +76,7 @@ def test_the_pixel_size_changes_nothing_in_micrometres(fields, factor):
 def test_pixels_between_the_factors_work_too(fields):
     image = finer(fields[0].image, 2)[1::3, 1::3]  # 0.48 µm
     truth = masks.nearest(masks.enlarge(fields[0].nuclei, 2)[1::3, 1::3], image.shape[:2])
-    assert agreement(grow.segment(image, 0.48).nuclei, truth).f1 > 0.9
+    assert agreement(classical.segment(image, 0.48).nuclei, truth).f1 > 0.9
 
 
 @pytest.mark.parametrize(
@@ -82,35 +84,35 @@ def test_pixels_between_the_factors_work_too(fields):
 )
 def test_flipped_and_turned_fields_give_flipped_and_turned_cells(fields, turn):
     image = fields[1].image[:220]
-    scores = agreement(grow.segment(turn(image), PIXEL).cells, turn(grow.segment(image, PIXEL).cells))
+    scores = agreement(classical.segment(turn(image), PIXEL).cells, turn(classical.segment(image, PIXEL).cells))
     assert scores.f1 == 1
     assert scores.matched_iou > 0.97
 
 
 def test_the_protein_is_not_looked_at(fields):
     image = fields[2].image.copy()
-    found = grow.segment(image, PIXEL)
+    found = classical.segment(image, PIXEL)
     image[..., 0] = 0
-    np.testing.assert_array_equal(grow.segment(image, PIXEL).cells, found.cells)
+    np.testing.assert_array_equal(classical.segment(image, PIXEL).cells, found.cells)
 
 
 def test_an_image_of_16_bits_gives_the_same_cells(fields):
     image = fields[2].image
     wide = image.astype(np.uint16) * 257
-    np.testing.assert_array_equal(grow.segment(wide, PIXEL).cells, grow.segment(image, PIXEL).cells)
+    np.testing.assert_array_equal(classical.segment(wide, PIXEL).cells, classical.segment(image, PIXEL).cells)
 
 
 def test_nuclei_that_touch_are_parted_and_one_that_is_long_is_not():
-    found = grow.segment(drawn((60, 50), (60, 71)), PIXEL)
+    found = classical.segment(drawn((60, 50), (60, 71)), PIXEL)
     assert found.cells.max() == 2
     assert found.nuclei[60, 50] != found.nuclei[60, 71] > 0
-    assert grow.segment(drawn(*((60, x) for x in range(50, 71))), PIXEL).cells.max() == 1
+    assert classical.segment(drawn(*((60, x) for x in range(50, 71))), PIXEL).cells.max() == 1
 
 
 def test_a_dark_spot_belongs_to_its_nucleus():
     image = drawn((60, 50), radius=16)
     image[55:66, 45:56, 1] = 12
-    assert grow.segment(image, PIXEL).nuclei[60, 50] == 1
+    assert classical.segment(image, PIXEL).nuclei[60, 50] == 1
 
 
 @pytest.mark.parametrize(("valley", "expected"), [(None, 80), (65, 65), (100, 100)])
@@ -119,7 +121,7 @@ def test_cells_meet_where_the_stains_are_dim_or_half_way(valley, expected):
     image[30:90, 15:145, 2:] = 90 + image[30:90, 15:145, :2] // 4  # one sheet of cytoplasm, with noise
     if valley:
         image[30:90, valley - 1 : valley + 2, 2:] = 55
-    cells = grow.segment(image, PIXEL).cells
+    cells = classical.segment(image, PIXEL).cells
     edge = (cells[35:85, :160] == 1).sum(1) + 15
     assert cells.max() == 2
     assert abs(np.median(edge) - expected) <= 6
@@ -127,14 +129,14 @@ def test_cells_meet_where_the_stains_are_dim_or_half_way(valley, expected):
 
 
 def test_a_nucleus_at_the_border_is_kept():
-    assert grow.segment(drawn((0, 50), (60, 60), (70, 159)), PIXEL).cells.max() == 3
+    assert classical.segment(drawn((0, 50), (60, 60), (70, 159)), PIXEL).cells.max() == 3
 
 
 def test_dim_nuclei_are_found_beside_a_very_bright_one():
     image = drawn((30, 30), (30, 120), (90, 80))
     bright = drawn((90, 80))[..., 1] > 100
     image[..., 1] = np.where(bright, 255, image[..., 1] // 3)
-    assert grow.segment(image, PIXEL).cells.max() == 3
+    assert classical.segment(image, PIXEL).cells.max() == 3
 
 
 @pytest.mark.parametrize("reference", [(2,), (3,)])
@@ -142,7 +144,7 @@ def test_one_reference_stain_is_enough(reference):
     image, both = drawn((60, 50), reference=reference), drawn((60, 50))
     for channel in {2, 3} - set(reference):
         image[..., channel] = 7
-    scores = agreement(grow.segment(image, PIXEL).cells, grow.segment(both, PIXEL).cells)
+    scores = agreement(classical.segment(image, PIXEL).cells, classical.segment(both, PIXEL).cells)
     assert scores.f1 == 1
     assert scores.matched_iou > 0.95
 
@@ -150,7 +152,7 @@ def test_one_reference_stain_is_enough(reference):
 def test_without_a_reference_stain_a_cell_is_its_nucleus():
     image = drawn((60, 50))
     image[..., 2:] = 0
-    found = grow.segment(image, PIXEL)
+    found = classical.segment(image, PIXEL)
     np.testing.assert_array_equal(found.cells, found.nuclei)
     assert found.cells.max() == 1
 
@@ -163,14 +165,14 @@ def test_without_a_reference_stain_a_cell_is_its_nucleus():
     np.broadcast_to(np.linspace(0, 255, 300).astype(np.uint8)[:, None], (200, 300, 4)),
 ], ids=["black", "saturated", "noise", "shot noise", "ramp"])  # fmt: skip
 def test_a_field_without_nuclei_has_no_cells(image):
-    found = grow.segment(image, PIXEL)
+    found = classical.segment(image, PIXEL)
     assert found.cells.shape == image.shape[:2]
     assert found.cells.max() == found.nuclei.max() == 0
 
 
 def test_more_than_255_cells_do_not_wrap():
     places = [(y, x) for y in range(12, 430, 24) for x in range(12, 430, 24)]
-    found = grow.segment(drawn(*places, shape=(436, 438), radius=8, around=2), PIXEL)
+    found = classical.segment(drawn(*places, shape=(436, 438), radius=8, around=2), PIXEL)
     assert found.cells.max() == len(places) == 324
     assert len({int(found.nuclei[place]) for place in places} - {0}) == 324
 
@@ -178,18 +180,20 @@ def test_more_than_255_cells_do_not_wrap():
 @pytest.mark.usefixtures("untyped")
 def test_what_is_no_field_is_refused():
     with pytest.raises(ValueError, match="must be positive"):
-        grow.segment(drawn(), float("nan"))
+        classical.segment(drawn(), float("nan"))
     with pytest.raises(ValueError, match="microtubules"):
-        grow.segment(drawn()[..., :3], PIXEL)
+        classical.segment(drawn()[..., :3], PIXEL)
 
 
 @pytest.mark.real
 def test_real_cells_agree_with_masks_that_a_tool_drew(real_data):
-    from hpax.formats import fields, labels
+    from hpax.formats import fields, label_images
 
     drawn_masks = {path.stem: path for path in (real_data / "hpa_fields" / "cell_masks").glob("*.png")}
     counts = [
-        segmentation.count(grow.segment(fields.read_field(files), 0.08).cells, labels.read(drawn_masks[files.id]))
+        segmentation.count(
+            classical.segment(fields.read_field(files), 0.08).cells, label_images.read(drawn_masks[files.id])
+        )
         for files in fields.find_fields(real_data / "hpa_fields")
         if files.id in drawn_masks
     ]

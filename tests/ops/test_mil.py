@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from hpax.ops.bags import Pooling, mean_present, pooled
+from hpax.ops.mil import Pooling, mean_present, pooled
 
 PRESENT = np.array([[1, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]], np.float32)
 each_pooling = pytest.mark.parametrize("how", get_args(Pooling))

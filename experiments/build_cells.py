@@ -32,10 +32,10 @@ from hpax import atlas, data, launch, models
 from hpax.data.hpa_cells import Config as Cutting
 from hpax.data.hpa_fields import hpa_fields
 from hpax.explore import overlays, page
+from hpax.fields import Masks
 from hpax.formats import fields
 from hpax.formats import masks as mask_files
 from hpax.segment import borders, classical, crops
-from hpax.segment.masks import Masks
 
 NUCLEUS = atlas.CHANNELS.index("nucleus")
 COLUMNS = 4  # of the sheet of overlays

@@ -25,12 +25,12 @@ from experiments.localize_cells import Atlas, Fields, LossName, examples, open_f
 from hpax import atlas, data, launch
 from hpax.data import segmented
 from hpax.explore import charts, grids, labelled, page
+from hpax.fields import Masks
 from hpax.formats import kaggle, label_images
 from hpax.metrics import classification, counting, detection
 from hpax.ops.mil import Pooling
 from hpax.predict import cams, combine, distil, refine, submission
 from hpax.segment import borders
-from hpax.segment.masks import Masks
 
 IMAGE_FILE, CELL_FILE, STUDENT_FILE = "localize.safetensors", "classify.safetensors", "distilled.safetensors"
 SHOWN = 4  # fields in the picture

@@ -24,11 +24,11 @@ from rich.console import Console
 from experiments import build_cells
 from hpax import atlas, launch, models
 from hpax.explore import colour, labelled, page
+from hpax.fields import Masks
 from hpax.formats import fields, kaggle
 from hpax.formats import masks as mask_files
 from hpax.predict import combine, refine, submission
 from hpax.segment import borders
-from hpax.segment.masks import Masks
 
 
 @dataclasses.dataclass(frozen=True)

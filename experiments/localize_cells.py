@@ -22,7 +22,7 @@ from experiments import build_cells
 from hpax import atlas, data, launch, models, train
 from hpax.data import augment, balance, segmented
 from hpax.data.copy_paste import CopyPasteBatches
-from hpax.data.images import ImageBatches
+from hpax.data.image_batches import ImageBatches
 from hpax.data.pipeline import ProcessShard
 from hpax.formats import masks as mask_files
 from hpax.metrics import classification, counting, detection

@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from experiments import localize_cells
 from hpax import atlas, data, launch, models, train
 from hpax.data import augment, balance
-from hpax.data.images import ImageBatches
+from hpax.data.image_batches import ImageBatches
 from hpax.metrics import classification
 from hpax.models import imagenet
 from hpax.nn.backbones import BACKBONES

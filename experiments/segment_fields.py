@@ -29,11 +29,11 @@ from hpax.data.patches import CELL, NUCLEUS, UM_PER_PIXEL, PatchBatches, View
 from hpax.data.pipeline import ProcessShard
 from hpax.explore import colour, grids, overlays
 from hpax.formats import fields, label_images
+from hpax.images import nearest, percentile_normalise
 from hpax.metrics import segmentation
 from hpax.models.segmenter import Segmenter
 from hpax.segment import classical, watershed
-from hpax.segment.masks import nearest, remove_small
-from hpax.segment.normalise import percentile_normalise
+from hpax.segment.masks import remove_small
 from hpax.tasks.segment import Segmentation
 from hpax.types import Batch
 

@@ -12,7 +12,7 @@ from hpax.data import augment, balance, preprocess, segmented
 from hpax.data.bags import BagBatches
 from hpax.data.build import build
 from hpax.data.copy_paste import CopyPasteBatches
-from hpax.data.images import ImageBatches
+from hpax.data.image_batches import ImageBatches
 from hpax.data.pipeline import CellBatches, PairBatches, ProcessShard
 from hpax.data.source import Part, Source
 

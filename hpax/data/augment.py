@@ -7,7 +7,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 from scipy import ndimage
 
-from hpax.data import preprocess
+from hpax import images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +97,10 @@ def _channel(rng: np.random.Generator, augmentation: Augmentation, plane: np.nda
     if plane.dtype != np.uint8:
         return exposed(plane)
     by_level = not (haze or blur or noise)  # a pixel's own level decides
-    return exposed(_LEVELS)[plane] if by_level else exposed(preprocess.as_float(plane))
+    return exposed(_LEVELS)[plane] if by_level else exposed(images.as_float(plane))
 
 
-_LEVELS = preprocess.as_float(np.arange(256, dtype=np.uint8))
+_LEVELS = images.as_float(np.arange(256, dtype=np.uint8))
 
 
 def _spread(plane: Float32[np.ndarray, "s s"], reach: float) -> Float32[np.ndarray, "s s"]:

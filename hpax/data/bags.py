@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, Shaped, UInt8
 
 from hpax.data import augment, segmented
 from hpax.data.balance import FieldBatches
-from hpax.data.images import varied
+from hpax.data.image_batches import varied
 from hpax.data.pipeline import ProcessShard
 from hpax.data.source import Fields
 from hpax.segment import nuclei

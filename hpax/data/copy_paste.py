@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Integer, UInt
 from scipy import ndimage
 
+from hpax import images
 from hpax.data import augment, segmented
 from hpax.data.balance import FieldBatches
-from hpax.data.images import varied
+from hpax.data.image_batches import varied
 from hpax.data.pipeline import ProcessShard
 from hpax.data.source import Fields
-from hpax.segment import crops
-from hpax.segment.masks import nearest
+from hpax.images import nearest
 
 TRIES = 100
 """How many places are tried for a cell, as in the published code."""
@@ -90,7 +90,8 @@ class CopyPasteBatches(FieldBatches):
         cells = nearest(self._masks(example).cells, (self.field_size, self.field_size))
         boxes = [(index, box) for index, box in enumerate(ndimage.find_objects(cells), 1) if box]
         labels = self._source.labels[field].astype(np.float32)
-        return Cells(crops.as_bytes(crops.resize(example["image"], self.field_size)), cells, boxes, labels)
+        resized = images.as_bytes(images.resize(example["image"], (self.field_size, self.field_size)))
+        return Cells(resized, cells, boxes, labels)
 
     def _row(self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int) -> dict[str, np.ndarray]:
         patch = self._base(rng, self._field(int(plan[place])))

@@ -19,8 +19,7 @@ import rich.progress
 import tyro
 from rich.console import Console
 
-from hpax import atlas
-from hpax.data import locks
+from hpax import atlas, files
 from hpax.data.download import Downloader, Missing, RateLimit, Refused
 from hpax.formats import fields, proteinatlas
 
@@ -72,7 +71,7 @@ def fetch(
         raise ValueError(f"base must be an http or https address, got {base!r}")
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with locks.exclusive(folder):
+    with files.exclusive(folder):
         one = functools.partial(_fetch_field, folder=folder, base=base)
         outcomes = _fetch_all(one, wanted, manners or RateLimit(), progress)
         there = [f for f in wanted if not outcomes[f.id].absent and not outcomes[f.id].failures]

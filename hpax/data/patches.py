@@ -12,7 +12,7 @@ from hpax import atlas
 from hpax.data import augment, targets
 from hpax.data.pipeline import Epochs, HostBatch, ProcessShard
 from hpax.data.source import Source
-from hpax.segment.normalise import percentile_normalise
+from hpax.images import percentile_normalise
 
 UM_PER_PIXEL = 0.32
 """At which the networks work; a quarter of the HPA's resolution, as HPACellSegmentator does."""

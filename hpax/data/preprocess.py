@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt
 
 from hpax import atlas
+from hpax.images import as_float
 
 FLOOR = 0.05  # structural markers under this fraction of full scale are background
 
@@ -25,11 +26,6 @@ def human(crops: UInt[np.ndarray, "*b s s c"]) -> Float[np.ndarray, "*b s s c"]:
 def yeast(crops: UInt[np.ndarray, "*b s s c"]) -> Float[np.ndarray, "*b s s c"]:
     """Yeast cells (Lu et al. 2019): every channel spans [0, 1] in each crop."""
     return span(as_float(crops))
-
-
-def as_float(image: UInt[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Unsigned integers to float32 in [0, 1]: the full scale of the dtype is 1."""
-    return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
 
 
 def span(image: Float[np.ndarray, "*b h w c"]) -> Float[np.ndarray, "*b h w c"]:

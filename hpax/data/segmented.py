@@ -5,8 +5,8 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hpax.fields import Masks
 from hpax.formats import masks as files
-from hpax.segment.masks import Masks
 
 MaskSource = Callable[[Mapping[str, Any]], Masks]
 """The masks of a field, an example of a Source."""

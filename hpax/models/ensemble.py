@@ -15,12 +15,11 @@ import numpy as np
 from jaxtyping import Float, UInt
 from PIL import Image
 
-from hpax import atlas
-from hpax.data import preprocess
+from hpax import atlas, images
+from hpax.fields import Masks
 from hpax.models.store import Pretrained
 from hpax.predict import cams, cells, combine, tta
 from hpax.segment.cells import cell_images
-from hpax.segment.masks import Masks
 from hpax.tasks.classify import Classification
 from hpax.tasks.localize import Localization
 
@@ -107,7 +106,7 @@ def _field(
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "y x n"]]:
     stride, factor = network.model.stride, um_per_pixel / network.um_per_pixel
     height, width = (stride * max(1, round(side * factor / stride)) for side in image.shape[:2])
-    planes = (preprocess.as_float(image[..., atlas.CHANNELS.index(name)]) for name in network.channels)
+    planes = (images.as_float(image[..., atlas.CHANNELS.index(name)]) for name in network.channels)
     resized = [Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR) for plane in planes]
     probabilities, maps = predict(np.stack(resized, axis=-1)[None])
     return np.asarray(probabilities)[0], np.asarray(maps)[0]

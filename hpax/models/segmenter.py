@@ -16,9 +16,9 @@ from jaxtyping import Float32, UInt
 from PIL import Image
 
 from hpax import atlas
+from hpax.fields import Masks
+from hpax.images import percentile_normalise
 from hpax.models.store import Pretrained
-from hpax.segment.masks import Masks
-from hpax.segment.normalise import percentile_normalise
 from hpax.segment.watershed import cells_from_maps
 from hpax.tasks.segment import Segmentation
 

@@ -19,9 +19,9 @@ import pandas as pd
 from jaxtyping import Float, Float32, Integer
 
 from hpax import atlas
+from hpax.fields import Masks
 from hpax.formats import kaggle, label_images
 from hpax.segment import borders, crops
-from hpax.segment.masks import Masks
 
 SUBMISSION, TABLE = "submission.csv", "cells.h5ad"
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Float64, Integer
 
-from hpax.segment.masks import Masks
+from hpax.fields import Masks
 
 EDGE_UM2 = 80_000 * 0.08**2
 """The area that gives a cell at the border full weight."""

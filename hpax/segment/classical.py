@@ -20,8 +20,8 @@ from skimage.morphology import h_maxima
 from skimage.segmentation import watershed
 
 from hpax import atlas
+from hpax.images import percentile_normalise
 from hpax.segment import masks
-from hpax.segment.normalise import percentile_normalise
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,26 +1,10 @@
 """The cells of a field and their nuclei as two index images that share their indices."""
 
-import dataclasses
-
 import numpy as np
 from jaxtyping import Float, Integer, Shaped, UInt
 from scipy import ndimage
 
-
-@dataclasses.dataclass(frozen=True)
-class Masks:
-    """The cells of a field and their nuclei: index masks in which a cell and its nucleus share an index.
-
-    0 is background; uint16, or uint32 beyond 65,535 cells. What `compact` makes is numbered 1..n from the top, and its
-    nuclei lie inside their cells.
-    """
-
-    cells: UInt[np.ndarray, "h w"]
-    nuclei: UInt[np.ndarray, "h w"]
-
-    def resized(self, shape: tuple[int, int]) -> "Masks":
-        """Both masks at `shape` (h, w) by nearest neighbour; indices stay, though one that is too small may vanish."""
-        return Masks(nearest(self.cells, shape), nearest(self.nuclei, shape))
+from hpax.fields import Masks
 
 
 def compact(cells: Integer[np.ndarray, "h w"], nuclei: Integer[np.ndarray, "h w"]) -> Masks:
@@ -46,15 +30,6 @@ def relabel_sequential(mask: Integer[np.ndarray, "h w"]) -> UInt[np.ndarray, "h 
     order[np.argsort(place)] = np.arange(len(indices))
     sizes = np.diff(np.append(0, first), append=flat.size)
     return np.repeat(order[stretch], sizes).reshape(mask.shape)
-
-
-def nearest(mask: Shaped[np.ndarray, "h w"], shape: tuple[int, int]) -> Shaped[np.ndarray, "{shape[0]} {shape[1]}"]:
-    """A mask at `shape` (h, w), each pixel that of the mask under its centre."""
-    rows, columns = (
-        ((2 * np.arange(new) + 1) * old // (2 * new)).astype(np.intp)
-        for new, old in zip(shape, mask.shape, strict=True)
-    )
-    return mask[rows][:, columns]
 
 
 def enlarge(mask: Shaped[np.ndarray, "h w"], factor: int) -> Shaped[np.ndarray, "{factor}*h {factor}*w"]:

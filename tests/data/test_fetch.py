@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpax import atlas
-from hpax.data import build, download, fetch, locks
+from hpax import atlas, files
+from hpax.data import build, download, fetch
 from hpax.formats import fields, proteinatlas
 
 QUICK = {"pause": 0.001, "rate": 1e6, "timeout": 5.0}
@@ -343,7 +343,7 @@ def test_an_interruption_stops_all_threads_and_keeps_what_came(server, wanted, t
 def test_two_runs_do_not_share_a_folder(server, wanted, tmp_path):
     folder = tmp_path / "fields"
     folder.mkdir()
-    with locks.exclusive(folder), pytest.raises(ValueError, match="another process works in"):
+    with files.exclusive(folder), pytest.raises(ValueError, match="another process works in"):
         run(server, wanted, folder)
 
 

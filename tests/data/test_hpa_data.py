@@ -6,13 +6,13 @@ import pytest
 from PIL import Image
 from skimage.segmentation import expand_labels
 
-from hpax import atlas
+from hpax import atlas, images
 from hpax.data import CellBatches, PairBatches, build
 from hpax.data.hpa_fields import dummy
+from hpax.fields import Masks
 from hpax.formats import fields as files
 from hpax.formats import masks as mask_files
 from hpax.segment import classical, crops, nuclei
-from hpax.segment.masks import Masks
 
 SCALE = {"um_per_pixel": dummy.UM_PER_PIXEL}
 
@@ -62,7 +62,7 @@ def test_the_builder_of_cells(cells, fields, check_data_set):
         for index, centre in enumerate(centres, start=1):
             cell = cells[cells.table.index.get_loc(f"{id}_{index}")]
             np.testing.assert_array_equal(
-                cell["image"], crops.resize(crops.cut(field["image"], centre[None], 128)[0], 32)
+                cell["image"], images.resize(crops.cut(field["image"], centre[None], 128)[0], (32, 32))
             )
             np.testing.assert_array_equal(cell["labels"], field["labels"])
 
@@ -97,7 +97,7 @@ def test_cells_by_masks_bring_their_masks_and_borders(folder, segmented, fields,
     for cell in map(cells.__getitem__, range(0, len(cells), 5)):
         masks, image = segmented[cell["field"]], fields[fields.table.index.get_loc(cell["field"])]["image"]
         centre = np.array([crops.centroids(masks.nuclei)[cell["index"]]])
-        np.testing.assert_array_equal(cell["image"], crops.resize(crops.cut(image, centre, 128)[0], 32))
+        np.testing.assert_array_equal(cell["image"], images.resize(crops.cut(image, centre, 128)[0], (32, 32)))
         for name, mask in (("cell_mask", masks.cells), ("nucleus_mask", masks.nuclei)):
             own = crops.cut((mask == cell["index"])[..., None].astype(np.uint8), centre, 128)[0]
             share = own.reshape(32, 4, 32, 4).mean((1, 3))

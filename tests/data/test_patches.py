@@ -9,9 +9,9 @@ from scipy import ndimage
 from hpax.data import ProcessShard, augment, build
 from hpax.data.patches import PatchBatches, View, window_of
 from hpax.data.targets import maps
+from hpax.images import percentile_normalise
 from hpax.metrics import segmentation
 from hpax.segment import watershed
-from hpax.segment.normalise import percentile_normalise
 
 NUCLEI = {"size": 64, "augmentation": augment.NONE}
 

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from hpax import atlas, models
-from hpax.data import preprocess
+from hpax import atlas, images, models
+from hpax.fields import Masks
 from hpax.nn.backbones import BACKBONES
 from hpax.predict import cams, combine
 from hpax.segment.cells import cell_images
-from hpax.segment.masks import Masks
 from hpax.tasks.classify import Classification
 from hpax.tasks.localize import Localization
 
@@ -42,7 +41,7 @@ def networks(tmp_path_factory):
 def test_cells_are_seen_as_in_training(networks):
     net = networks["cell-net"]
     _, crops = cell_images(FIELD, MASKS, 0.5, crop_um=16, size=32, masked=True)
-    seen = Classification(net.model).predict(net.params, net.model_state, preprocess.as_float(crops))
+    seen = Classification(net.model).predict(net.params, net.model_state, images.as_float(crops))
     found = models.Labeller([net], turns=1)(FIELD, MASKS, 0.5)
     np.testing.assert_allclose(found.cells, seen, atol=1e-5)
     assert found.field is None
@@ -51,7 +50,7 @@ def test_cells_are_seen_as_in_training(networks):
 
 def test_both_kinds_meet(networks):
     net = networks["cam-net"]
-    (field,), (maps,) = Localization(net.model).predict(net.params, net.model_state, preprocess.as_float(FIELD[None]))
+    (field,), (maps,) = Localization(net.model).predict(net.params, net.model_state, images.as_float(FIELD[None]))
     both = models.Labeller(list(networks.values()), turns=1)(FIELD, MASKS, 0.5)
     np.testing.assert_allclose(both.field, field, atol=1e-5)
     cells = models.Labeller([networks["cell-net"]], turns=1)(FIELD, MASKS, 0.5).cells

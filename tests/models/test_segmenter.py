@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from hpax.models import Pretrained
+from hpax.models import Pretrained, Segmenter
 from hpax.nn.unet import LightUNet
 from hpax.ops import overlap
-from hpax.predict import Segmenter
 
 
 class Told(nn.Module):

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from hpax import models, simulate
+from hpax.images import nearest
 from hpax.metrics import segmentation
-from hpax.segment.masks import nearest
 
 UM_PER_PIXEL = 0.32
 

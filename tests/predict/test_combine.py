@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpax import atlas
+from hpax.fields import Masks
 from hpax.predict import combine
 from hpax.segment import borders
-from hpax.segment.masks import Masks
 
 OTHERS = np.arange(19) != atlas.NEGATIVE
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from hpax import atlas, simulate
+from hpax.fields import Masks
 from hpax.formats import kaggle, label_images
 from hpax.metrics import counting, detection
 from hpax.predict import submission
-from hpax.segment.masks import Masks
 
 
 def fields(count=3):

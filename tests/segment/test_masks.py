@@ -8,6 +8,8 @@ from skimage.measure import block_reduce
 from skimage.segmentation import relabel_sequential
 from skimage.transform import resize
 
+from hpax.fields import Masks
+from hpax.images import nearest
 from hpax.segment import masks
 
 MASKS = arrays.arrays(np.int32, st.tuples(st.integers(1, 6), st.integers(1, 7)), elements=st.integers(0, 5))
@@ -63,7 +65,7 @@ def test_masks_of_two_shapes_are_refused():
 @pytest.mark.parametrize("shape", [(8, 30), (3, 7), (40, 11), (9, 13)])
 def test_resizing_is_nearest_neighbour_in_height_and_width(shape):
     mask = np.random.default_rng(1).integers(0, 400, (9, 13)).astype(np.uint16)
-    found = masks.Masks(mask, mask // 2).resized(shape)
+    found = Masks(mask, mask // 2).resized(shape)
     want = resize(mask.astype(float), shape, order=0, anti_aliasing=False, mode="edge")
     centre = [(np.arange(new) + 0.5) * old / new for new, old in zip(shape, mask.shape, strict=True)]
     sure = np.ix_(*(np.abs(place - np.rint(place)) > 1e-6 for place in centre))  # not on the line between two pixels
@@ -74,9 +76,9 @@ def test_resizing_is_nearest_neighbour_in_height_and_width(shape):
 
 def test_whole_factors_repeat_pixels_and_return():
     mask = np.arange(12, dtype=np.uint32).reshape(3, 4)
-    large = masks.nearest(mask, (9, 8))
+    large = nearest(mask, (9, 8))
     np.testing.assert_array_equal(large, mask.repeat(3, 0).repeat(2, 1))
-    np.testing.assert_array_equal(masks.nearest(large, (3, 4)), mask)
+    np.testing.assert_array_equal(nearest(large, (3, 4)), mask)
 
 
 @settings(deadline=None, max_examples=60)

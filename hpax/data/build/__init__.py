@@ -15,7 +15,8 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 import hpax
-from hpax.data import archive, locks
+from hpax import files
+from hpax.data import archive
 from hpax.data.builder import Builder
 from hpax.data.source import Source, filled_splits, write_index
 
@@ -122,8 +123,8 @@ def _workshop(data_dir: pathlib.Path, full_name: str) -> Iterator[pathlib.Path]:
     workshop.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locks.exclusive(workshop))
-        except locks.Taken:
+            stack.enter_context(files.exclusive(workshop))
+        except files.Taken:
             workshop = pathlib.Path(tempfile.mkdtemp(prefix=".building-", dir=data_dir))
         resumable = False
         try:

@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from hpax import images
 from hpax.data import builder
 from hpax.formats import fields
-from hpax.segment import crops
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class CellCrops(builder.Builder):
             yield (
                 id,
                 {
-                    "image": crops.resize(read_crop(cell.paths), config.size),
+                    "image": images.resize(read_crop(cell.paths), (config.size, config.size)),
                     "id": id,
                     "group_id": image,
                     "field": f"{image}_{cell.field}",

@@ -14,10 +14,10 @@ from hpax import atlas
 from hpax.data import builder, cells
 from hpax.data.build import fingerprint
 from hpax.data.hpa_fields import hpa_fields
+from hpax.fields import Masks
 from hpax.formats import fields
 from hpax.formats import masks as mask_files
 from hpax.segment import borders, classical, crops, nuclei
-from hpax.segment.masks import Masks
 
 RECIPES = (*nuclei.RECIPES, "classical", "masks")
 

@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 from PIL import Image
 
+from hpax import images
 from hpax.data import augment
 from hpax.data.balance import FieldBatches
 from hpax.data.pipeline import ProcessShard
 from hpax.data.source import Fields
-from hpax.segment import crops
 
 _ALONE = ProcessShard()
 
@@ -46,7 +46,7 @@ class ImageBatches(FieldBatches):
         super().__init__(source, batch_size, **drawn, share=share, cached=cached, threads=threads)
 
     def _read(self, field: int) -> UInt8[np.ndarray, "s s c"]:
-        return crops.as_bytes(crops.resize(self._source[field]["image"], self.size))
+        return images.as_bytes(images.resize(self._source[field]["image"], (self.size, self.size)))
 
     def _row(self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int) -> dict[str, np.ndarray]:
         return {"image": varied(rng, self._augmentation, self._field(int(plan[place])), self.size)}

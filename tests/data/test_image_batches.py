@@ -8,8 +8,8 @@ from fakes import Fields
 from properties import assert_same, join
 from scipy import ndimage
 
-from hpax.data import ImageBatches, ProcessShard, augment, images, preprocess
-from hpax.segment import crops
+from hpax import images
+from hpax.data import ImageBatches, ProcessShard, augment
 
 FIELDS = Fields()
 N = len(FIELDS)
@@ -21,7 +21,7 @@ def test_a_plain_image_is_the_whole_field_as_a_square_with_its_labels():
     assert sorted(rows["index"][real]) == list(range(N))
     for row in np.flatnonzero(real):
         field = FIELDS[rows["index"][row]]
-        np.testing.assert_array_equal(rows["image"][row], preprocess.as_float(crops.resize(field["image"], 24)))
+        np.testing.assert_array_equal(rows["image"][row], images.as_float(images.resize(field["image"], (24, 24))))
         np.testing.assert_array_equal(rows["labels"][row], field["labels"])
 
 
@@ -88,10 +88,10 @@ def test_all_turns_of_a_field_come_whatever_its_place():
     fields = Fields(64)
     fields.examples = [FIELDS[5]] * 64
     turning = dataclasses.replace(augment.NONE, turn=True)
-    images = ImageBatches(fields, 64, size=16, augmentation=turning)[0]["image"]
-    whole = preprocess.as_float(crops.resize(FIELDS[5]["image"], 16))
+    seen = ImageBatches(fields, 64, size=16, augmentation=turning)[0]["image"]
+    whole = images.as_float(images.resize(FIELDS[5]["image"], (16, 16)))
     turned = [np.rot90(side, quarters) for side in (whole, whole[:, ::-1]) for quarters in range(4)]
-    came = [[(image == way).all() for way in turned] for image in images]
+    came = [[(image == way).all() for way in turned] for image in seen]
     assert np.sum(came, axis=1).tolist() == [1] * 64
     assert np.sum(came, axis=0).min() > 0
 
@@ -122,7 +122,7 @@ def test_stained_bytes_are_stained_numbers():
     for kind in (augment.LIGHT, augment.STRONG, augment.NONE):
         for seed in range(5):
             bytes, numbers = (
-                augment.stain(np.random.default_rng(seed), kind, image) for image in (patch, preprocess.as_float(patch))
+                augment.stain(np.random.default_rng(seed), kind, image) for image in (patch, images.as_float(patch))
             )
             np.testing.assert_allclose(bytes, numbers, atol=1e-6)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hpax.segment.normalise import percentile_normalise
+from hpax.images import percentile_normalise
 
 
 @pytest.fixture

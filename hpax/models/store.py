@@ -93,12 +93,11 @@ class Network:
         )
 
 
-def load_network(name: str | os.PathLike) -> Network:
-    """A network of the catalogue by its name, or one from a .safetensors file.
+def path_of(name: str | os.PathLike) -> pathlib.Path:
+    """The .safetensors file of a network: of the catalogue by its name, or the file itself.
 
     Raises:
-        ValueError: the name is unknown, or the file is not one that `save` writes; leaves that are missing,
-            unexpected or of another shape or type are all listed.
+        ValueError: the name is unknown.
         FileNotFoundError: there is no such file.
     """
     path = pathlib.Path(name)
@@ -108,6 +107,18 @@ def load_network(name: str | os.PathLike) -> Network:
         path = WEIGHTS / f"{name}.safetensors"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there; `python -m experiments.segment_fields` trains such networks")
+    return path
+
+
+def load_network(name: str | os.PathLike) -> Network:
+    """A network of the catalogue by its name, or one from a .safetensors file.
+
+    Raises:
+        ValueError: the name is unknown, or the file is not one that `save` writes; leaves that are missing,
+            unexpected or of another shape or type are all listed.
+        FileNotFoundError: there is no such file.
+    """
+    path = path_of(name)
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path} has {path.stat().st_size} bytes, more than the bound of {MAX_BYTES}")
     try:

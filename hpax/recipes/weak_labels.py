@@ -21,7 +21,6 @@ from hpax.predict import cams
 from hpax.predict.strategies import Opinions
 from hpax.recipes import classify, distil, localize
 from hpax.recipes.datasets import Kind
-from hpax.recipes.optimizers import Optimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,13 +148,16 @@ LE2022: dict[str, object] = {
     "field.pooling": "average",
     "field.puzzle": 1.0,
     "field.copy_paste": True,
-    "field.optimizer": Optimizer(learning_rate=3e-4, batch_size=32, epochs=55),
+    "field.optimizer.learning_rate": 3e-4,
+    "field.optimizer.batch_size": 32,
+    "field.optimizer.epochs": 55.0,
     "cell.backbone.name": "inception-v3",
     "cell.crop_um": 41.0,
     "cell.resolution": 128,
     "cell.cells": 4,
     "cell.loss.name": "focal_lovasz_bce",
-    "cell.optimizer": Optimizer(learning_rate=3e-4, batch_size=16, epochs=55),
+    "cell.optimizer.learning_rate": 3e-4,
+    "cell.optimizer.epochs": 55.0,
     "start": "fresh",
 }
 """The winners' image-level and cell-level models (Le et al. 2022; their code): fields at 512 pixels, cells at 128."""

@@ -1,22 +1,23 @@
 """How far a long work is: a bar on a terminal, and where there is none a line every few seconds.
 
-    with progress.shown("fields", len(todo)) as bar:
-        for field in todo:
-            ...
-            bar.advance()
+with progress.shown("fields", len(todo)) as bar:
+    for field in todo:
+        ...
+        bar.advance()
 """
 
 import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 EVERY = 10.0  # seconds between two lines in a log
 
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Shown(Protocol):
     """Progress that somebody sees."""
 

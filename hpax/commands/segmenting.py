@@ -45,17 +45,32 @@ def run(config: Config, call: Call) -> dict[str, str]:
         claim(config)
         todo = [field for field in known if not finished(field, config)]
         failures |= segment_all(config, todo, shown=chosen(config, known))
-        done = [field for field in known if field.id not in failures]
-        summary = tell(config, known, done, failures)
-        built = None
-        if config.shards:
-            built = build_shards(config, summary.bits)
-        spent = {"seconds": time.perf_counter() - start, "resumed": len(todo) < len(known)}
-        _record(config, call, summary, failures, built, **spent)
+        finish(config, call, known, failures, start=start, resumed=len(todo) < len(known))
+    return failures
+
+
+def finish(
+    config: Config,
+    call: Call,
+    known: Sequence[FolderField],
+    failures: Mapping[str, str],
+    *,
+    start: float,
+    resumed: bool = False,
+) -> None:
+    """Leaves all that is made of the records, and says what there is; `failures` of fields with a record are others'.
+
+    Raises:
+        ValueError: no field has a cell.
+    """
+    done = [field for field in known if read_record(config.workdir, field.id)]
+    own = {id: reason for id, reason in failures.items() if not read_record(config.workdir, id)}
+    summary = tell(config, known, done, own)
+    built = build_shards(config, summary.bits) if config.shards else None
+    _record(config, call, summary, own, built, seconds=time.perf_counter() - start, resumed=resumed)
     cut = "" if built is None else f", {len(built)} in {built.info.full_name}"
     print(f"{summary.cells} cells in {summary.fields} fields{cut}")
     print(f"the page: {config.workdir / 'index.html'}")
-    return failures
 
 
 def make_folder(config: Config) -> None:

@@ -43,3 +43,4 @@ def work(config: Config, call: Call) -> Mapping[str, str]:
 
 
 COMMAND = Command("score", __doc__, Config, work)
+main = COMMAND.main

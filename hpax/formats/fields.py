@@ -4,13 +4,13 @@ The Kaggle competitions ship `{id}_{red,green,blue,yellow}.png`, proteinatlas.or
 colours are those of `hpax.atlas.COLOURS`. Every function raises ValueError or FileNotFoundError that names the file.
 """
 
-import csv
 import dataclasses
 import logging
 import pathlib
 import re
+import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import tifffile
@@ -18,13 +18,30 @@ from jaxtyping import Num, UInt
 from PIL import Image, UnidentifiedImageError
 
 from hpax import atlas
+from hpax.formats.tables import Annotation, read_annotations
+
+__all__ = [
+    "Annotation",
+    "FieldFiles",
+    "Survey",
+    "find_fields",
+    "read_annotations",
+    "read_channel",
+    "read_field",
+    "remarks",
+    "survey",
+]
 
 MAX_PIXELS = 2**26  # 67 megapixels; the largest HPA field has 9.4
+STRAY = ("__macosx", "thumb", "thumbs", "thumbnail", "thumbnails", "@eadir")
+"""Folders, in any case, whose pictures are nobody's, as are those with a name that begins with a dot."""
+
 SATURATED = 0.05  # share of a channel's pixels at the top of its range that is worth a remark
 
 _COLOURS = "|".join(atlas.COLOURS.values())
 _NAME = re.compile(rf"(?P<id>.+)_(?P<colour>{_COLOURS})\.(png|jpe?g|tiff?)", re.IGNORECASE)
-_COMPOSITE = re.compile(rf".+_({_COLOURS})", re.IGNORECASE)  # `{id}_blue_red_green.jpg` shows three channels at once
+_COMPOSITE = re.compile(rf".+_({_COLOURS})", re.IGNORECASE)
+_ENDING = re.compile(rf"(_({_COLOURS}))+$", re.IGNORECASE)
 
 log = logging.getLogger(__name__)
 
@@ -35,16 +52,6 @@ class FieldFiles:
 
     id: str
     paths: tuple[pathlib.Path, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Annotation:
-    """What a table says about a field: its classes (19,) uint8, and what it shows; "" where the table does not know."""
-
-    labels: UInt[np.ndarray, "19"]
-    protein: str = ""
-    antibody: str = ""
-    cell_line: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,30 +84,54 @@ def survey(folder: str | pathlib.Path) -> Survey:
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; give the one that holds the fields")
-    found: dict[str, dict[str, pathlib.Path]] = {}
+    pictures: dict[str, dict[str, pathlib.Path]] = {}
     faults: dict[str, OSError | ValueError] = {}
     for path, name in _pictures(folder):
-        channels = found.setdefault(name["id"], {})
+        id = unicodedata.normalize("NFC", name["id"])
+        channels = pictures.setdefault(id, {})
         if (other := channels.setdefault(name["colour"].lower(), path)) != path:
-            faults[name["id"]] = ValueError(f"{other} and {path} are the same channel of one field; keep one of them")
-    if not found:
+            faults[id] = ValueError(f"{other} and {path} are the same channel of one field; keep one of them")
+    whole = []
+    for id, channels in sorted(pictures.items()):
+        if _is_composite(id, channels, pictures):
+            continue
+        try:
+            _check_name(id)
+            whole.append(FieldFiles(id, _in_channel_order(id, channels)))
+        except (FileNotFoundError, ValueError) as error:
+            faults.setdefault(id, error)
+    if not whole and not faults:
         raise FileNotFoundError(
             f"{folder} holds no field; expected files named {{id}}_{{{_COLOURS}}}.png, .jpg or .tif"
         )
-    whole = []
-    for id, channels in sorted(found.items()):
-        try:
-            whole.append(FieldFiles(id, _in_channel_order(id, channels)))
-        except FileNotFoundError as error:
-            faults.setdefault(id, error)
     return Survey([files for files in whole if files.id not in faults], dict(sorted(faults.items())))
 
 
 def _pictures(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, re.Match[str]]]:
+    """What is named as a channel, in an order that the file system has no part in; hidden and stray files are not."""
     for path in sorted(folder.rglob("*")):
         name = _NAME.fullmatch(path.name)
-        if name and not _COMPOSITE.fullmatch(name["id"]):
+        if name and not is_stray(path.relative_to(folder)) and not path.is_dir():
             yield path, name
+
+
+def is_stray(path: pathlib.PurePath) -> bool:
+    """Whether a path within a folder is what programs leave there: hidden, of macOS, or a thumbnail."""
+    return any(part.startswith(".") or part.lower() in STRAY for part in path.parts)
+
+
+def _is_composite(id: str, channels: Collection[str], pictures: Collection[str]) -> bool:
+    """Whether an id that ends in a colour is no field: `a_blue_red_green.jpg` shows three channels of a at once."""
+    if not _COMPOSITE.fullmatch(id) or len(channels) == len(atlas.CHANNELS):
+        return False
+    return len(channels) == 1 or _ENDING.sub("", id) in pictures
+
+
+def _check_name(id: str) -> None:
+    try:
+        id.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the name of field {id!a} is not UTF-8; rename its files") from error
 
 
 def _in_channel_order(id: str, channels: dict[str, pathlib.Path]) -> tuple[pathlib.Path, ...]:
@@ -250,53 +281,3 @@ def _as_integers(path: pathlib.Path, pixels: Num[np.ndarray, "h w"]) -> UInt[np.
     if pixels.dtype.kind in "iu" and pixels.min() >= 0 and pixels.max() <= np.iinfo(np.uint16).max:
         return pixels.astype(np.uint16)
     raise ValueError(f"{path} has {pixels.dtype} pixels up to {pixels.max()}; save it with 8 or 16 bits")
-
-
-def read_annotations(path: str | pathlib.Path) -> dict[str, Annotation]:
-    """Field id → annotation, from a CSV (or .tsv) with a header.
-
-    Columns, in any capitalisation: `id`; `label`, `labels` or `locations`, holding class numbers or HPA terms
-    separated by | or ; (a repeated one counts once, a term without a class is logged and left out); or `target`,
-    holding class numbers of the competition of 2018 separated by spaces (see `atlas.KAGGLE_2018`); and, if there,
-    `protein` or `gene`, `antibody`, `cell_line`.
-
-    Raises:
-        ValueError: no such columns, a class out of range, Negative beside another class, or an id given twice.
-    """
-    path = pathlib.Path(path)
-    annotations: dict[str, Annotation] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
-        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
-        if "id" not in reader.fieldnames or not {"label", "labels", "locations", "target"} & set(reader.fieldnames):
-            raise ValueError(f"{path} needs the columns id and label, got {reader.fieldnames}")
-        for row in reader:
-            if row["id"] in annotations:
-                raise ValueError(f"{path}, line {reader.line_num}: id {row['id']} comes twice; keep one row")
-            annotations[row["id"]] = _annotation(row, f"{path}, line {reader.line_num}")
-    return annotations
-
-
-def _annotation(row: dict[str, str | None], where: str) -> Annotation:
-    def text(*names: str) -> str:
-        return next((row[name].strip() for name in names if row.get(name)), "")
-
-    terms = [term.strip() for term in re.split(r"[|;]", text("label", "labels", "locations")) if term.strip()]
-    if target := text("target"):
-        terms = _of_2018(target, where)
-    classes, left_out = atlas.locations_of(term for term in terms if not term.isdecimal())
-    if left_out:
-        log.warning("%s: no class for %s", where, ", ".join(left_out))
-    try:
-        labels = atlas.multi_hot([*classes, *(int(term) for term in terms if term.isdecimal())])
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
-    return Annotation(labels, text("protein", "gene"), text("antibody"), text("cell_line"))
-
-
-def _of_2018(target: str, where: str) -> list[str]:
-    try:
-        classes = [atlas.KAGGLE_2018[int(number)] for number in target.split()]
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{where}: target must be class numbers of 2018, 0 to 27, got {target[:80]!r}") from error
-    return [str(index) for index in classes if index is not None]

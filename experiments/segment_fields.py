@@ -202,7 +202,7 @@ def tuned(asked: Sequence[Truth]) -> Otsu:
     return max((Otsu(**arm) for arm in grid), key=lambda method: scores(method, asked).f1)
 
 
-def nuclei_by(trained: models.Pretrained) -> Method:
+def nuclei_by(trained: models.Network) -> Method:
     """The nuclei that a network finds, without cells around them."""
     segmenter = Segmenter(trained, trained)
 
@@ -213,7 +213,7 @@ def nuclei_by(trained: models.Pretrained) -> Method:
     return find
 
 
-def cells_by(nuclei: models.Pretrained, cells: models.Pretrained) -> Method:
+def cells_by(nuclei: models.Network, cells: models.Network) -> Method:
     """The cells that two networks find."""
     segmenter = Segmenter(nuclei, cells)
     return lambda field: segmenter(field.image, field.um_per_pixel).cells
@@ -248,7 +248,7 @@ def compare(asked: Mapping[str, Sequence[Truth]], methods: Mapping[str, Method])
     return Study(asked, methods, found)
 
 
-def study(config: Config, trained: models.Pretrained) -> Study:
+def study(config: Config, trained: models.Network) -> Study:
     """The trained network and its rivals, on fields that it never saw."""
     held = "validation+test"
     if config.target == "nuclei":
@@ -325,7 +325,7 @@ def counts(config: Config, done: Study) -> dict[str, int]:
     }
 
 
-def keep(config: Config, state: train.State, path: Path, card: str) -> models.Pretrained:
+def keep(config: Config, state: train.State, path: Path, card: str) -> models.Network:
     """Saves a network and its card, and opens the file as its users will."""
     architecture, options = network(config)
     seen = [atlas.CHANNELS[channel] for channel in (CELL if config.target == "cells" else NUCLEUS)]

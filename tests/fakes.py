@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from hpax.fields import Field, Masks
 from hpax.nn.norm import BatchNorm
 
 FEATURES = 5
@@ -84,14 +85,14 @@ class Pairs:
 class Fields:
     """A source of oblong noisy fields, of 0 to 6 cells each; a cell is a rectangle without one corner."""
 
-    LABELS = 3
+    LABELS, UM = 3, 0.5  # µm per pixel
 
     def __init__(self, n: int = 7, seed: int = 0):
         rng = np.random.default_rng((seed, 5))
         self.labels = rng.integers(0, 2, (n, self.LABELS)).astype(np.uint8)
         self.examples = [self._field(rng, number) for number in range(n)]
 
-    def _field(self, rng: np.random.Generator, number: int) -> dict:
+    def _field(self, rng: np.random.Generator, number: int) -> Field:
         height, width = rng.integers(40, 70, 2)
         cells, places = np.zeros((height, width), np.uint16), rng.permutation(6)[: number % 7]
         for index, place in enumerate(places, 1):
@@ -101,13 +102,13 @@ class Fields:
         nuclei = np.where(rng.random(cells.shape) < 0.5, cells, 0).astype(np.uint16)
         image = rng.integers(1, 40, (height, width, 4)) + 20 * (cells[..., None] // 3)
         labels = self.labels[number]
-        own = {"image": image.astype(np.uint8), "cells": cells, "nuclei": nuclei, "labels": labels}
-        return {"id": f"field{number}", "um_per_pixel": np.float32(0.5), **own}
+        masks = Masks(cells, nuclei)
+        return Field(f"field{number}", image.astype(np.uint8), self.UM, labels, masks=masks, truth=masks)
 
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> Field:
         return self.examples[index]
 
 

@@ -5,13 +5,14 @@
 
 `build` builds a data set once and opens it as a `Source`; `PairBatches` and `CellBatches` read a Source
 of cells; `ImageBatches`, `BagBatches` and `CopyPasteBatches` read one of fields, the latter two with masks
-(`segmented`).
+(`mask_sources`).
 """
 
-from hpax.data import augment, balance, preprocess, segmented
+from hpax.data import augment, balance, mask_sources, preprocess
 from hpax.data.bags import BagBatches
 from hpax.data.build import build
 from hpax.data.copy_paste import CopyPasteBatches
+from hpax.data.field_source import Fields, FieldSource
 from hpax.data.image_batches import ImageBatches
 from hpax.data.pipeline import CellBatches, PairBatches, ProcessShard
 from hpax.data.source import Part, Source
@@ -20,6 +21,8 @@ __all__ = [
     "BagBatches",
     "CellBatches",
     "CopyPasteBatches",
+    "FieldSource",
+    "Fields",
     "ImageBatches",
     "PairBatches",
     "Part",
@@ -28,6 +31,6 @@ __all__ = [
     "augment",
     "balance",
     "build",
+    "mask_sources",
     "preprocess",
-    "segmented",
 ]

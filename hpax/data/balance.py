@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float64, Int, Shaped
 
+from hpax.data.field_source import Fields
 from hpax.data.pipeline import Epochs, HostBatch, ProcessShard
-from hpax.data.source import Fields
 
 _PLAN, _ROW = range(2)  # streams of randomness
 

@@ -38,6 +38,7 @@ class Run:
     seed: int = 0
     init: Init | None = None  # replaces what is fresh, e.g. by pretrained parameters and statistics
     validation: Callable[[], Iterable[Batch]] | None = None  # one pass over this process's validation batches
+    scores: Callable[[State], Mapping[str, float]] | None = None  # more numbers of the validation, for the log
     pictures: Callable[[State], Mapping[str, np.ndarray]] | None = None  # name → uint8 (h, w, 3), for the log
     devices: Sequence[jax.Device] | None = None  # local devices to use; None: all
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pathlib
+import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -55,11 +56,8 @@ def _reason(error: Exception, path: pathlib.Path) -> int | None:
     Only what cannot come from reading is believed by its words.
     """
     if isinstance(error, OSError) and error.errno in REMEDIES:
-        return (
-            error.errno
-            if error.filename is None or _concerns(pathlib.Path(os.fsdecode(error.filename)), path)
-            else None
-        )
+        ours = error.filename is None or _concerns(pathlib.Path(os.fsdecode(error.filename)), path)
+        return error.errno if ours else None
     text = str(error)
     return next((number for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) if os.strerror(number) in text), None)
 
@@ -95,9 +93,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
 
 def _draft(path: pathlib.Path) -> pathlib.Path:
-    """A name for this process's unfinished `path`; of one too long to have something in front, a digest."""
+    """A new name for the unfinished `path`; of one too long to have something in front, a digest."""
     name = path.name if len(os.fsencode(path.name)) <= _NAME else f"{digest(path.name)}{path.suffix[-16:]}"
-    return path.with_name(f"{DRAFT}{os.getpid()}-{name}")
+    return path.with_name(f"{DRAFT}{secrets.token_hex(4)}-{name}")
 
 
 def _remove(path: pathlib.Path) -> None:

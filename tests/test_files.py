@@ -27,9 +27,14 @@ def test_a_file_appears_whole_with_its_folders(tmp_path):
 
 def test_an_error_leaves_the_old_file_and_no_draft(tmp_path):
     files.write_text(tmp_path / "x.txt", "old")
-    with pytest.raises(RuntimeError, match="half"), files.replacing(tmp_path / "x.txt") as draft:
-        draft.write_text("ne")
-        raise RuntimeError("half")
+
+    def half():
+        with files.replacing(tmp_path / "x.txt") as draft:
+            draft.write_text("ne")
+            raise RuntimeError("half")
+
+    with pytest.raises(RuntimeError, match="half"):
+        half()
     assert (tmp_path / "x.txt").read_text() == "old"
     assert leftovers(tmp_path) == ["x.txt"]
 
@@ -117,8 +122,8 @@ def test_writers_of_all_kinds_leave_nothing_half_written(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"disk is full.*x\.csv"):
         kaggle.write(tmp_path / "x.csv", [])
     batch = {"image": np.ones((1, 2, 2, 1), np.float32), "index": np.zeros(1, np.int32), "mask": np.ones(1, np.float32)}
+    obs = pd.DataFrame(index=["a"])
     with pytest.raises(OSError, match=r"disk is full.*x\.h5ad"):
-        obs = pd.DataFrame(index=["a"])
         extract(lambda x: {"m": x.mean((1, 2))}, [batch], obs, tmp_path / "x.h5ad", progress=False)
     assert leftovers(tmp_path) == []
 

@@ -152,8 +152,8 @@ class Study:
     cells: Cells
     tables: Mapping[str, anndata.AnnData]  # "trained", "untrained", "classic"
     scores: Mapping[str, neighbours.Benchmark]  # as `benchmark` names them
-    quality: Mapping[str, float]  # of the painted proteins
-    history: Sequence[Mapping[str, float]]
+    quality: Mapping[str, float]  # of the painted proteins, which the network never saw
+    history: Sequence[Mapping[str, float]]  # to look at
     pictures: Mapping[str, UInt8[np.ndarray, "h w 3"]]
 
 
@@ -174,16 +174,10 @@ def study(config: Config, workdir: Path) -> Study:
         cells=cells,
         tables=tables,
         scores=benchmark(tables, cells, config.k),
-        quality=quality(history),
+        quality=train.evaluate(plan.task, state.params, state.model_state, plan.validation()),
         history=history,
         pictures=painted,
     )
-
-
-def quality(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """How well the network paints proteins that it never saw, at its last step."""
-    last = [row for row in history if "validation/loss" in row][-1]
-    return {name.removeprefix("validation/"): value for name, value in last.items()}
 
 
 def run(config: Config, workdir: Path) -> launch.Result:

@@ -120,10 +120,9 @@ def _restore(manager: ocp.CheckpointManager, step: int, like: State) -> State:
             f"the checkpoint at {folder} must hold the state that this run's network and optimiser make: "
             f"{'; '.join(wrong)}; use the config it was made with, or another folder"
         )
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     try:
-        restored = manager.restore(
-            step, args=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
-        )
+        restored = manager.restore(step, args=ocp.args.StandardRestore(abstract))
         found = _record(restored)["leaves"]
     except Exception as error:  # damaged files can raise nearly anything
         raise Damaged(_fault(folder, f"it cannot be read: {error}")) from error

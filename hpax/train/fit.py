@@ -1,11 +1,14 @@
 """A run with its clock, its disk and its log around it."""
 
+import contextlib
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+import jax
 import rich.progress
 
+from hpax import files
 from hpax.train import parallel
 from hpax.train.checkpoint import Checkpoints
 from hpax.train.evaluate import Evaluator
@@ -28,15 +31,16 @@ def fit(
     """Trains to the end, going on from the latest checkpoint in `workdir` if there is one; returns the last state.
 
     Leaves checkpoints/{latest,best}, history.jsonl and tensorboard/ in `workdir`. A run that was killed and started
-    again ends in the same state, bit for bit, as one that was not. No state is kept after an update that was not finite.
+    again ends in the same state, bit for bit, as one that was not. No state that is not finite is ever kept.
 
     Raises:
         FloatingPointError: the loss, its gradient, the parameters or the validation loss are no longer finite.
-        ValueError: the checkpoints are damaged, or of another network (`train.load`).
+        ValueError: the checkpoints are damaged, or of another network (`train.load`); another process trains there
+            (`files.Taken`).
     """
     workdir = pathlib.Path(workdir)
     initial = run.initial()
-    with Checkpoints(workdir / "checkpoints") as checkpoints, progress() as bar:
+    with _alone(workdir / "checkpoints") as folder, Checkpoints(folder) as checkpoints, progress() as bar:
         state = checkpoints.restore(initial) or initial
         start = int(state.step)
         with Log(workdir, start=start) as log:
@@ -51,6 +55,18 @@ def fit(
                 for act in actions:
                     act(step, replicated, report)
         return keeper.latest or state
+
+
+@contextlib.contextmanager
+def _alone(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The folder, made, and nobody else's as long as this lasts: of all processes of a run the first one sees to that."""
+    if jax.process_index() > 0:
+        yield folder
+        return
+    with files.writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with files.exclusive(folder):
+        yield folder
 
 
 class _Reporter:

@@ -36,7 +36,6 @@ class View:
             raise ValueError(f"weight must be positive, got {self.weight}; leave the view out instead")
 
 
-_ALONE = ProcessShard()
 Field = tuple[Float32[np.ndarray, "h w c"], Integer[np.ndarray, "h w"], float]
 
 
@@ -64,7 +63,7 @@ class PatchBatches(Epochs):
         patches: int | None = None,  # in an epoch; None: as many as fields
         seed: int = 0,
         shuffle: bool = True,
-        share: ProcessShard = _ALONE,
+        share: ProcessShard | None = None,  # None: that of this process
         cached: int = 128,  # fields in memory
         threads: int = 1,
     ):

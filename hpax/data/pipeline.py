@@ -58,6 +58,38 @@ class ProcessShard:
         return slice(self.process * share, (self.process + 1) * share)
 
 
+def this_process() -> ProcessShard:
+    """The share of this process in the running program, as JAX knows it; asking starts JAX's devices.
+
+    Devices do not count here: a run splits its process's rows over those that it uses, and says where they do not fit.
+    """
+    import jax  # here, so that whoever only builds data sets starts without it
+
+    return ProcessShard(jax.process_index(), jax.process_count())
+
+
+class Share:
+    """The rows of each batch of `batch_size` that a process gets; without a `share`, those of this process.
+
+    Then it is asked for at the first use, not before, so that batches may be made before `jax.distributed.initialize`.
+
+    Raises:
+        ValueError: `batch_size` does not divide, at once where a `share` is given.
+    """
+
+    def __init__(self, batch_size: int, share: ProcessShard | None):
+        self._batch_size = batch_size
+        self._rows = (share or ProcessShard()).rows(batch_size)
+        self._known = share is not None
+
+    @property
+    def rows(self) -> slice:
+        """This process's contiguous rows of a global batch."""
+        if not self._known:
+            self._rows, self._known = this_process().rows(self._batch_size), True
+        return self._rows
+
+
 class Crops:
     """Decodes crops of a source; the last ones used stay in memory, up to `cache_bytes`. Safe for threads."""
 
@@ -94,17 +126,18 @@ class Epochs(abc.ABC):
     A subclass says what stands at some places of an epoch (`_fill`): rows without padding, `index` among them.
 
     Raises:
-        ValueError: `batch_size` does not divide by the devices or processes of `share`.
+        ValueError: `batch_size` does not divide by the devices or processes of `share` (`Share`).
     """
 
-    def __init__(self, n: int, batch_size: int, *, share: ProcessShard, threads: int):
-        self._rows, self._threads = share.rows(batch_size), threads
+    def __init__(self, n: int, batch_size: int, *, share: ProcessShard | None, threads: int):
+        self._share, self._threads = Share(batch_size, share), threads
         self.n, self.batch_size, self.steps_per_epoch = n, batch_size, -(-n // batch_size)
 
     def __getitem__(self, step: int) -> HostBatch:
         epoch, position = divmod(step, self.steps_per_epoch)
-        places = np.arange(self.n)[window(position, self.batch_size, self._rows, self.n)]
-        return padded(self._fill(epoch, places), self._rows)
+        rows = self._share.rows
+        places = np.arange(self.n)[window(position, self.batch_size, rows, self.n)]
+        return padded(self._fill(epoch, places), rows)
 
     def iterate(self, start: int = 0) -> Iterator[HostBatch]:
         """The batches from step `start` on, for ever, read ahead by threads."""
@@ -150,7 +183,7 @@ class PairBatches(Epochs):
         prepare: Prepare = preprocess.human,
         flip: bool = True,
         shuffle: bool = True,
-        share: ProcessShard = ProcessShard(),
+        share: ProcessShard | None = None,  # None: that of this process
         cache_bytes: int = 2**28,
         threads: int = 1,
     ):
@@ -195,10 +228,10 @@ class CellBatches(Sequence[HostBatch]):
         batch_size: int,
         *,
         prepare: Prepare = preprocess.human,
-        share: ProcessShard = ProcessShard(),
+        share: ProcessShard | None = None,  # None: that of this process
         threads: int = 1,
     ):
-        self._rows, self._threads = share.rows(batch_size), threads
+        self._share, self._threads = Share(batch_size, share), threads
         self.n, self.batch_size = len(source), batch_size
         self._crops, self._prepare = Crops(source, cache_bytes=0), prepare
 
@@ -208,8 +241,9 @@ class CellBatches(Sequence[HostBatch]):
     def __getitem__(self, step: int) -> HostBatch:
         if not 0 <= step < len(self):
             raise IndexError(f"step must be in 0..{len(self) - 1}, got {step}")
-        cells = np.arange(self.n)[window(step, self.batch_size, self._rows, self.n)]
-        return padded({"image": self._prepare(self._crops(cells)), "index": cells}, self._rows)
+        rows = self._share.rows
+        cells = np.arange(self.n)[window(step, self.batch_size, rows, self.n)]
+        return padded({"image": self._prepare(self._crops(cells)), "index": cells}, rows)
 
     def __iter__(self) -> Iterator[HostBatch]:
         return self.iterate()

@@ -56,6 +56,8 @@ def shard(batch: Batch, devices: Sequence[jax.Device] | None = None) -> dict[str
     if size % count:
         below, above = size // count * count, -(-size // count) * count
         remedy = f"{below} or {above}" if below else f"{above}"
+        if (processes := jax.process_count()) > 1:
+            remedy += f", {processes} times that for all processes together"
         raise ValueError(f"the batch of a process, {size}, must divide by its {count} devices; use {remedy}")
     return {name: np.reshape(value, (count, size // count, *value.shape[1:])) for name, value in batch.items()}
 

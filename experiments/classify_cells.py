@@ -105,7 +105,7 @@ def build(config: Config, fields: Fields, targets: Targets | None = None) -> tra
         mix=config.mix,
     )
     cut = {"cells": config.cells, "crop_um": config.crop_um, "size": config.resolution, "masked": config.masked}
-    shared = {**cut, "seed": config.seed, "share": all_devices(), "threads": 2}
+    shared = {**cut, "seed": config.seed, "share": all_devices()}
 
     def known(source: data.Source) -> Targets | None:
         return true_labels(source, fields.masks) if config.labels == "cells" else None

@@ -206,7 +206,7 @@ def build(config: Config, fields: Fields) -> train.Run:
         ramp=config.steps // 2 if config.puzzle or config.siamese else 0,
         mix=config.mix,
     )
-    shared = {"size": config.resolution, "seed": config.seed, "share": all_devices(), "threads": 2}
+    shared = {"size": config.resolution, "seed": config.seed, "share": all_devices()}
     weights = balance.weights(labels, config.oversampling)
     batches = (
         FairBatches(fields.training, fields.masks, config.batch_size, weights=weights, **shared)

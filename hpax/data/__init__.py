@@ -4,16 +4,23 @@
     batches = PairBatches(cells, 64, prepare=preprocess.yeast)
 
 `build` builds a data set once and opens it as a `Source`; `PairBatches` and `CellBatches` read a Source
-of cells; `ImageBatches`, `BagBatches` and `FairBatches` read one of fields, the latter two with masks (`segmented`).
+of cells, and `ResidentPairs` lets devices make the former; `ImageBatches`, `BagBatches` and `FairBatches` read one of
+fields, the latter two with masks (`segmented`).
 """
 
-from hpax.data import augment, balance, preprocess, segmented
-from hpax.data.bags import BagBatches
-from hpax.data.build import build
-from hpax.data.fair import FairBatches
-from hpax.data.images import ImageBatches
+import importlib.util
+
+from hpax.data import preprocess
 from hpax.data.pipeline import CellBatches, PairBatches, Share
-from hpax.data.source import Part, Source
+from hpax.data.resident import ResidentPairs
+
+if importlib.util.find_spec("tensorflow_datasets"):  # batches of cells in memory do without data sets on disk
+    from hpax.data import augment, balance, segmented
+    from hpax.data.bags import BagBatches
+    from hpax.data.build import build
+    from hpax.data.fair import FairBatches
+    from hpax.data.images import ImageBatches
+    from hpax.data.source import Part, Source
 
 __all__ = [
     "BagBatches",
@@ -22,6 +29,7 @@ __all__ = [
     "ImageBatches",
     "PairBatches",
     "Part",
+    "ResidentPairs",
     "Share",
     "Source",
     "augment",

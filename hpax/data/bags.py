@@ -51,7 +51,7 @@ class BagBatches(FieldBatches):
         shuffle: bool = True,
         share: Share = _ALONE,
         cached: int = 512,  # fields in memory, as the crops of all their cells
-        threads: int = 1,
+        threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
         self.cells, self.size, self._masks, self._targets, self._antibody = cells, size, masks, targets, antibody
         self._augmentation = augmentation

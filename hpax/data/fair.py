@@ -74,7 +74,7 @@ class FairBatches(FieldBatches):
         shuffle: bool = True,
         share: Share = _ALONE,
         cached: int = 512,  # fields in memory, resized
-        threads: int = 1,
+        threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
         self.size, self.field_size = size, size if field_size is None else field_size
         if not 0 <= alone <= 1:

@@ -39,7 +39,7 @@ class ImageBatches(FieldBatches):
         shuffle: bool = True,
         share: Share = _ALONE,
         cached: int = 512,  # fields in memory, resized
-        threads: int = 1,
+        threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
         self.size, self._augmentation = size, augmentation
         drawn = {"weights": weights, "seed": seed, "shuffle": shuffle}

@@ -76,8 +76,8 @@ class Block(Network):
         x = nn.relu(normed("narrow", x, self.width))
         x = nn.relu(normed("grouped", x, self.width, (3, 3), stride=self.stride, groups=self.groups))
         x = normed("widen", x, features)
-        weights = nn.relu(nn.Dense(features // self.squeeze, name="squeeze_channels")(x.mean((1, 2))))
-        weights = jax.nn.sigmoid(nn.Dense(features, name="excite")(weights))
+        weights = nn.relu(nn.Dense(features // self.squeeze, dtype=x.dtype, name="squeeze_channels")(x.mean((1, 2))))
+        weights = jax.nn.sigmoid(nn.Dense(features, dtype=x.dtype, name="excite")(weights))
         return nn.relu(kept + x * weights[:, None, None])
 
 

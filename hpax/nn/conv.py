@@ -36,7 +36,25 @@ class Conv3x3(nn.Module):
         kernel = self.param("kernel", glorot_uniform, (3, 3, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         convolved = correlate_doubled(x, kernel) if self.doubled else correlate(x, kernel.astype(x.dtype))
-        return convolved + bias.astype(x.dtype)
+        return biased(convolved, bias)
+
+
+class Conv1x1(nn.Module):
+    """1×1 convolution; parameters and numbers are those of `nn.Conv(features, (1, 1))`."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w k"]:
+        """The images' features, as many as `features`."""
+        kernel = self.param("kernel", glorot_uniform, (1, 1, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return biased(_native(x, kernel.astype(x.dtype), (0, 0)), bias)
+
+
+def biased(x: Float[Array, "b h w k"], bias: Float[Array, " k"]) -> Float[Array, "b h w k"]:
+    """`x + bias`, added in the bias's precision: its gradient is a sum over all pixels, too long for bfloat16."""
+    return (x.astype(bias.dtype) + bias).astype(x.dtype)
 
 
 def glorot_uniform(

@@ -6,6 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
@@ -110,9 +111,10 @@ class Block(Network):
             x = act(mode.norm(pointwise(shape.expansion * x.shape[-1], name="expand")(x), "expand_norm"))
         x = act(mode.norm(Depthwise(shape.size, shape.stride, name="depthwise")(x), "depthwise_norm"))
         if not shape.lite:
-            weight = partial(nn.Dense, kernel_init=glorot_uniform, dtype=x.dtype)
-            squeezed = act(weight(max(1, before.shape[-1] // 4), name="squeeze")(x.mean((1, 2))))
-            x = x * nn.sigmoid(weight(x.shape[-1], name="excite")(squeezed))[:, None, None]
+            weight = partial(nn.Dense, kernel_init=glorot_uniform)
+            squeezed = act(weight(max(1, before.shape[-1] // 4), name="squeeze")(x.mean((1, 2), dtype=jnp.float32)))
+            excited = nn.sigmoid(weight(x.shape[-1], name="excite")(squeezed))
+            x = (x * excited[:, None, None]).astype(x.dtype)
         x = mode.norm(pointwise(shape.width, name="project")(x), "project_norm")
         if x.shape != before.shape:
             return x

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
-from hpax.nn.conv import Conv3x3, glorot_uniform, halve
+from hpax.nn.conv import Conv1x1, Conv3x3, halve
 from hpax.nn.norm import BatchNorm
 from hpax.types import Array
 
@@ -53,7 +53,7 @@ class Decoder(nn.Module):
                 layer += 1
                 doubled = group > 0 and place == 0
                 x = nn.relu(Conv3x3(width, doubled, name=f"conv{layer}")(x))
-        return nn.Conv(self.channels, (1, 1), kernel_init=glorot_uniform, dtype=x.dtype, name="paint")(x)
+        return Conv1x1(self.channels, name="paint")(x)
 
 
 class Inpainter(nn.Module):

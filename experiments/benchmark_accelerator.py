@@ -9,8 +9,7 @@ the leave-one-out search of 30,889 cells. All data is drawn in memory, and nothi
 `python -m experiments.benchmark_accelerator --sweep all` does them all, the most telling first. Every part leaves its
 result as it ends; `--minutes` after the start the process ends, whatever it does. The peak is that of a large matrix
 product in the same precision; a part is busy for the time that its updates take on a draw that stays the same, over
-the time that they take with data. Times are medians of several, without the first. A last metric tells the minutes
-since the start.
+the time that they take with data. Times are medians of several, without the first.
 """
 
 import dataclasses
@@ -95,7 +94,6 @@ SWEEPS = {
         {"part": "inpainting", "width": 1.0, "dtype": "float32", "beside": False},
         {"part": "inpainting", "width": 0.25, "dtype": "float32", "beside": False},
     ),
-    "inpainting": launch.grid(part=["inpainting"], width=[1.0, 0.25], dtype=["bfloat16", "float32"]),
 }
 
 
@@ -104,26 +102,21 @@ def run(config: Config, workdir: Path) -> launch.Result:
     alarm = threading.Timer(60 * max(0.0, config.minutes - minutes()), stop)
     alarm.daemon = True
     alarm.start()
+    parts = {"inpainting": time_inpainting, "efficientnet": time_efficientnet, "inception": time_inception}
+    parts |= {"scoring": time_scoring, "neighbours": time_neighbours}
     try:
-        return timed_part(config)
+        metrics, counts = parts[config.part](config)
     finally:
         alarm.cancel()
+    metrics["minutes since the start"] = minutes()
+    print(json.dumps({name: float(f"{value:.4g}") for name, value in metrics.items()}), flush=True)
+    return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=list(metrics))
 
 
 def stop() -> None:
     """Ends the process in the middle of what it does; results of parts that have ended are on the disk."""
     print("the minutes are over; finished parts are kept, the same command goes on with the others", flush=True)
     os._exit(3)
-
-
-def timed_part(config: Config) -> launch.Result:
-    """The numbers of one part."""
-    parts = {"inpainting": time_inpainting, "efficientnet": time_efficientnet, "inception": time_inception}
-    parts |= {"scoring": time_scoring, "neighbours": time_neighbours}
-    metrics, counts = parts[config.part](config)
-    metrics["minutes since the start"] = minutes()
-    print(json.dumps({name: float(f"{value:.4g}") for name, value in metrics.items()}), flush=True)
-    return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=list(metrics))
 
 
 def minutes() -> float:
@@ -163,13 +156,10 @@ def flops(function: Callable, *arguments: Any) -> float:
     Compilers of accelerators do not count, so the one for CPUs does, in the program that is meant for this device.
     """
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), arguments)
-    platform = jax.default_backend()
+    platform = jax.default_backend().replace("gpu", "cuda")
     try:
         with jax.default_device(jax.local_devices(backend="cpu")[0]):
-            lowered = (
-                jax.jit(function).trace(*shapes).lower(lowering_platforms=("cuda" if platform == "gpu" else platform,))
-            )
-            return lowered.cost_analysis()["flops"]
+            return jax.jit(function).trace(*shapes).lower(lowering_platforms=(platform,)).cost_analysis()["flops"]
     except (NotImplementedError, RuntimeError):
         return math.nan
 
@@ -388,9 +378,8 @@ def torch_inception(torch: Any, config: Config, *, side: int) -> Callable[[], No
     models = importlib.import_module("torchvision.models")
     model = models.inception_v3(weights=None, aux_logits=False, transform_input=False, init_weights=False)
     model.Conv2d_1a_3x3.conv = torch.nn.Conv2d(4, 32, 3, stride=2, bias=False)
-    model.fc = torch.nn.Identity()
+    model.fc, cells = torch.nn.Identity(), torch_images(torch, config, side, 4)
     model = model.cuda().to(memory_format=torch.channels_last).eval()
-    cells = torch_images(torch, config, side, 4)
 
     @torch.inference_mode()
     def features() -> None:
@@ -498,8 +487,8 @@ def time_neighbours(config: Config) -> tuple[dict[str, float], dict[str, int]]:
     table = draw.standard_normal((cells, features), np.float32)
     groups = draw.integers(0, cells // 10, cells)
     seconds = seconds_of(lambda: neighbours.nearest(table, groups, k=11), config)
-    exact = dataclasses.replace(config, dtype="float32")
-    return {"search (s)": seconds, **speed(2 * cells**2 * features / seconds, exact)}, {"cells": cells}
+    rate = speed(2 * cells**2 * features / seconds, dataclasses.replace(config, dtype="float32"))
+    return {"search (s)": seconds, **rate}, {"cells": cells}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ import optax
 
 from hpax.task import Task
 from hpax.train import parallel, resident
+from hpax.train.pace import Pace
 from hpax.train.state import Init, State, create
 from hpax.types import Array, Batch
 
@@ -61,10 +62,12 @@ def updates(run: Run, state: State) -> Iterator[tuple[int, State, dict[str, Arra
     advance, iterate = _prepared(run)
     replicated = parallel.replicate(state, run.devices)
     seed = np.uint32(run.seed)
-    for batch in iterate(step):
+    pace = Pace()
+    for batch in pace.batches(iterate(step)):
         replicated, report = advance(replicated, parallel.shard(batch, run.devices), seed)
         if jax.default_backend() == "cpu":
             jax.block_until_ready(report)  # devices of one processor share threads: steps in flight can deadlock
+        pace.ate(batch, report)
         step += 1
         yield step, replicated, report
         if step >= run.steps:

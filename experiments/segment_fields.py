@@ -120,7 +120,7 @@ def build(config: Config) -> train.Run:
     rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, rise, max(config.steps, rise + 1))
     return train.Run(
         task=task,
-        batches=batches(views(config, "train"), config.batch_size, cached=256, threads=2),
+        batches=batches(views(config, "train"), config.batch_size, cached=256),
         optimizer=optax.adamw(rate, weight_decay=1e-4),
         steps=config.steps,
         seed=config.seed,

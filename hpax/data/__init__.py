@@ -4,8 +4,8 @@
     batches = PairBatches(cells, 64, prepare=preprocess.yeast)
 
 `build` builds a data set once and opens it as a `Source`; `PairBatches` and `CellBatches` read a Source of cells, and
-`ResidentPairs` lets devices make the former; `FieldSource` has the fields of one with their masks, which `ImageBatches`,
-`BagBatches` and `CopyPasteBatches` read. What is not asked for is not imported: batches of cells in memory do without
+`ResidentPairs` lets devices make the former; `FieldSource` has the fields of one with their masks, for `ImageBatches`,
+`BagBatches` and `CopyPasteBatches`. What is not asked for is not imported: batches of cells in memory do without
 data sets on disk.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpax.data.bags import BagBatches
-    from hpax.data.build import build
+    from hpax.data.building import build
     from hpax.data.copy_paste import CopyPasteBatches
     from hpax.data.field_source import Fields, FieldSource
     from hpax.data.image_batches import ImageBatches
@@ -34,7 +34,7 @@ _HOMES = {
     "ProcessShard": "pipeline",
     "ResidentPairs": "resident",
     "Source": "source",
-    "build": "build",
+    "build": "building",
 }
 """Name → the module that it comes from."""
 

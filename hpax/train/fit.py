@@ -59,7 +59,7 @@ def fit(
 
 @contextlib.contextmanager
 def _alone(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """The folder, made, and nobody else's as long as this lasts: of all processes of a run the first one sees to that."""
+    """The folder, made, and nobody else's as long as this lasts; of all processes of a run the first sees to that."""
     if jax.process_index() > 0:
         yield folder
         return

@@ -10,19 +10,31 @@ from scipy import ndimage
 
 from hpax import images
 from hpax.data import ImageBatches, ProcessShard, augment
+from hpax.fields import Field
 
 FIELDS = Fields()
 N, UM = len(FIELDS), 2 * Fields.UM
 
 
-def test_a_plain_image_is_the_whole_field_as_a_square_with_its_labels():
-    rows = join(list(ImageBatches(FIELDS, 3, um_per_pixel=UM, size=24, augmentation=augment.NONE).epoch()))
+def test_a_plain_image_is_a_window_of_its_field_with_its_labels():
+    fields = Fields()
+    fields.examples = [dataclasses.replace(f, image=f.image[:40, :40], masks=None, truth=None) for f in fields.examples]
+    rows = join(list(ImageBatches(fields, 3, um_per_pixel=UM, size=20, augmentation=augment.NONE).epoch()))
     real = rows["mask"] == 1
     assert sorted(rows["index"][real]) == list(range(N))
     for row in np.flatnonzero(real):
-        field = FIELDS[rows["index"][row]]
-        np.testing.assert_array_equal(rows["image"][row], images.as_float(images.resize(field.image, (24, 24))))
+        field = fields[rows["index"][row]]
+        whole = images.to_um_per_pixel(field.image, Fields.UM, UM)
+        np.testing.assert_array_equal(rows["image"][row], images.as_float(whole))
         np.testing.assert_array_equal(rows["labels"][row], field.labels)
+
+
+@pytest.mark.parametrize("pixels", [1728, 2048])
+def test_one_scene_is_seen_alike_at_any_number_of_pixels(pixels):
+    scene = Fields(1, seed=3)
+    scene.examples = [Field("a", np.full((pixels // 32, pixels // 32, 4), 90, np.uint8), 0.08 * 32, scene.labels[0])]
+    (row,) = ImageBatches(scene, 1, um_per_pixel=0.64 * 8, size=20, augmentation=augment.NONE)[0]["image"]
+    np.testing.assert_array_equal(row, np.float32(90 / 255))
 
 
 def test_the_last_batch_is_padded():

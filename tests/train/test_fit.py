@@ -298,5 +298,5 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
                 fit(run(), tmp_path)
             return super().__getitem__(step)
 
-    with pytest.raises(files.Taken, match="another process works in .*checkpoints"):
+    with pytest.raises(files.Taken, match=r"another process works in .*checkpoints"):
         fit(run(batches=Twice()), tmp_path)

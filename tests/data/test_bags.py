@@ -6,6 +6,7 @@ import pytest
 from fakes import Fields
 from properties import assert_same, join
 
+from hpax import images
 from hpax.data import BagBatches, ProcessShard, augment
 from hpax.fields import Masks
 from hpax.segment.cells import cell_images

@@ -36,12 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or [""]
     if name not in DATA_SETS:
         sys.exit(f"usage: python -m hpax.data.building {{{','.join(DATA_SETS)}}} --data-dir DIR [options]")
-    options = tyro.cli(command(name), args=rest, prog=f"python -m hpax.data.building {name}")
     try:
-        flags = None if options.beam is None else shlex.split(options.beam)
-        source = build(name, progress=True, **vars(options) | {"beam": flags})
+        run(name, rest, prog=f"python -m hpax.data.building {name}")
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"{name} was not built: {error}")
+
+
+def run(name: str, arguments: Sequence[str], *, prog: str) -> None:
+    """As `main`, of a data set that there is; what is wrong raises."""
+    options = tyro.cli(command(name), args=arguments, prog=prog)
+    flags = None if options.beam is None else shlex.split(options.beam)
+    source = build(name, progress=True, **vars(options) | {"beam": flags})
     parts = ", ".join(f"{split} {source.info.splits[split].num_examples}" for split in source.splits)
     print(f"{source.info.full_name}: {len(source)} examples ({parts}) in {source.info.data_dir}")
 

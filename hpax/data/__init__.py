@@ -5,7 +5,7 @@
 
 `build` builds a data set once and opens it as a `Source`; `PairBatches` and `CellBatches` read a Source
 of cells; `ImageBatches`, `BagBatches` and `CopyPasteBatches` read one of fields, the latter two with masks
-(`mask_sources`).
+(`mask_sources`). `labelled` says what a folder of fields and its table hold, before anything is built.
 """
 
 from hpax.data import augment, balance, mask_sources, preprocess
@@ -13,6 +13,7 @@ from hpax.data.bags import BagBatches
 from hpax.data.build import build
 from hpax.data.copy_paste import CopyPasteBatches
 from hpax.data.field_source import Fields, FieldSource
+from hpax.data.folders import Labelled, labelled
 from hpax.data.image_batches import ImageBatches
 from hpax.data.pipeline import CellBatches, PairBatches, ProcessShard
 from hpax.data.source import Part, Source
@@ -24,6 +25,7 @@ __all__ = [
     "FieldSource",
     "Fields",
     "ImageBatches",
+    "Labelled",
     "PairBatches",
     "Part",
     "ProcessShard",
@@ -31,6 +33,7 @@ __all__ = [
     "augment",
     "balance",
     "build",
+    "labelled",
     "mask_sources",
     "preprocess",
 ]

@@ -25,13 +25,12 @@ import jax
 import numpy as np
 import optax
 from flax import linen as nn
-from jaxtyping import Float
 from sklearn.neighbors import NearestNeighbors
 
 from experiments import inpaint_pairs
+from experiments.benchmark_accelerator import PlainInpainter
 from hpax import data, launch, train
 from hpax.metrics import neighbours
-from hpax.nn import inpainter
 from hpax.nn.heads import CellNet
 from hpax.nn.inception import Inception
 from hpax.nn.inpainter import Inpainter
@@ -96,42 +95,6 @@ def take_turns(sides: Sides, turns: int) -> dict[str, list[float]]:
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
     """How many times less `fast` took, the median over turns."""
     return statistics.median(one / other for one, other in zip(slow, fast, strict=True))
-
-
-class PlainEncoder(nn.Module):
-    """`hpax.nn.inpainter.Encoder` of Flax's own layers."""
-
-    widths: Sequence[int]
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h4 w4 k"]:
-        """The code of each image."""
-        for layer, width in enumerate(self.widths, start=1):
-            x = nn.relu(nn.Conv(width, (3, 3))(x))
-            x = nn.BatchNorm(use_running_average=not train, momentum=0.99, epsilon=1e-3)(x)
-            x = nn.max_pool(x, (2, 2), (2, 2)) if layer in inpainter.POOLED else x
-        return x
-
-
-class PlainInpainter(nn.Module):
-    """`hpax.nn.inpainter.Inpainter` of Flax's own layers."""
-
-    width: float
-
-    @nn.compact
-    def __call__(self, source: Array, markers: Array, *, mask: Array | None = None, train: bool = False) -> Array:
-        """The painted protein; padding is not masked here."""
-        told = PlainEncoder(self._scaled(inpainter.SOURCE_WIDTHS))(source, train)
-        seen = PlainEncoder(self._scaled(inpainter.MARKER_WIDTHS))(markers, train)
-        x = jax.numpy.concatenate([told, seen], axis=-1)
-        for group, widths in enumerate(inpainter.DECODER_WIDTHS):
-            x = x.repeat(2, axis=1).repeat(2, axis=2) if group else x
-            for width in self._scaled(widths):
-                x = nn.relu(nn.Conv(width, (3, 3))(x))
-        return nn.Conv(1, (1, 1))(x)
-
-    def _scaled(self, widths: Sequence[int]) -> list[int]:
-        return [max(1, round(width * self.width)) for width in widths]
 
 
 def updater(model: nn.Module, batch: dict[str, np.ndarray]) -> Callable[[], Array]:

@@ -1,7 +1,7 @@
 """Cell-level models (Le et al. 2022): classes of single cells, learnt from the labels of the fields that they are in.
 
 Trains a network on crops of cells that inherit the labels of their field, and asks it about the cells of proteins that
-it never saw, by the competition's metric. With `--recipe.labels cells` it learns from what each cell truly shows instead: as
+it never saw, by the competition's metric. With `--recipe.labels cells` it learns from what each cell truly shows: as
 well as this network can do on these cells, the ceiling of all weak supervision. `--fields FOLDER` learns from a folder
 of fields with a table of labels, else from simulated ones. Leaves classify.safetensors, which `hpax.load` reads.
 """

@@ -1,10 +1,10 @@
 """Image-level and cell-level models together (Le et al. 2022): which way of combining them labels single cells best.
 
-Trains both kinds on the labels of fields. Simulated cells: a cell-level model learns once more from what each cell truly
-shows, the ceiling; another learns what such a model says of training cells whose proteins it never saw; every way of
-combining them is scored on the cells of other proteins by the competition's metric. `--fields FOLDER`: your fields and
-their table of labels, cross-validated, then learnt whole; `--test FOLDER` labels another folder. Leaves models/ (which
-`hpax.load` reads), submission.csv, cells.h5ad, tables, and index.html, the page to look at.
+Trains both kinds on the labels of fields. Simulated cells: a cell-level model learns once more from what each cell
+truly shows, the ceiling; another learns what such a model says of training cells whose proteins it never saw; every way
+of combining them is scored on the cells of other proteins by the competition's metric. `--fields FOLDER`: your fields
+and their table of labels, cross-validated, then learnt whole; `--test FOLDER` labels another folder. Leaves models/
+(which `hpax.load` reads), submission.csv, cells.h5ad, tables, and index.html, the page to look at.
 
 Networks are kept beside the arms, in `models`, by what they were trained with: arms that share one train it once.
 """

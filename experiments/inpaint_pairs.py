@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Literal
 
 import anndata
-import jax
 import numpy as np
 import optax
 from jaxtyping import UInt8
@@ -24,7 +23,6 @@ from jaxtyping import UInt8
 from hpax import atlas, data, features, launch, train
 from hpax.data import preprocess
 from hpax.data.pairs import Pair
-from hpax.data.pipeline import ProcessShard
 from hpax.explore import colour, grids
 from hpax.metrics import neighbours
 from hpax.nn.inpainter import Inpainter
@@ -122,8 +120,7 @@ def only_location(source: data.Source) -> np.ndarray:
 
 def build(config: Config, cells: Cells) -> train.Run:
     """The training run: what, on what, for how long."""
-    share = ProcessShard(jax.process_index(), jax.process_count(), jax.device_count())
-    batches = functools.partial(data.PairBatches, prepare=cells.prepare, seed=config.seed, share=share)
+    batches = functools.partial(data.PairBatches, prepare=cells.prepare, seed=config.seed)
     validation = batches(cells.held, VALIDATION_BATCH, flip=False)
     model = Inpainter(config.width, config.decoder_width, axis_name=train.AXIS, momentum=config.momentum)
     task = PairedInpainting(model)
@@ -155,8 +152,8 @@ class Study:
     cells: Cells
     tables: Mapping[str, anndata.AnnData]  # "trained", "untrained", "classic"
     scores: Mapping[str, neighbours.Benchmark]  # as `benchmark` names them
-    quality: Mapping[str, float]  # of the painted proteins
-    history: Sequence[Mapping[str, float]]
+    quality: Mapping[str, float]  # of the painted proteins, which the network never saw
+    history: Sequence[Mapping[str, float]]  # to look at
     pictures: Mapping[str, UInt8[np.ndarray, "h w 3"]]
 
 
@@ -177,16 +174,10 @@ def study(config: Config, workdir: Path) -> Study:
         cells=cells,
         tables=tables,
         scores=benchmark(tables, cells, config.k),
-        quality=quality(history),
+        quality=train.evaluate(plan.task, state.params, state.model_state, plan.validation()),
         history=history,
         pictures=painted,
     )
-
-
-def quality(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """How well the network paints proteins that it never saw, at its last step."""
-    last = [row for row in history if "validation/loss" in row][-1]
-    return {name.removeprefix("validation/"): value for name, value in last.items()}
 
 
 def run(config: Config, workdir: Path) -> launch.Result:

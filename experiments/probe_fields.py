@@ -120,7 +120,7 @@ def plan(config: Config, fields: data.Source | data.Part) -> train.Run:
     """The training of all classes on some fields; its initial state is what is probed."""
     model, init = beginning(config)
     model = model.clone(backbone=model.backbone.clone(axis_name=train.AXIS, momentum=MOMENTUM), dropout=DROPOUT)
-    shared = {"size": config.resolution, "seed": config.seed, "share": localize_cells.all_devices(), "threads": 2}
+    shared = {"size": config.resolution, "seed": config.seed}
     batches = ImageBatches(fields, config.batch_size, weights=balance.weights(fields.labels), **shared)
     optimizer = localize_cells.optimizer(config)
     return train.Run(Localization(model), batches, optimizer, config.steps, config.seed, init)

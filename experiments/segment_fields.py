@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import numpy as np
 import optax
 from jaxtyping import Integer, UInt, UInt8
@@ -26,7 +25,6 @@ from skimage.segmentation import watershed as flood
 from hpax import atlas, data, launch, models, train
 from hpax.data import augment
 from hpax.data.patches import CELL, NUCLEUS, UM_PER_PIXEL, PatchBatches, View
-from hpax.data.pipeline import ProcessShard
 from hpax.explore import colour, grids, overlays
 from hpax.formats import fields, label_images
 from hpax.images import nearest, percentile_normalise
@@ -114,8 +112,7 @@ def network(config: Config) -> tuple[str, dict[str, Any]]:
 
 def build(config: Config) -> train.Run:
     """The training run: what, on what, for how long."""
-    share = ProcessShard(jax.process_index(), jax.process_count(), jax.device_count())
-    batches = functools.partial(PatchBatches, size=config.patch, seed=config.seed, share=share)
+    batches = functools.partial(PatchBatches, size=config.patch, seed=config.seed)
     held = batches(views(config, "validation"), VALIDATION_BATCH, augmentation=augment.NONE, patches=VALIDATION_PATCHES)
     architecture, options = network(config)
     task = Segmentation(models.ARCHITECTURES[architecture](axis_name=train.AXIS, **options))
@@ -123,7 +120,7 @@ def build(config: Config) -> train.Run:
     rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, rise, max(config.steps, rise + 1))
     return train.Run(
         task=task,
-        batches=batches(views(config, "train"), config.batch_size, cached=256, threads=2),
+        batches=batches(views(config, "train"), config.batch_size, cached=256),
         optimizer=optax.adamw(rate, weight_decay=1e-4),
         steps=config.steps,
         seed=config.seed,

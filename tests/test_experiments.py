@@ -160,3 +160,14 @@ def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
     assert record["metrics"]["grown simulated f1"] > 0.3
     trained = models.load(tmp_path / "cells" / "default" / "seed0" / "segment-cells.safetensors")
     assert trained.channels == ("microtubules", "er", "nucleus")
+
+
+@pytest.mark.parametrize("part", ["inpainting", "efficientnet", "inception", "scoring", "neighbours"])
+def test_benchmark_accelerator_times_every_part_in_seconds(tmp_path, part):
+    from experiments import benchmark_accelerator
+
+    command = ["--part", part, "--width", "0.05", "--fast", "--minutes", "1e6", "--workdir", str(tmp_path)]
+    assert benchmark_accelerator.main(command) == 0
+    metrics = result(tmp_path / "default" / "seed0")["metrics"]
+    assert all(value > 0 for value in metrics.values())
+    assert ("busy, resident" in metrics) == (part == "inpainting")

@@ -14,8 +14,6 @@ from hpax.data.pipeline import ProcessShard
 from hpax.segment import nuclei
 from hpax.segment.cells import cell_images
 
-_ALONE = ProcessShard()
-
 
 class BagBatches(FieldBatches):
     """Endless batches of bags of cells of one field, the cells drawn and augmented by (seed, epoch, place).
@@ -48,9 +46,9 @@ class BagBatches(FieldBatches):
         weights: Float[np.ndarray, " f"] | None = None,
         seed: int = 0,
         shuffle: bool = True,
-        share: ProcessShard = _ALONE,
+        share: ProcessShard | None = None,  # None: that of this process
         cached: int = 512,  # fields in memory, as the crops of all their cells
-        threads: int = 1,
+        threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
         self.cells, self.size, self._targets, self._antibody = cells, size, targets, antibody
         self._augmentation = augmentation

@@ -65,7 +65,7 @@ class FieldBatches(Epochs):
         weights: Float[np.ndarray, " f"] | None,
         seed: int,
         shuffle: bool,
-        share: ProcessShard,
+        share: ProcessShard | None,
         cached: int,
         threads: int,
     ):

@@ -22,8 +22,6 @@ from hpax.data.pipeline import ProcessShard
 TRIES = 100
 """How many places are tried for a cell, as in the published code."""
 
-_ALONE = ProcessShard()
-
 
 @dataclasses.dataclass(frozen=True)
 class Patch:
@@ -70,9 +68,9 @@ class CopyPasteBatches(FieldBatches):
         weights: Float[np.ndarray, " f"] | None = None,
         seed: int = 0,
         shuffle: bool = True,
-        share: ProcessShard = _ALONE,
+        share: ProcessShard | None = None,  # None: that of this process
         cached: int = 512,  # fields in memory, resized
-        threads: int = 1,
+        threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
         self.size, self.um_per_pixel = size, um_per_pixel
         if not 0 <= alone <= 1:

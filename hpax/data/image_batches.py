@@ -12,8 +12,6 @@ from hpax.data.balance import FieldBatches
 from hpax.data.field_source import Fields
 from hpax.data.pipeline import ProcessShard
 
-_ALONE = ProcessShard()
-
 
 class ImageBatches(FieldBatches):
     """Endless batches of fields at one pixel size, a square window of each, augmented by (seed, epoch, place).
@@ -38,9 +36,9 @@ class ImageBatches(FieldBatches):
         weights: Float[np.ndarray, " f"] | None = None,
         seed: int = 0,
         shuffle: bool = True,
-        share: ProcessShard = _ALONE,
+        share: ProcessShard | None = None,  # None: that of this process
         cached: int = 512,  # fields in memory, resized
-        threads: int = 1,
+        threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
         self.size, self.um_per_pixel, self._augmentation = size, um_per_pixel, augmentation
         drawn = {"weights": weights, "seed": seed, "shuffle": shuffle}

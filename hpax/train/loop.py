@@ -9,7 +9,8 @@ import numpy as np
 import optax
 
 from hpax.task import Task
-from hpax.train import parallel
+from hpax.train import parallel, resident
+from hpax.train.pace import Pace
 from hpax.train.state import Init, State, create
 from hpax.types import Array, Batch
 
@@ -57,16 +58,27 @@ def updates(run: Run, state: State) -> Iterator[tuple[int, State, dict[str, Arra
     A yielded state lives until the next update, which reuses its memory: keep `parallel.unreplicate(state)`.
     """
     step = int(state.step)
-    advance = parallel.compile_update(run.task, run.optimizer, run.devices)
-    replicated = parallel.replicate(state, run.devices)
-    seed = np.uint32(run.seed)
     if step >= run.steps:
         return
-    for batch in run.batches.iterate(step):
+    advance, iterate = _prepared(run)
+    replicated = parallel.replicate(state, run.devices)
+    seed = np.uint32(run.seed)
+    pace = Pace()
+    for batch in pace.batches(iterate(step)):
         replicated, report = advance(replicated, parallel.shard(batch, run.devices), seed)
         if jax.default_backend() == "cpu":
             jax.block_until_ready(report)  # devices of one processor share threads: steps in flight can deadlock
+        pace.ate(batch, report)
         step += 1
         yield step, replicated, report
         if step >= run.steps:
             return
+
+
+def _prepared(run: Run) -> tuple[Callable, Callable[[int], Iterator[Batch]]]:
+    """The compiled update, and what it eats from a step on: batches, or draws where devices hold the examples."""
+    kept = resident.keep(run.batches, run.devices) if isinstance(run.batches, resident.Resident) else None
+    if kept is None:
+        return parallel.compile_update(run.task, run.optimizer, run.devices), run.batches.iterate
+    advance = parallel.compile_update(run.task, run.optimizer, run.devices, kept.making)
+    return lambda state, draw, seed: advance(state, draw, seed, kept.held), run.batches.draws

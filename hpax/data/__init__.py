@@ -8,13 +8,14 @@ of cells; `ImageBatches`, `BagBatches` and `CopyPasteBatches` read one of fields
 (`segmented`).
 """
 
-from hpax.data import augment, balance, preprocess, segmented
+from hpax.data import augment, balance, segmented
 from hpax.data.bags import BagBatches
 from hpax.data.build import build
 from hpax.data.copy_paste import CopyPasteBatches
 from hpax.data.image_batches import ImageBatches
 from hpax.data.pipeline import CellBatches, PairBatches, ProcessShard
 from hpax.data.source import Part, Source
+from hpax.ops import preprocess
 
 __all__ = [
     "BagBatches",

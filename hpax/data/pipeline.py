@@ -15,8 +15,9 @@ import grain
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt
 
-from hpax.data import pairs, preprocess
+from hpax.data import pairs
 from hpax.data.source import Source
+from hpax.ops import preprocess
 
 Prepare = Callable[[UInt[np.ndarray, "b s s c"]], Float[np.ndarray, "b s s c"]]
 HostBatch = dict[str, np.ndarray]

@@ -13,6 +13,8 @@ MARKER_WIDTHS = (16, 32, 32)
 DECODER_WIDTHS = ((256, 384, 384), (256,), (96,))  # the resolution doubles between groups
 POOLED = (1, 2)  # the layers of an encoder whose output is halved
 STRIDE = 2 ** len(POOLED)
+LAYERS = tuple(f"conv{layer}" for layer in range(1, len(SOURCE_WIDTHS) + 1))
+"""What `Inpainter.encode` names."""
 
 
 class Encoder(nn.Module):
@@ -67,6 +69,7 @@ class Inpainter(nn.Module):
     protein_channels: int = 1
     axis_name: str | None = None  # the mapped axis of data parallelism, for BatchNorm
     momentum: float = 0.99  # of BatchNorm's moving averages; lower it for runs of a few hundred steps
+    stride = STRIDE
 
     def setup(self) -> None:
         """The three parts; `source` is the encoder that is kept after training."""

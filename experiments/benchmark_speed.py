@@ -218,14 +218,14 @@ def time_features(config: Config) -> launch.Result:
         name, theirs = "pytorch", torchvision_inception(backbone)
     else:
         name, theirs = "keras", keras_inception(config.side)
-    source = data.build("simulated_fields", config.data_dir, proteins=config.proteins, fields=1, seed=config.seed)
+    built = data.build("simulated_fields", config.data_dir, proteins=config.proteins, fields=1, seed=config.seed)
+    source = data.FieldSource(built, data.mask_sources.ground_truth)
     cut = {"crop_um": 41.0, "size": config.side, "masked": True}
 
     def cells() -> Iterator[np.ndarray]:
         for place in range(config.field_count):
             field = source[place]
-            masks = data.segmented.ground_truth(field)
-            yield cell_images(field["image"], masks, float(field["um_per_pixel"]), **cut)[1]
+            yield cell_images(field.image, field.found, field.um_per_pixel, **cut)[1]
 
     def features(predict: Callable[[np.ndarray], Any]) -> list[np.ndarray]:
         return [np.asarray(each) for each in of_crops(predict, cells())]

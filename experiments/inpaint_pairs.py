@@ -8,37 +8,37 @@ without labels get features, a UMAP and the page all the same.
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import rich.console
+import tyro
 
-from hpax import files, launch
+from hpax import launch
 from hpax.nn.inpainter import LAYERS
 from hpax.recipes import feature_report, inpaint
 from hpax.recipes.cells import Data, open_cells
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(Data):
+class Config:
     """What to learn from, how, and what to ask of the features."""
 
+    data: Annotated[Data, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Data)
     recipe: inpaint.Config = dataclasses.field(default_factory=inpaint.Config)
     layer: str = "conv3"  # the features that `knn` and the pictures speak of
     k: int = 11  # neighbours that vote
     seed: int = 0  # of the simulated atlas, the first parameters, and the pairs
 
     def __post_init__(self):
-        super().__post_init__()
         if self.layer not in LAYERS:
             raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {self.layer!r}")
 
 
 SWEEPS = {
-    "pairing": launch.grid(**{"recipe.pair": ["sibling", "self", "random"]}),
-    "width": launch.grid(**{"recipe.network.width": [0.125, 0.25, 0.5]}),
+    "pairing": launch.grid({"recipe.pair": ["sibling", "self", "random"]}),
+    "width": launch.grid({"recipe.network.width": [0.125, 0.25, 0.5]}),
     "layer": launch.grid(layer=LAYERS),
 }
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -49,13 +49,12 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 def encoder_folder(config: Config, data_name: str, workdir: Path) -> Path:
     """Where the arms of a sweep that train alike, on the same data, keep their one encoder."""
-    recipe = json.dumps(launch.plain(config.recipe), sort_keys=True)
-    return workdir.parents[1] / "encoders" / files.digest(recipe, str(config.seed), data_name)
+    return workdir.parents[1] / "encoders" / launch.digest(config.recipe, config.seed, data_name)
 
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Balanced accuracies of every layer, and the numbers of things that they rest on."""
-    cells = open_cells(config, config.seed)
+    cells = open_cells(config.data, config.seed)
     folder = encoder_folder(config, cells.name, workdir)
     report = feature_report.study(
         config.recipe, cells, folder, workdir, layer=config.layer, k=config.k, seed=config.seed
@@ -74,7 +73,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
-    return launch.main(Config, run, sweeps=SWEEPS, argv=argv)
+    return launch.main(Config, run, sweeps=SWEEPS, presets=PRESETS, argv=argv)
 
 
 if __name__ == "__main__":

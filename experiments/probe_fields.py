@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hpax import atlas, launch
+from hpax.data import FieldSource
 from hpax.metrics import classification
 from hpax.recipes import probe
 
@@ -40,7 +41,7 @@ class Config:
 
 
 INIT, BACKBONE, STEM = (f"recipe.start.{name}" for name in ("init", "backbone", "stem"))
-FINETUNE = {"method": "finetune", "recipe.resolution": 128}
+FINETUNE = {"method": "finetune", "recipe.um_per_pixel": 1.28, "recipe.window": 128}
 LITE = {INIT: "fresh", BACKBONE: "efficientnet-lite0"}
 SWEEPS = {
     "init": (
@@ -69,25 +70,25 @@ def run(config: Config, workdir: Path) -> launch.Result:
         group, predictor(config, fields, group, often), count=config.folds, seed=config.seed
     )
     if config.method == "finetune":
-        probe.train(config.recipe, fields, workdir / "network", seed=config.seed)
+        probe.train_model(config.recipe, fields, workdir / "network", seed=config.seed)
     metrics = scored(labels, answers, group)
     counts = {**counted(config, fields, group), "fields without a label, left out": unlabelled}
     return launch.Result(metrics=metrics, counts=counts, data="real", headline=list(metrics))
 
 
 def predictor(
-    config: Config, fields: probe.Fields, group: Int[np.ndarray, " n"], classes: Int[np.ndarray, " c"]
+    config: Config, fields: FieldSource, group: Int[np.ndarray, " n"], classes: Int[np.ndarray, " c"]
 ) -> probe.Predict:
     """What answers for the classes of some fields after it learnt from others."""
     recipe, seed = config.recipe, config.seed
     if config.method == "finetune":
         return probe.finetuned(recipe, fields, classes, seed=seed)
-    features = probe.encoded(probe.encoder(recipe, fields, seed=seed), fields, resolution=recipe.resolution)
+    features = probe.encoded(probe.encoder(recipe, fields, seed=seed), fields, um_per_pixel=recipe.um_per_pixel)
     labels = fields.labels[:, classes]
     return probe.probed(features, labels, group, strengths=config.strengths, count=config.folds, seed=seed)
 
 
-def counted(config: Config, fields: probe.Fields, group: Int[np.ndarray, " n"]) -> dict[str, int]:
+def counted(config: Config, fields: FieldSource, group: Int[np.ndarray, " n"]) -> dict[str, int]:
     """What the scores rest on: how many fields, groups and classes, and fields of each class."""
     often = {}
     for name, count in zip(atlas.LOCATIONS, fields.labels.sum(0), strict=True):

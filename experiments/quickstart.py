@@ -10,8 +10,10 @@ real fields instead.
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import rich.console
+import tyro
 
 from hpax import launch
 from hpax.nn.inpainter import LAYERS
@@ -20,9 +22,10 @@ from hpax.recipes.cells import Data, open_cells
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(Data):
+class Config:
     """Which cells, and how to learn from them; the defaults suit two processor cores and a few minutes."""
 
+    data: Annotated[Data, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Data)
     recipe: inpaint.Config = dataclasses.field(default_factory=inpaint.Config)
     layer: str = "conv3"  # that the UMAP shows
     k: int = 11  # neighbours that vote
@@ -34,7 +37,7 @@ SWEEPS: dict[str, tuple[launch.Difference, ...]] = {}
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Trains, extracts, benchmarks, and writes the page that holds it together."""
-    cells = open_cells(config, config.seed)
+    cells = open_cells(config.data, config.seed)
     report = feature_report.study(
         config.recipe, cells, workdir / "encoder", workdir, layer=config.layer, k=config.k, seed=config.seed
     )

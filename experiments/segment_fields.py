@@ -9,8 +9,10 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import tyro
 from jaxtyping import Integer, UInt8
 from PIL import Image
 
@@ -22,7 +24,6 @@ from hpax.formats import label_images
 from hpax.images import nearest, percentile_normalise
 from hpax.metrics import segmentation
 from hpax.metrics.segmentation import Annotated, Method
-from hpax.models.store import Pretrained
 from hpax.recipes import segment
 from hpax.segment import baseline, classical
 
@@ -32,9 +33,10 @@ TUNING = 16  # training images on which the thresholds are tuned
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(segment.Data):
+class Config:
     """What to find, what to learn it from, and how."""
 
+    data: Annotated[segment.Data, tyro.conf.arg(name="")] = dataclasses.field(default_factory=segment.Data)
     fields: Path | None = None  # cells: real fields, with cell_masks/{id}.png for some of them, to agree with
     nuclei: str = "segment-nuclei"  # cells: the network of the nuclei, by its name or file
     recipe: segment.Config = dataclasses.field(default_factory=segment.Config)
@@ -43,7 +45,7 @@ class Config(segment.Data):
 
 SWEEPS = {
     "simulated": launch.grid(simulated=[0.05, 0.3, 0.6]),
-    "model": launch.grid(**{"recipe.network.model": ["light", "dpn"]}),
+    "model": launch.grid({"recipe.network.model": ["light", "dpn"]}),
 }
 
 
@@ -56,7 +58,7 @@ class Study:
     scores: Mapping[tuple[str, str], segmentation.Scores]  # by method and fields
 
 
-def study(config: Config, fields: segment.Fields, trained: Pretrained) -> Study:
+def study(config: Config, fields: segment.Fields, trained: models.Network) -> Study:
     """The trained network and its rivals, on fields that it never saw."""
     if fields.target == "nuclei":
         asked = {"real": segment.annotated(fields.held, "nuclei")}
@@ -65,7 +67,7 @@ def study(config: Config, fields: segment.Fields, trained: Pretrained) -> Study:
     asked = {"simulated": segment.annotated(fields.held, "cells")}
     if config.fields:
         asked["real agreement"] = list(real_fields(config.fields))
-    return compare(asked, {"network": segment.cells_by(models.load(config.nuclei), trained), "grown": grown})
+    return compare(asked, {"network": segment.cells_by(models.load_network(config.nuclei), trained), "grown": grown})
 
 
 def compare(asked: Mapping[str, Sequence[Annotated]], methods: Mapping[str, Method]) -> Study:
@@ -120,8 +122,8 @@ def outlined(field: Annotated, mask: Integer[np.ndarray, "h w"]) -> UInt8[np.nda
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Trains, keeps the network with its card, and scores it; leaves segment-<target>.safetensors and pictures."""
-    fields = segment.open_fields(config, config.seed)
-    trained = segment.train(config.recipe, fields, workdir, seed=config.seed)
+    fields = segment.open_fields(config.data, config.seed)
+    trained = segment.train_model(config.recipe, fields, workdir, seed=config.seed)
     done = study(config, fields, trained)
     numbers = metrics(done)
     result = launch.Result(
@@ -130,7 +132,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
         data="real" if fields.target == "nuclei" else "simulated",
         headline=[name for name in numbers if name.endswith(("f1", "iou", "ap"))],
     )
-    record = {"steps": config.recipe.steps, "seed": config.seed, "metrics": numbers, "counts": result.counts}
+    record = {"steps": config.recipe.optimizer.steps, "seed": config.seed, "metrics": numbers, "counts": result.counts}
     segment.save(config.recipe, fields.target, trained, workdir, record)
     (workdir / "outlines.png").write_bytes(colour.png(picture(done)))
     return result

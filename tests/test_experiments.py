@@ -14,7 +14,7 @@ from hpax.data.cell_crops import dummy
 from hpax.formats import label_images
 
 NAMES = sorted(path.stem for path in pathlib.Path(experiments.__path__[0]).glob("*.py") if path.stem != "__init__")
-TINY = ["--recipe.network.width", "0.05", "--recipe.steps", "3", "--recipe.optimizer.batch-size", "16"]
+TINY = ["--recipe.network.width", "0.05", "--recipe.optimizer.steps", "3", "--recipe.optimizer.batch-size", "16"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -164,13 +164,20 @@ def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
     (tmp_path / "fields" / "cell_masks").mkdir()
     label_images.write(tmp_path / "fields" / "cell_masks" / "00000001-bb9b-11e8.png", np.tri(128, dtype=np.uint8))
     atlas = ["--atlas.proteins", "57", "--atlas.cell-lines", "1", "--atlas.size", "96"]
-    small = [*atlas, "--recipe.network.widths", "4", "--recipe.patch", "32", "--recipe.steps", "3"]
-    small += ["--recipe.optimizer.batch-size", "8", "--data-dir", str(tmp_path / "data")]
+    small = [*atlas, "--recipe.network.widths", "4", "--recipe.patch", "32"]
+    small += [
+        "--recipe.optimizer.steps",
+        "3",
+        "--recipe.optimizer.batch-size",
+        "8",
+        "--data-dir",
+        str(tmp_path / "data"),
+    ]
 
     nuclei = ["--target", "nuclei", "--folder", str(tmp_path / "images"), "--workdir", str(tmp_path / "nuclei")]
     assert segment_fields.main([*small, *nuclei]) == 0
     folder = tmp_path / "nuclei" / "default" / "seed0"
-    record, trained = result(folder), models.load(folder / "segment-nuclei.safetensors")
+    record, trained = result(folder), models.load_network(folder / "segment-nuclei.safetensors")
     assert record["data"] == "real"
     assert record["counts"]["held-out real objects"] == 4 * 9
     assert record["metrics"]["otsu real f1"] == 1  # discs, far from each other
@@ -185,5 +192,16 @@ def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
     assert record["data"] == "simulated"
     assert record["counts"]["held-out real agreement fields"] == 1
     assert record["metrics"]["grown simulated f1"] > 0.3
-    trained = models.load(tmp_path / "cells" / "default" / "seed0" / "segment-cells.safetensors")
+    trained = models.load_network(tmp_path / "cells" / "default" / "seed0" / "segment-cells.safetensors")
     assert trained.channels == ("microtubules", "er", "nucleus")
+
+
+@pytest.mark.parametrize("part", ["inpainting", "efficientnet", "inception", "scoring", "neighbours"])
+def test_benchmark_accelerator_times_every_part_in_seconds(tmp_path, part):
+    from experiments import benchmark_accelerator
+
+    command = ["--part", part, "--width", "0.05", "--fast", "--minutes", "1e6", "--workdir", str(tmp_path)]
+    assert benchmark_accelerator.main(command) == 0
+    metrics = result(tmp_path / "default" / "seed0")["metrics"]
+    assert all(value > 0 for value in metrics.values())
+    assert ("busy, resident" in metrics) == (part == "inpainting")

@@ -14,7 +14,8 @@ from hpax import atlas, data, models, train
 from hpax.data.hpa_fields import dummy
 from hpax.nn.heads import CamNet
 from hpax.nn.plain import Plain
-from hpax.recipes import optimizers, probe
+from hpax.recipes import probe
+from hpax.recipes.optimizers import Optimizer
 from hpax.tasks.localize import Localization
 
 
@@ -30,8 +31,7 @@ def folder(tmp_path_factory):
 def trained(tmp_path_factory):
     """A network's file, as localize_cells leaves it."""
     batch = {"image": np.zeros((8, 32, 32, 4), np.float32), "mask": np.ones(8, np.float32)}
-    optimizer = optimizers.warmup_cosine_adamw(1e-3, 60)
-    state = train.create(Localization(CamNet(Plain())), optimizer, batch, seed=9)
+    state = train.create(Localization(CamNet(Plain())), Optimizer().make(60), batch, seed=9)
     return models.save(
         tmp_path_factory.mktemp("trained") / "localize.safetensors",
         architecture="cam-net",
@@ -51,14 +51,14 @@ def test_every_field_is_answered_for_and_a_network_is_left_where_one_was_trained
     folder, trained, tmp_path, method, init
 ):
     command = ["--fields", str(folder), "--method", method, "--recipe.start.init", init]
-    command += ["--recipe.start.file", str(trained), "--recipe.resolution", "32", "--folds", "2", "--least", "1"]
-    command += ["--recipe.steps", "1", "--recipe.optimizer.batch-size", "8"]
+    command += ["--recipe.start.file", str(trained), "--recipe.window", "32", "--folds", "2", "--least", "1"]
+    command += ["--recipe.optimizer.steps", "1", "--recipe.optimizer.batch-size", "8"]
     assert probe_fields.main([*command, "--data-dir", str(tmp_path / "data"), "--workdir", str(tmp_path / "run")]) == 0
     arm = tmp_path / "run" / "default" / "seed0"
     left = {"network"} if method == "finetune" else set()
     assert {path.name for path in arm.iterdir()} == {"config.json", "result.json"} | left
     if left:
-        network = models.load(arm / "network" / probe.FILE)
+        network = models.load_network(arm / "network" / probe.FILE)
         assert (network.architecture, network.size, network.channels) == ("cam-net", 32, atlas.CHANNELS)
     record = json.loads((arm / "result.json").read_text())
     counts, metrics = record["counts"], record["metrics"]
@@ -145,12 +145,11 @@ def test_the_interval_is_scipy_s_where_each_field_is_its_own_group():
 def test_fine_tuning_begins_with_the_file_and_learns_from_the_other_folds_alone(folder, trained, tmp_path, monkeypatch):
     config = probe.Config(
         start=probe.Start(init="file", file=trained),
-        resolution=32,
-        optimizer=probe.Optimizer(batch_size=8),
-        steps=1,
+        window=32,
+        optimizer=Optimizer(batch_size=8, steps=1),
     )
-    fields = data.build("hpa_fields", tmp_path / "data", source=folder)
-    there, state = models.load(trained), probe.build(config, fields).initial()
+    fields, _ = probe.open_fields(folder, tmp_path / "data")
+    there, state = models.load_network(trained), probe.build(config, fields).initial()
     jax.tree.map(np.testing.assert_array_equal, {"params": state.params, **state.model_state}, dict(there.variables))
 
     seen, built = [], probe.build

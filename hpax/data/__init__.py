@@ -3,32 +3,71 @@
     cells = build("cell_crops", "data", source="yeast", organism="yeast")
     batches = PairBatches(cells, 64, prepare=preprocess.yeast)
 
-`build` builds a data set once and opens it as a `Source`; `PairBatches` and `CellBatches` read a Source
-of cells; `ImageBatches`, `BagBatches` and `CopyPasteBatches` read one of fields, the latter two with masks
-(`segmented`).
+`build` builds a data set once and opens it as a `Source`; `PairBatches` and `CellBatches` read a Source of cells, and
+`ResidentPairs` lets devices make the former; `FieldSource` has the fields of one with their masks, which `ImageBatches`,
+`BagBatches` and `CopyPasteBatches` read. What is not asked for is not imported: batches of cells in memory do without
+data sets on disk.
 """
 
-from hpax.data import augment, balance, segmented
-from hpax.data.bags import BagBatches
-from hpax.data.build import build
-from hpax.data.copy_paste import CopyPasteBatches
-from hpax.data.image_batches import ImageBatches
-from hpax.data.pipeline import CellBatches, PairBatches, ProcessShard
-from hpax.data.source import Part, Source
-from hpax.ops import preprocess
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hpax.data.bags import BagBatches
+    from hpax.data.build import build
+    from hpax.data.copy_paste import CopyPasteBatches
+    from hpax.data.field_source import Fields, FieldSource
+    from hpax.data.image_batches import ImageBatches
+    from hpax.data.pipeline import CellBatches, PairBatches, ProcessShard
+    from hpax.data.resident import ResidentPairs
+    from hpax.data.source import Part, Source
+
+_HOMES = {
+    "BagBatches": "bags",
+    "CellBatches": "pipeline",
+    "CopyPasteBatches": "copy_paste",
+    "FieldSource": "field_source",
+    "Fields": "field_source",
+    "ImageBatches": "image_batches",
+    "PairBatches": "pipeline",
+    "Part": "source",
+    "ProcessShard": "pipeline",
+    "ResidentPairs": "resident",
+    "Source": "source",
+    "build": "build",
+}
+"""Name → the module that it comes from."""
 
 __all__ = [
     "BagBatches",
     "CellBatches",
     "CopyPasteBatches",
+    "FieldSource",
+    "Fields",
     "ImageBatches",
     "PairBatches",
     "Part",
     "ProcessShard",
+    "ResidentPairs",
     "Source",
-    "augment",
-    "balance",
     "build",
-    "preprocess",
-    "segmented",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported when they are first asked for (PEP 562); submodules likewise."""
+    if name in _HOMES:
+        module = importlib.import_module(f"hpax.data.{_HOMES[name]}")
+        value = getattr(module, name)
+        globals()[name] = value
+        return value
+    try:
+        return importlib.import_module(f"hpax.data.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"hpax.data.{name}":
+            raise
+        raise AttributeError(f"module 'hpax.data' has no attribute {name!r}") from error
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

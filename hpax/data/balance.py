@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float64, Int, Shaped
 
+from hpax.data.field_source import Fields
 from hpax.data.pipeline import Epochs, HostBatch, ProcessShard
-from hpax.data.source import Fields
 
 _PLAN, _ROW = range(2)  # streams of randomness
 
@@ -65,7 +65,7 @@ class FieldBatches(Epochs):
         weights: Float[np.ndarray, " f"] | None,
         seed: int,
         shuffle: bool,
-        share: ProcessShard,
+        share: ProcessShard | None,
         cached: int,
         threads: int,
     ):

@@ -13,17 +13,14 @@ from jaxtyping import Bool, Float, Float32, Int, Integer, UInt
 from scipy import ndimage
 
 from hpax import images
-from hpax.data import augment, segmented
+from hpax.data import augment
 from hpax.data.balance import FieldBatches
+from hpax.data.field_source import Fields
 from hpax.data.image_batches import varied
 from hpax.data.pipeline import ProcessShard
-from hpax.data.source import Fields
-from hpax.images import nearest
 
 TRIES = 100
 """How many places are tried for a cell, as in the published code."""
-
-_ALONE = ProcessShard()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,48 +47,46 @@ class CopyPasteBatches(FieldBatches):
     A batch holds this process's rows of `image` (b, s, s, c) float32 in [0, 1], `labels` (b, n) float32, the maximum of
     those of all fields in the patch, `index` (b,) int32, the number of the first of them in the source, and `mask`
     (b,) float32. All is drawn by (seed, epoch, place); cells to paste come from the fields that follow in the epoch.
-    Every field is resized to a square first, as in `ImageBatches`, so what both show has one scale. An epoch takes a
+    Fields have the scale of `ImageBatches`; a field smaller than a patch has nothing around it. An epoch takes a
     patch of every field, or more of those of greater `weights` (`balance.draw`). Its last batch is padded: mask 0,
     everything else 0, index -1.
 
     Raises:
-        ValueError: `alone` is no share, fields are smaller than patches, or see `balance.FieldBatches`.
+        ValueError: `alone` is no share, or see `balance.FieldBatches`.
     """
 
     def __init__(
         self,
         source: Fields,
-        masks: segmented.MaskSource,
         batch_size: int,
         *,
-        size: int = 256,
-        field_size: int | None = None,  # pixels of a whole field's side; None: as many as of a patch's
+        um_per_pixel: float,  # as the network sees fields
+        size: int = 256,  # pixels of a patch
         alone: float = 0.5,  # share of the patches that begin with one cell in the dark
         pasted: int = 4,  # cells of other fields in a patch, at most
         augmentation: augment.Augmentation = augment.LIGHT,
         weights: Float[np.ndarray, " f"] | None = None,
         seed: int = 0,
         shuffle: bool = True,
-        share: ProcessShard = _ALONE,
+        share: ProcessShard | None = None,  # None: that of this process
         cached: int = 512,  # fields in memory, resized
-        threads: int = 1,
+        threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
-        self.size, self.field_size = size, size if field_size is None else field_size
+        self.size, self.um_per_pixel = size, um_per_pixel
         if not 0 <= alone <= 1:
             raise ValueError(f"alone must be a share between 0 and 1, got {alone}")
-        if self.field_size < size:
-            raise ValueError(f"field_size must be at least size, got {field_size} and {size}; use smaller patches")
-        self._masks, self._augmentation, self._alone, self._pasted = masks, augmentation, alone, pasted
+        self._augmentation, self._alone, self._pasted = augmentation, alone, pasted
         drawn = {"weights": weights, "seed": seed, "shuffle": shuffle}
         super().__init__(source, batch_size, **drawn, share=share, cached=cached, threads=threads)
 
     def _read(self, field: int) -> Cells:
-        example = self._source[field]
-        cells = nearest(self._masks(example).cells, (self.field_size, self.field_size))
+        own = self._source[field]
+        image = images.to_um_per_pixel(own.image, own.um_per_pixel, self.um_per_pixel)
+        cells = images.nearest(own.found.cells, image.shape[:2])
+        more = [(0, max(0, self.size - side)) for side in cells.shape]
+        image, cells = np.pad(image, (*more, (0, 0))), np.pad(cells, more)
         boxes = [(index, box) for index, box in enumerate(ndimage.find_objects(cells), 1) if box]
-        labels = self._source.labels[field].astype(np.float32)
-        resized = images.as_bytes(images.resize(example["image"], (self.field_size, self.field_size)))
-        return Cells(resized, cells, boxes, labels)
+        return Cells(image, cells, boxes, self._source.labels[field].astype(np.float32))
 
     def _row(self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int) -> dict[str, np.ndarray]:
         patch = self._base(rng, self._field(int(plan[place])))

@@ -72,6 +72,7 @@ def fetch(
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with files.exclusive(folder):
+        files.clear_drafts(folder)
         one = functools.partial(_fetch_field, folder=folder, base=base)
         outcomes = _fetch_all(one, wanted, manners or RateLimit(), progress)
         there = [f for f in wanted if not outcomes[f.id].absent and not outcomes[f.id].failures]
@@ -177,11 +178,10 @@ def _write_failures(path: pathlib.Path, failures: Sequence[Failure]) -> None:
 
 
 def _write_csv(path: pathlib.Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
-    with _part(path).open("w", newline="", encoding="utf-8") as file:
+    with files.replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore", restval="")
         writer.writeheader()
         writer.writerows(rows)
-    _part(path).replace(path)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,12 @@ from PIL import Image
 from hpax import images
 from hpax.data import augment
 from hpax.data.balance import FieldBatches
+from hpax.data.field_source import Fields
 from hpax.data.pipeline import ProcessShard
-from hpax.data.source import Fields
-
-_ALONE = ProcessShard()
 
 
 class ImageBatches(FieldBatches):
-    """Endless batches of whole fields, resized to squares whatever their aspect, augmented by (seed, epoch, place).
+    """Endless batches of fields at one pixel size, a square window of each, augmented by (seed, epoch, place).
 
     A batch holds this process's rows of `image` (b, s, s, c) float32 in [0, 1] (of bytes, whatever the field's dtype),
     `labels` (b, n) float32, `index` (b,) int32, the field's number in the source, and `mask` (b,) float32. An epoch
@@ -32,32 +30,34 @@ class ImageBatches(FieldBatches):
         source: Fields,
         batch_size: int,
         *,
-        size: int = 256,
+        um_per_pixel: float,  # as the network sees them
+        size: int = 256,  # pixels of the window; beyond the edge of a smaller field lies its mirror image
         augmentation: augment.Augmentation = augment.LIGHT,
         weights: Float[np.ndarray, " f"] | None = None,
         seed: int = 0,
         shuffle: bool = True,
-        share: ProcessShard = _ALONE,
+        share: ProcessShard | None = None,  # None: that of this process
         cached: int = 512,  # fields in memory, resized
-        threads: int = 1,
+        threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
-        self.size, self._augmentation = size, augmentation
+        self.size, self.um_per_pixel, self._augmentation = size, um_per_pixel, augmentation
         drawn = {"weights": weights, "seed": seed, "shuffle": shuffle}
         super().__init__(source, batch_size, **drawn, share=share, cached=cached, threads=threads)
 
-    def _read(self, field: int) -> UInt8[np.ndarray, "s s c"]:
-        return images.as_bytes(images.resize(self._source[field]["image"], (self.size, self.size)))
+    def _read(self, field: int) -> UInt8[np.ndarray, "h w c"]:
+        own = self._source[field]
+        return images.to_um_per_pixel(own.image, own.um_per_pixel, self.um_per_pixel)
 
     def _row(self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int) -> dict[str, np.ndarray]:
         return {"image": varied(rng, self._augmentation, self._field(int(plan[place])), self.size)}
 
 
 def varied(
-    rng: np.random.Generator, augmentation: augment.Augmentation, image: UInt8[np.ndarray, "h h c"], size: int
+    rng: np.random.Generator, augmentation: augment.Augmentation, image: UInt8[np.ndarray, "h w c"], size: int
 ) -> Float32[np.ndarray, "{size} {size} c"]:
-    """A square of about `size` pixels anywhere in a square image, zoomed, turned and stained anew, at `size` pixels."""
+    """A square of about `size` pixels anywhere in an image, zoomed, turned and stained anew, at `size` pixels."""
     side = size * augment.zoom(rng, augmentation)
-    middle = tuple(rng.uniform(*sorted((side / 2, len(image) - side / 2))) for _ in range(2))
+    middle = tuple(rng.uniform(*sorted((side / 2, extent - side / 2))) for extent in image.shape[:2])
     seen = square(image, middle, side, augment.angle(rng, augmentation), size)
     (turned,) = augment.turn(rng, augmentation, seen)
     return augment.stain(rng, augmentation, turned)

@@ -36,7 +36,6 @@ class View:
             raise ValueError(f"weight must be positive, got {self.weight}; leave the view out instead")
 
 
-_ALONE = ProcessShard()
 Field = tuple[Float32[np.ndarray, "h w c"], Integer[np.ndarray, "h w"], float]
 
 
@@ -64,9 +63,9 @@ class PatchBatches(Epochs):
         patches: int | None = None,  # in an epoch; None: as many as fields
         seed: int = 0,
         shuffle: bool = True,
-        share: ProcessShard = _ALONE,
+        share: ProcessShard | None = None,  # None: that of this process
         cached: int = 128,  # fields in memory
-        threads: int = 1,
+        threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
         if not views or len({len(view.channels) for view in views}) > 1:
             raise ValueError(f"views must show one number of channels, got {[view.channels for view in views]}")

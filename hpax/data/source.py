@@ -1,9 +1,9 @@
 """A built data set: examples at random access, and a table of everything but the pixels."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Protocol, SupportsIndex, runtime_checkable
+from typing import Any, SupportsIndex
 
 import numpy as np
 import pandas as pd
@@ -11,20 +11,6 @@ import tensorflow_datasets as tfds
 from jaxtyping import Int, UInt
 
 from hpax.data import index, splits
-
-
-@runtime_checkable
-class Fields(Protocol):
-    """What batches of fields need of a Source: every field, and the labels of all."""
-
-    @property
-    def labels(self) -> UInt[np.ndarray, "n k"]:
-        """The multi-hot labels of every field."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
 
 
 class Source:

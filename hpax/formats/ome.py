@@ -6,7 +6,6 @@ reference to another file, and stop at a bound before memory does.
 
 import itertools
 import os
-import shutil
 import xml.etree.ElementTree as ElementTree
 import zlib
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ import zarr
 import zarr.codecs
 from jaxtyping import UInt
 
-from hpax import atlas
+from hpax import atlas, files
 from hpax.formats import label_images
 
 METADATA = 2**20  # bytes of XML or JSON that a reader looks at
@@ -34,17 +33,12 @@ Plane = UInt[np.ndarray, "h w"]
 
 def write_tiff(path: str | os.PathLike[str], planes: Mapping[str, Plane], um_per_pixel: float) -> None:
     """Planes of one shape and dtype as the named channels of an OME-TIFF, deflated."""
-    path = Path(path)
-    draft = path.with_name(f".{os.getpid()}.{path.name}")
     size = {"PhysicalSizeX": um_per_pixel, "PhysicalSizeY": um_per_pixel}
     units = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
     metadata = {"axes": "CYX", **size, **units, "Channel": {"Name": list(planes)}}
     stack = np.stack(list(planes.values()))
-    try:
+    with files.replacing(path) as draft:
         tifffile.imwrite(draft, stack, ome=True, metadata=metadata, compression="zlib", photometric="minisblack")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def read_tiff(path: str | os.PathLike[str]) -> tuple[dict[str, Plane], float]:
@@ -96,24 +90,17 @@ def write_zarr(
 
     Replaces what is at `path`.
     """
-    path = Path(path)
-    draft = path.with_name(f".{os.getpid()}.{path.name}")
     names = atlas.CHANNELS[: image.shape[-1]]
     highest = int(np.iinfo(image.dtype).max)
     window = {"min": 0, "start": 0, "max": highest, "end": highest}
     shown = [{"label": name, "color": _HEX[atlas.COLOURS[name]], "active": True, "window": window} for name in names]
-    try:
+    with files.replacing(path) as draft:
         field = zarr.create_group(draft, overwrite=True)
         _write_image(field, np.moveaxis(image, -1, 0), um_per_pixel, omero={"channels": shown})
         group = field.create_group("labels", attributes=_ome(labels=list(masks)))
         for name, mask in masks.items():
             source = {"image-label": {"source": {"image": "../../"}}}
             _write_image(group.create_group(name), mask, um_per_pixel, **source)
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(draft, path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write_image(group: zarr.Group, pixels: UInt[np.ndarray, "..."], um_per_pixel: float, **metadata: Any):

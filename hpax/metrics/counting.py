@@ -7,13 +7,12 @@ without a pixel count as nothing; detections of a class that is not verified in 
 
 import os
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int32, Integer
 
-from hpax import atlas
+from hpax import atlas, files
 from hpax.formats import kaggle
 from hpax.ops import overlap
 
@@ -53,9 +52,8 @@ class Counts(NamedTuple):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a .npz for another host to merge; it appears once complete."""
-        draft = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.npz")
-        np.savez_compressed(draft, **self._asdict())
-        os.replace(draft, path)
+        with files.replacing(path) as draft, draft.open("wb") as file:
+            np.savez_compressed(file, **self._asdict())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Counts":

@@ -13,16 +13,15 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float, Float32, UInt
 
+from hpax.data import preprocess
 from hpax.features import Encode, on_devices
-from hpax.models import store
-from hpax.models.store import Pretrained
+from hpax.models.store import Network, load_network
 from hpax.nn.inpainter import LAYERS
-from hpax.ops import preprocess
 from hpax.tasks.inpaint import PairedInpainting
 from hpax.types import Array
 
 PREPARE = {"human": preprocess.human, "yeast": preprocess.yeast}
-"""How crops are made into what a network sees, by `Pretrained.preprocessing`."""
+"""How crops are made into what a network sees, by `Network.preprocessing`."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,7 +32,7 @@ class Encoder:
         ValueError: the network is no inpainter.
     """
 
-    network: Pretrained
+    network: Network
     batch: int = 256  # cells looked at together, on all local devices
 
     def __post_init__(self):
@@ -94,19 +93,7 @@ class Encoder:
 
     def save(self, path: str | os.PathLike[str], *, half: bool = False) -> pathlib.Path:
         """Writes the network to a .safetensors file and its card beside it; `half` keeps kernels as float16."""
-        network = self.network
-        return store.save(
-            path,
-            architecture=network.architecture,
-            options=network.options,
-            channels=network.channels,
-            um_per_pixel=network.um_per_pixel,
-            state=network,
-            card=network.card,
-            size=network.size,
-            preprocessing=network.preprocessing,
-            half=half,
-        )
+        return self.network.save(path, half=half)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Encoder":
@@ -115,7 +102,7 @@ class Encoder:
         Raises:
             ValueError: the file holds another kind of network, or none.
         """
-        return cls(store.load(path))
+        return cls(load_network(path))
 
     @functools.cached_property
     def _task(self) -> PairedInpainting:

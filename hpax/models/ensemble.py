@@ -1,112 +1,133 @@
 """Labels of the cells of a field, by image-level and cell-level networks together.
 
-from hpax import models
-labeller = models.Labeller([models.load("localize.safetensors"), models.load("classify.safetensors")])
-found = labeller(image, masks, um_per_pixel=0.08)
+ensemble = hpax.Ensemble.load(["localize.safetensors", "classify.safetensors"])
+prediction = ensemble.predict(field)  # a field with masks
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
+import json
+import os
+import pathlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Float, UInt
-from PIL import Image
+from jaxtyping import Float
 
-from hpax import atlas, images
-from hpax.fields import Masks
-from hpax.models.store import Pretrained
-from hpax.predict import cams, cells, combine, tta
-from hpax.segment.cells import cell_images
-from hpax.tasks.classify import Classification
-from hpax.tasks.localize import Localization
+from hpax import files
+from hpax.fields import Field
+from hpax.models.cell_classifier import CellClassifier
+from hpax.models.field_classifier import FieldClassifier
+from hpax.models.store import Network, load_network
+from hpax.predict import cams, combine, tta
+
+INDEX = "ensemble.json"
+"""In the folder of a saved ensemble: which files it consists of."""
+
+MAX_INDEX = 2**16  # bytes
+MAX_MEMBERS = 64
 
 
 class LabelPrediction(NamedTuple):
-    """What is said of a field; None where no network says it."""
+    """What is said of a field and its cells; None where no network says it."""
 
     cells: Float[np.ndarray, "k n"]  # by ascending index, together with their field
-    cell_only: Float[
-        np.ndarray, "k n"
-    ]  # of each cell by itself: by its crop, or by maps where no network looks at crops
+    cell_only: Float[np.ndarray, "k n"]  # of each cell by itself: by its crop, or by maps where no network sees crops
     field: Float[np.ndarray, " n"] | None
     maps: Float[np.ndarray, "y x n"] | None  # logits
 
 
 @dataclasses.dataclass(frozen=True)
-class Labeller:
-    """Says which classes each cell of a field shows: an ensemble of networks of both kinds, or of one of them.
-
-    Networks of a kind are averaged; the two kinds meet in `combine.fuse`. Fields of any size are seen at the pixel
-    size at which the networks learned.
+class Ensemble:
+    """Networks of both kinds, or of one of them. Those of a kind are averaged; the two kinds meet in `combine.fuse`.
 
     Raises:
         ValueError: no network, or one that labels neither fields nor cells.
     """
 
-    networks: Sequence[Pretrained]
-    turns: int = len(tta.ALL)  # views of each image: 1, or all 8 flips and rotations
+    fields: tuple[FieldClassifier, ...]
+    cells: tuple[CellClassifier, ...]
 
     def __post_init__(self):
-        kinds = [network.architecture for network in self.networks]
-        if not kinds or not set(kinds) <= {"cam-net", "cell-net"}:
-            raise ValueError(f"a labeller needs networks of kind cam-net or cell-net, got {kinds}; see models.load")
+        if not self.fields and not self.cells:
+            raise ValueError("an ensemble needs a network of kind cam-net or cell-net, got none; see hpax.recipes")
 
-    def __call__(self, image: UInt[np.ndarray, "h w 4"], masks: Masks, um_per_pixel: float) -> LabelPrediction:
+    @classmethod
+    def of(cls, networks: Sequence[Network], *, tta: int = len(tta.ALL)) -> "Ensemble":
+        """Networks as an ensemble; `tta` views of each image.
+
+        Raises:
+            ValueError: a network labels neither fields nor cells.
+        """
+        kinds = [network.architecture for network in networks]
+        if not set(kinds) <= {"cam-net", "cell-net"}:
+            raise ValueError(f"an ensemble needs networks of kind cam-net or cell-net, got {kinds}; leave others out")
+        fields = [FieldClassifier(network, tta) for network in networks if network.architecture == "cam-net"]
+        cells = [CellClassifier(network, tta) for network in networks if network.architecture == "cell-net"]
+        return cls(tuple(fields), tuple(cells))
+
+    @classmethod
+    def load(cls, names: Sequence[str | os.PathLike], *, tta: int = len(tta.ALL)) -> "Ensemble":
+        """Networks of the catalogue by name, or from files; see `load_network` for what goes wrong."""
+        return cls.of([load_network(name) for name in names], tta=tta)
+
+    @property
+    def networks(self) -> list[Network]:
+        """All networks, those of fields first."""
+        return [model.network for model in (*self.fields, *self.cells)]
+
+    def predict(self, field: Field) -> LabelPrediction:
         """The probabilities of a field and its cells.
 
         Raises:
-            ValueError: um_per_pixel is not positive, or image and masks differ in shape.
+            ValueError: the field has no masks.
         """
-        if not um_per_pixel > 0:
-            raise ValueError(f"um_per_pixel must be positive, got {um_per_pixel}; HPA fields have 0.08 at 2048 pixels")
-        of_cells = [_cells(*each, image, masks, um_per_pixel) for each in self._of_kind("cell-net")]
-        of_fields = [_field(*each, image, um_per_pixel) for each in self._of_kind("cam-net")]
-        alone = combine.ensemble(of_cells) if of_cells else None
-        if not of_fields:
-            return LabelPrediction(alone, alone, None, None)
-        field = np.mean([probabilities for probabilities, _ in of_fields], axis=0)
-        maps = combine.ensemble([cams.cell_probabilities(maps, p, masks.cells) for p, maps in of_fields])
-        of_each = [maps] if alone is None else [maps, alone]
-        return LabelPrediction(combine.fuse(field, of_each), of_each[-1], field, of_fields[0][1])
+        cells = [model.predict(field) for model in self.cells]
+        by_crop = combine.ensemble(cells) if cells else None
+        if not self.fields:
+            assert by_crop is not None
+            return LabelPrediction(by_crop, by_crop, None, None)
+        seen = [model.predict(field) for model in self.fields]
+        whole = np.mean([each.probabilities for each in seen], axis=0)
+        by_map = combine.ensemble(
+            [cams.cell_probabilities(each.maps, each.probabilities, field.found.cells) for each in seen]
+        )
+        of_each = [by_map] if by_crop is None else [by_map, by_crop]
+        return LabelPrediction(combine.fuse(whole, of_each), of_each[-1], whole, seen[0].maps)
 
-    def _of_kind(self, kind: str) -> list[tuple[Pretrained, Callable]]:
-        pairs = zip(self.networks, self._compiled, strict=True)
-        return [(network, predict) for network, predict in pairs if network.architecture == kind]
-
-    @functools.cached_property
-    def _compiled(self) -> list[Callable]:
-        """Images → what each network says of them, averaged over turns."""
-
-        def compiled(network: Pretrained) -> Callable:
-            task, averaged = {
-                "cam-net": (Localization, tta.of_fields),
-                "cell-net": (Classification, tta.of_cells),
-            }[network.architecture]
-            weights = jax.device_put((network.params, network.model_state))
-            predict = functools.partial(jax.jit(task(network.model).predict), *weights)
-            return averaged(predict, turns=tta.ALL[: self.turns])
-
-        return [compiled(network) for network in self.networks]
+    def save(self, folder: str | os.PathLike) -> pathlib.Path:
+        """Writes every network, its card, and an index to `folder`; `hpax.load` reads it."""
+        folder = pathlib.Path(folder)
+        names = []
+        for kind, models in (("field", self.fields), ("cell", self.cells)):
+            for number, model in enumerate(models):
+                names.append(f"{kind}{number}.safetensors")
+                model.save(folder / names[-1])
+        views = {model.tta for model in (*self.fields, *self.cells)}
+        files.write_json(folder / INDEX, {"networks": names, "tta": max(views)})
+        return folder
 
 
-def _cells(
-    network: Pretrained, predict: Callable, image: UInt[np.ndarray, "h w 4"], masks: Masks, um_per_pixel: float
-) -> Float[np.ndarray, "k n"]:
-    size, seen = network.size, [atlas.CHANNELS.index(name) for name in network.channels]
-    cut = {"crop_um": size * network.um_per_pixel, "size": size, "masked": network.masked}
-    _, crops = cell_images(image[..., seen], masks, um_per_pixel, **cut)
-    return next(cells.of_crops(predict, [crops]))
+def read(folder: pathlib.Path) -> Ensemble:
+    """The ensemble that `Ensemble.save` left in a folder.
 
-
-def _field(
-    network: Pretrained, predict: Callable, image: UInt[np.ndarray, "h w 4"], um_per_pixel: float
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "y x n"]]:
-    stride, factor = network.model.stride, um_per_pixel / network.um_per_pixel
-    height, width = (stride * max(1, round(side * factor / stride)) for side in image.shape[:2])
-    planes = (images.as_float(image[..., atlas.CHANNELS.index(name)]) for name in network.channels)
-    resized = [Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR) for plane in planes]
-    probabilities, maps = predict(np.stack(resized, axis=-1)[None])
-    return np.asarray(probabilities)[0], np.asarray(maps)[0]
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: its index is damaged or names files elsewhere, or a network is damaged.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no {INDEX}; give the folder that Ensemble.save wrote, or a network's file"
+        )
+    try:
+        if path.stat().st_size > MAX_INDEX:
+            raise ValueError(f"it has more than {MAX_INDEX} bytes")
+        index = json.loads(path.read_text(encoding="utf-8"))
+        names, views = list(index["networks"]), index["tta"]
+        if not 0 < len(names) <= MAX_MEMBERS or any(pathlib.PurePath(str(name)).name != name for name in names):
+            raise ValueError(f"it must name 1 to {MAX_MEMBERS} files in its folder, got {names[:3]}")
+        tta.check(views)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}); save the ensemble again") from error
+    return Ensemble.load([folder / name for name in names], tta=views)

@@ -1,7 +1,7 @@
 """Cells and nuclei of a field by two trained networks.
 
 from hpax import models
-segmenter = models.Segmenter(models.load("segment-nuclei"), models.load("segment-cells"))
+segmenter = models.Segmenter()
 masks = segmenter(image, um_per_pixel=0.08)
 """
 
@@ -9,20 +9,29 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import jax
 import numpy as np
 from jaxtyping import Float32, UInt
 from PIL import Image
 
-from hpax import atlas
-from hpax.fields import Masks
+import hpax
+from hpax import atlas, files
+from hpax.fields import Field, Masks
 from hpax.images import percentile_normalise
-from hpax.models.store import Pretrained
+from hpax.models.store import Network, load_network, path_of
+from hpax.segment import classical
 from hpax.segment.watershed import cells_from_maps
 from hpax.tasks.segment import Segmentation
 
+SHIPPED = ("segment-nuclei", "segment-cells")
+"""The networks of the catalogue that find nuclei and cells."""
+
 BUCKET = 128  # pixels; sides are padded to multiples, so that few shapes are compiled
+
+Segment = Callable[[UInt[np.ndarray, "h w 4"], float], Masks]
+"""Image and µm per pixel → masks."""
 
 Maps = Float32[np.ndarray, "y x 2"]
 
@@ -40,8 +49,8 @@ class Segmenter:
             no multiple of the networks' strides or too large for it.
     """
 
-    nuclei: Pretrained
-    cells: Pretrained
+    nuclei: Network = dataclasses.field(default_factory=lambda: load_network(SHIPPED[0]))
+    cells: Network = dataclasses.field(default_factory=lambda: load_network(SHIPPED[1]))
     tile: int = 1024  # pixels of the networks; bounds the memory
     margin: int = 96  # pixels of the networks
 
@@ -63,6 +72,10 @@ class Segmenter:
         nuclei, cells = self.maps(image, um_per_pixel)
         return cells_from_maps(nuclei, cells, self.nuclei.um_per_pixel).resized(image.shape[:2])
 
+    def predict(self, field: Field) -> Masks:
+        """The masks of a field."""
+        return self(field.image, field.um_per_pixel)
+
     def maps(self, image: UInt[np.ndarray, "h w 4"], um_per_pixel: float) -> tuple[Maps, Maps]:
         """The probabilities of [border, object] of nuclei and of cells, at the pixel size of the networks."""
         if not um_per_pixel > 0:
@@ -82,7 +95,7 @@ class Segmenter:
     def _networks(self) -> tuple[Callable, Callable]:
         """Images → maps by each network, compiled once for each shape."""
 
-        def compiled(network: Pretrained) -> Callable:
+        def compiled(network: Network) -> Callable:
             weights = jax.device_put((network.params, network.model_state))
             return functools.partial(jax.jit(Segmentation(network.model).predict), *weights)
 
@@ -108,6 +121,26 @@ class Segmenter:
         for before, start in zip([None, *starts], starts, strict=False):
             shared = 0 if before is None else before + self.tile - start
             yield start, min(start + self.tile, side), shared // 2
+
+
+@functools.cache
+def by_name(kind: Literal["networks", "classical"], networks: tuple[str, ...] = SHIPPED) -> Segment:
+    """What turns a field into masks, made once in a process: two networks, or thresholds and watersheds.
+
+    Raises:
+        ValueError, FileNotFoundError: a network is unknown, not there, or damaged.
+    """
+    if kind == "classical":
+        return classical.segment
+    nuclei, cells = map(load_network, networks)
+    return Segmenter(nuclei, cells)
+
+
+def content_name(kind: Literal["networks", "classical"], networks: tuple[str, ...] = SHIPPED) -> str:
+    """A name for what finds the cells, which changes with the content of the networks' files."""
+    if kind == "classical":
+        return f"classical-{hpax.__version__}"
+    return f"networks-{files.digest(*map(path_of, networks))}"
 
 
 def _resized(channel: Float32[np.ndarray, "h w"], factor: float) -> Float32[np.ndarray, "y x"]:

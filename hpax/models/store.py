@@ -21,7 +21,7 @@ import safetensors
 import safetensors.numpy
 from flax import linen as nn
 
-from hpax import atlas
+from hpax import atlas, files
 from hpax.nn.backbones import BACKBONES
 from hpax.nn.heads import CamNet, CellNet
 from hpax.nn.inpainter import Inpainter
@@ -63,7 +63,7 @@ class Trained(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Pretrained:
+class Network:
     """A trained network, what it must be shown, and what is known of it."""
 
     architecture: str  # of ARCHITECTURES
@@ -87,13 +87,28 @@ class Pretrained:
         """What `model.apply` takes."""
         return {"params": self.params, **self.model_state}
 
+    def save(self, path: str | os.PathLike, *, half: bool = False) -> pathlib.Path:
+        """As `save`, which says what `half` does."""
+        return save(
+            path,
+            architecture=self.architecture,
+            options=self.options,
+            channels=self.channels,
+            um_per_pixel=self.um_per_pixel,
+            state=self,
+            card=self.card,
+            size=self.size,
+            masked=self.masked,
+            preprocessing=self.preprocessing,
+            half=half,
+        )
 
-def load(name: str | os.PathLike) -> Pretrained:
-    """A network of the catalogue by its name, or one from a .safetensors file.
+
+def path_of(name: str | os.PathLike) -> pathlib.Path:
+    """The .safetensors file of a network: of the catalogue by its name, or the file itself.
 
     Raises:
-        ValueError: the name is unknown, or the file is not one that `save` writes; leaves that are missing,
-            unexpected or of another shape or type are all listed.
+        ValueError: the name is unknown.
         FileNotFoundError: there is no such file.
     """
     path = pathlib.Path(name)
@@ -103,6 +118,18 @@ def load(name: str | os.PathLike) -> Pretrained:
         path = WEIGHTS / f"{name}.safetensors"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there; `python -m experiments.segment_fields` trains such networks")
+    return path
+
+
+def load_network(name: str | os.PathLike) -> Network:
+    """A network of the catalogue by its name, or one from a .safetensors file.
+
+    Raises:
+        ValueError: the name is unknown, or the file is not one that `save` writes; leaves that are missing,
+            unexpected or of another shape or type are all listed.
+        FileNotFoundError: there is no such file.
+    """
+    path = path_of(name)
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path} has {path.stat().st_size} bytes, more than the bound of {MAX_BYTES}")
     try:
@@ -110,7 +137,7 @@ def load(name: str | os.PathLike) -> Pretrained:
             metadata, leaves = file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         if metadata.get("format") != _FORMAT:
             raise ValueError(f"its format must be {_FORMAT!r}, got {metadata.get('format')!r}; see models.save")
-        return _pretrained(metadata, leaves)
+        return _network(metadata, leaves)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} holds no network of hpax: {error}") from error
 
@@ -157,13 +184,11 @@ def save(
     metadata = {"format": _FORMAT, "architecture": architecture, "card": card}
     metadata |= {name: json.dumps(value) for name, value in told.items()}
     leaves = _flat({"params": state.params, "model_state": state.model_state})
-    _pretrained(metadata, leaves)
+    _network(metadata, leaves)
     stored = {name: _stored(name, leaf, half) for name, leaf in leaves.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
-    safetensors.numpy.save_file(stored, draft, metadata)
-    path.with_suffix(".md").write_text(card, encoding="utf-8")
-    return draft.replace(path)
+    files.write_text(path.with_suffix(".md"), card)
+    files.write_bytes(path, safetensors.numpy.save(stored, metadata))
+    return path
 
 
 def _stored(name: str, leaf: np.ndarray, half: bool) -> np.ndarray:
@@ -174,7 +199,7 @@ def _stored(name: str, leaf: np.ndarray, half: bool) -> np.ndarray:
     return leaf.astype(np.float16)
 
 
-def _pretrained(metadata: Mapping[str, str], leaves: Mapping[str, np.ndarray]) -> Pretrained:
+def _network(metadata: Mapping[str, str], leaves: Mapping[str, np.ndarray]) -> Network:
     """The network that the metadata tells of, if the leaves are its weights."""
     options, channels, um_per_pixel = (json.loads(metadata[name]) for name in ("options", "channels", "um_per_pixel"))
     size, masked = json.loads(metadata.get("size", "null")), json.loads(metadata.get("masked", "false"))
@@ -194,7 +219,7 @@ def _pretrained(metadata: Mapping[str, str], leaves: Mapping[str, np.ndarray]) -
     model = _model(metadata["architecture"], options)
     check(model, len(channels), leaves)
     tree = _nested({name: leaf.astype(np.float32) for name, leaf in leaves.items()})
-    return Pretrained(
+    return Network(
         metadata["architecture"],
         options,
         tuple(channels),
@@ -220,7 +245,7 @@ def _options(architecture: str, options: Any) -> dict[str, Any]:
     known = {
         field.name: field
         for field in dataclasses.fields(ARCHITECTURES[architecture])
-        if field.name not in ("parent", "name", "axis_name")
+        if field.name not in ("parent", "name", "axis_name", "dtype")
     }
     needed = {name for name, field in known.items() if field.default is dataclasses.MISSING}
     if not isinstance(options, dict) or not needed <= set(options) <= set(known):

@@ -16,13 +16,14 @@ class PlainEncoder(nn.Module):
     """`hpax.nn.inpainter.Encoder` of Flax's own layers."""
 
     widths: Sequence[int]
+    dtype: jax.typing.DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h4 w4 k"]:
         """The code of each image."""
         for layer, width in enumerate(self.widths, start=1):
-            x = nn.relu(nn.Conv(width, (3, 3))(x))
-            x = nn.BatchNorm(use_running_average=not train, momentum=0.99, epsilon=1e-3)(x)
+            x = nn.relu(nn.Conv(width, (3, 3), dtype=self.dtype)(x))
+            x = nn.BatchNorm(use_running_average=not train, momentum=0.99, epsilon=1e-3, dtype=self.dtype)(x)
             x = nn.max_pool(x, (2, 2), (2, 2)) if layer in inpainter.POOLED else x
         return x
 
@@ -31,21 +32,24 @@ class PlainInpainter(nn.Module):
     """`hpax.nn.inpainter.Inpainter` of Flax's own layers."""
 
     width: float
+    dtype: jax.typing.DTypeLike | None = None
 
     @nn.compact
     def __call__(self, source: Array, markers: Array, *, mask: Array | None = None, train: bool = False) -> Array:
         """The painted protein; padding is not masked here."""
-        told = PlainEncoder(self._scaled(inpainter.SOURCE_WIDTHS))(source, train)
-        seen = PlainEncoder(self._scaled(inpainter.MARKER_WIDTHS))(markers, train)
+        told = PlainEncoder(scaled(inpainter.SOURCE_WIDTHS, self.width), self.dtype)(source, train)
+        seen = PlainEncoder(scaled(inpainter.MARKER_WIDTHS, self.width), self.dtype)(markers, train)
         x = jax.numpy.concatenate([told, seen], axis=-1)
         for group, widths in enumerate(inpainter.DECODER_WIDTHS):
             x = x.repeat(2, axis=1).repeat(2, axis=2) if group else x
-            for width in self._scaled(widths):
-                x = nn.relu(nn.Conv(width, (3, 3))(x))
+            for width in scaled(widths, self.width):
+                x = nn.relu(nn.Conv(width, (3, 3), dtype=self.dtype)(x))
         return nn.Conv(1, (1, 1))(x)
 
-    def _scaled(self, widths: Sequence[int]) -> list[int]:
-        return [max(1, round(width * self.width)) for width in widths]
+
+def scaled(widths: Sequence[int], factor: float) -> list[int]:
+    """Channels of layers in a network so many times as wide."""
+    return [max(1, round(factor * width)) for width in widths]
 
 
 def drawn_weights(shapes: Mapping[str, Any], seed: int) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32, Integer
 
-from hpax import atlas
+from hpax import atlas, files
 from hpax.fields import Masks
 from hpax.formats import kaggle, label_images
 from hpax.segment import borders, crops
@@ -72,16 +72,10 @@ def writer(folder: str | os.PathLike[str]) -> Iterator[Writer]:
     and y_um (the centre), the columns of `segment.borders.cell_properties`, and what was given as `obs`.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{TABLE}.{os.getpid()}"
-    try:
-        with kaggle.writing(folder / SUBMISSION) as list_:
-            cells = Writer(list_)
-            yield cells
-            cells.table().write_h5ad(draft)
-        os.replace(draft, folder / TABLE)
-    finally:
-        draft.unlink(missing_ok=True)
+    with files.replacing(folder / TABLE) as draft, kaggle.writing(folder / SUBMISSION) as list_:
+        cells = Writer(list_)
+        yield cells
+        cells.table().write_h5ad(draft)
 
 
 def listing(id: str, cells: Integer[np.ndarray, "h w"], probabilities: Float[np.ndarray, "k 19"]) -> kaggle.Listing:

@@ -42,6 +42,12 @@ ALL = tuple(Turn(quarters, mirrored) for mirrored, quarters in itertools.product
 """The eight symmetries of a square; the first leaves images as they are."""
 
 
+def check(views: int) -> None:
+    """A ValueError unless `views` is 1, the image as it is, or the number of all turns."""
+    if views not in (1, len(ALL)):
+        raise ValueError(f"tta must be 1 or {len(ALL)} views, got {views}; all flips and rotations are {len(ALL)}")
+
+
 def of_cells(predict: PredictCells, *, turns: Sequence[Turn] = ALL, scales: Sequence[float] = (1.0,)) -> PredictCells:
     """`predict`, averaged over all turns at all scales of the images."""
 

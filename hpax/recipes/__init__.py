@@ -1,1 +1,1 @@
-"""Recipes: data, a task and training put together into a model, as `Config`, `build` and `train`."""
+"""Recipes: where data, a task and training meet. Each has a Config, `build` → a run, and `train` → a model."""

@@ -40,6 +40,7 @@ class Report:
     k: int  # neighbours that vote
     shown: anndata.AnnData  # the cells asked about, with their UMAP
     scores: Mapping[str, neighbours.Benchmark]  # as `tables.benchmark` names them; empty where no class is known
+    quality: Mapping[str, float]  # of the painted proteins
     history: Sequence[Mapping[str, float]]  # of training
     pictures: Mapping[str, UInt8[np.ndarray, "h w 3"]]
 
@@ -52,7 +53,7 @@ def study(
     Leaves features.h5ad of every layer, untrained.h5ad, classic.h5ad, the cells of the UMAP (unseen.h5ad where
     training held their proteins out, else umap.h5ad) and pictures in `workdir`.
     """
-    encoder = inpaint.train(config, cells, folder, seed=seed)
+    encoder = inpaint.train_model(config, cells, folder, seed=seed)
     encoders = {
         "trained": encoder.encode,
         "untrained": inpaint.untrained(config, cells, seed=seed).encode,
@@ -68,13 +69,13 @@ def study(
     for name, picture in painted.items():
         (workdir / f"{name}.png").write_bytes(colour.png(picture))
     scores = tables.benchmark(made, protocol=cells.protocol, k=k) if cells.labelled else {}
-    return Report(cells, layer, k, shown, scores, train.history(folder), painted)
+    quality = inpaint.quality(encoder, cells, seed=seed)
+    return Report(cells, layer, k, shown, scores, quality, train.history(folder), painted)
 
 
 def metrics(report: Report) -> dict[str, float]:
     """Balanced accuracy by encoder and layer, what to hold it against, and how well the network paints."""
-    quality = inpaint.painted(report.history)
-    painted = {"correlation": quality["correlation"], "loss": quality["loss"]}
+    painted = {"correlation": report.quality["correlation"], "loss": report.quality["loss"]}
     if not report.scores:
         return painted
     accuracy = {name: score.balanced_accuracy[report.k] for name, score in report.scores.items()}

@@ -1,7 +1,7 @@
 """Paired cell inpainting (Lu et al. 2019): an encoder of single cells, learnt without labels.
 
 cells = open_cells(Data(fields=Path("fields")))
-encoder = train(Config(), cells, Path("runs/encoder"))
+encoder = train_model(Config(), cells, Path("runs/encoder"))
 features = encoder.features(crops, layer="conv3")
 """
 
@@ -12,20 +12,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from hpax import atlas, data, models
-from hpax import train as training
+from hpax import atlas, data, models, train
 from hpax.data.pairs import Pair
-from hpax.data.pipeline import ProcessShard
 from hpax.explore import grids
 from hpax.models.encoder import Encoder
-from hpax.models.store import Pretrained, Trained
+from hpax.models.store import Network as StoredNetwork
+from hpax.models.store import Trained
 from hpax.nn.inpainter import Inpainter
-from hpax.recipes import optimizers
 from hpax.recipes.cells import BATCH, Cells
+from hpax.recipes.optimizers import Adam
 from hpax.tasks.inpaint import PairedInpainting
 from hpax.types import Array, Batch
 
@@ -47,24 +45,12 @@ class Network:
 
 
 @dataclasses.dataclass(frozen=True)
-class Optimizer:
-    """How it learns."""
-
-    batch_size: int = 8  # pairs, on all devices together; published: 64 (yeast), 4 (human)
-    learning_rate: float = 1e-3  # published 1e-4, for thirty epochs of half a million cells
-    schedule: optimizers.Schedule = "cosine"  # how the rate falls to 0; published: constant
-    b1: float = 0.5  # of Adam, as published
-
-
-@dataclasses.dataclass(frozen=True)
 class Config:
     """How to learn features by inpainting."""
 
     network: Network = Network()
     pair: Pair = "sibling"  # what the target is to the source; "self" makes it an autoencoder-like control
-    optimizer: Optimizer = Optimizer()
-    steps: int = 1800
-    epochs: float = 0.0  # passes over the cells; 0: as many steps as `steps` says
+    optimizer: Adam = dataclasses.field(default_factory=Adam)
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -75,30 +61,29 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "optimizer.batch_size": 64,
         "optimizer.learning_rate": 1e-4,
         "optimizer.schedule": "constant",
-        "epochs": 30.0,
+        "optimizer.epochs": 30.0,
     }
 }
 """Name → a difference to `Config`, by path: as published."""
 
 
-def build(config: Config, cells: Cells, *, seed: int = 0) -> training.Run:
+def build(config: Config, cells: Cells, *, seed: int = 0) -> train.Run:
     """The training run: what, on what, for how long."""
-    share = ProcessShard(jax.process_index(), jax.process_count(), jax.device_count())
-    batches = functools.partial(data.PairBatches, prepare=cells.prepare, seed=seed, share=share)
+    batches = functools.partial(data.PairBatches, prepare=cells.prepare, seed=seed)
+    pairs = batches(cells.training, config.optimizer.batch_size, pair=config.pair)
     validation = batches(cells.held, VALIDATION_BATCH, flip=False)
-    network, chosen = config.network, config.optimizer
-    model = Inpainter(network.width, network.decoder_width, axis_name=training.AXIS, momentum=network.momentum)
+    network, steps = config.network, config.optimizer.steps_of(pairs.steps_per_epoch)
+    model = Inpainter(network.width, network.decoder_width, axis_name=train.AXIS, momentum=network.momentum)
     task = PairedInpainting(model)
-    steps = optimizers.steps_of(config.steps, config.epochs, examples=len(cells.training), batch_size=chosen.batch_size)
 
-    def pictures(state: training.State) -> dict[str, np.ndarray]:
+    def pictures(state: train.State) -> dict[str, np.ndarray]:
         paint = functools.partial(task.predict, state.params, state.model_state)
         return {"inpainting": inpainting(paint, validation[0])}
 
-    return training.Run(
+    return train.Run(
         task=task,
-        batches=batches(cells.training, chosen.batch_size, pair=config.pair),
-        optimizer=optimizers.adam(chosen.learning_rate, steps, schedule=chosen.schedule, b1=chosen.b1),
+        batches=pairs,
+        optimizer=config.optimizer.make(steps),
         steps=steps,
         seed=seed,
         validation=validation.epoch,
@@ -106,14 +91,15 @@ def build(config: Config, cells: Cells, *, seed: int = 0) -> training.Run:
     )
 
 
-def train(config: Config, cells: Cells, workdir: Path, *, seed: int = 0) -> Encoder:
+def train_model(config: Config, cells: Cells, workdir: Path, *, seed: int = 0) -> Encoder:
     """Trains, or goes on where `workdir` was left; the encoder as its file there has it, with a card beside it."""
     run = build(config, cells, seed=seed)
     every = max(1, run.steps // 2)
-    state = training.fit(run, workdir, evaluate_every=every, save_every=every)
-    return Encoder.load(
-        Encoder(_network(config, cells, state, _card(config, cells, workdir, seed))).save(workdir / FILE)
-    )
+    state = train.fit(run, workdir, evaluate_every=every, save_every=every)
+    encoder = Encoder(_network(config, cells, state, ""))
+    card = _card(config, cells, quality(encoder, cells, seed=seed), seed)
+    described = dataclasses.replace(encoder, network=dataclasses.replace(encoder.network, card=card))
+    return Encoder.load(described.save(workdir / FILE))
 
 
 def untrained(config: Config, cells: Cells, *, seed: int = 0) -> Encoder:
@@ -121,10 +107,12 @@ def untrained(config: Config, cells: Cells, *, seed: int = 0) -> Encoder:
     return Encoder(_network(config, cells, build(config, cells, seed=seed).initial(), "untrained"))
 
 
-def painted(history: list[dict[str, float]]) -> dict[str, float]:
-    """How well the network paints cells that it is validated on, at its last step: `loss` and `correlation`."""
-    last = [row for row in history if "validation/loss" in row][-1]
-    return {name.removeprefix("validation/"): value for name, value in last.items()}
+def quality(encoder: Encoder, cells: Cells, *, seed: int = 0) -> dict[str, float]:
+    """How well the network paints the cells held out, as its training is validated: `loss` and `correlation`."""
+    batches = data.PairBatches(cells.held, VALIDATION_BATCH, prepare=cells.prepare, seed=seed, flip=False)
+    network = encoder.network
+    scores = train.evaluate(PairedInpainting(network.model), network.params, network.model_state, batches.epoch())
+    return {name: scores[name] for name in ("loss", "correlation")}
 
 
 Paint = Callable[[Array, Array], Array]
@@ -158,11 +146,11 @@ def pictures(encoder: Encoder, cells: Cells) -> dict[str, UInt8[np.ndarray, "h w
     return shown
 
 
-def _network(config: Config, cells: Cells, state: Trained, card: str) -> Pretrained:
+def _network(config: Config, cells: Cells, state: Trained, card: str) -> StoredNetwork:
     options: dict[str, Any] = {"width": float(config.network.width)}
     if config.network.decoder_width is not None:
         options["decoder_width"] = float(config.network.decoder_width)
-    return Pretrained(
+    return StoredNetwork(
         architecture="inpainter",
         options=options,
         channels=cells.channels,
@@ -175,10 +163,9 @@ def _network(config: Config, cells: Cells, state: Trained, card: str) -> Pretrai
     )
 
 
-def _card(config: Config, cells: Cells, workdir: Path, seed: int) -> str:
+def _card(config: Config, cells: Cells, quality: Mapping[str, float], seed: int) -> str:
     settings = {**dataclasses.asdict(config.network), **dataclasses.asdict(config.optimizer)}
-    settings |= {"pair": config.pair, "steps": config.steps, "epochs": config.epochs, "seed": seed}
-    quality = painted(training.history(workdir))
+    settings |= {"pair": config.pair, "seed": seed}
     record = {
         "learnt from": f"{len(cells.training)} {cells.origin} cells",
         "channels": ", ".join(cells.channels),

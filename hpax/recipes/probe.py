@@ -20,29 +20,23 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hpax import atlas, data, models
-from hpax import train as training
-from hpax.data import archive, augment, balance
+from hpax import atlas, data, images, models, train
+from hpax.data import FieldSource, ImageBatches, archive, balance
 from hpax.data.hpa_fields import hpa_fields
-from hpax.data.image_batches import ImageBatches
-from hpax.data.pipeline import ProcessShard
 from hpax.metrics import classification
 from hpax.models import imagenet
-from hpax.models.store import Pretrained
 from hpax.nn.backbones import BACKBONES
 from hpax.nn.heads import CamNet
-from hpax.recipes import optimizers
+from hpax.recipes import learning
+from hpax.recipes.optimizers import Optimizer
 from hpax.tasks.localize import Localization
 
 FILE = "finetuned.safetensors"
-BATCH = 8  # fields, of those that are only looked at
 DROPOUT = 0.2
 MOMENTUM = 0.9  # of BatchNorm's averages, which must follow in few steps
 
 USE = "Classes of fields of the four stains of the Human Protein Atlas, and where in a field they are."
 LIMITS = "It was trained on the few fields told of below, all of them: no score of its own is known."
-
-Fields = data.Source | data.Part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,24 +50,18 @@ class Start:
 
 
 @dataclasses.dataclass(frozen=True)
-class Optimizer:
-    """How it is trained on, for as long and at the same rate from every beginning, which nobody tuned."""
-
-    batch_size: int = 16  # fields, on all devices together
-    learning_rate: float = 1e-3  # at its highest
-
-
-@dataclasses.dataclass(frozen=True)
 class Config:
     """Which network, and how it learns."""
 
     start: Start = Start()
-    resolution: int = 256  # pixels of a field's side
-    optimizer: Optimizer = Optimizer()
-    steps: int = 60
+    um_per_pixel: float = 0.64  # as the network sees fields
+    window: int = 256  # pixels of a field that it is shown at once in training
+    optimizer: Optimizer = Optimizer(learning_rate=1e-3, steps=60)  # from every beginning the same, which nobody tuned
 
 
-Encode = Callable[[Float[np.ndarray, "b h w c"]], Float[np.ndarray, "b k"]]
+Encode = Callable[[Float[np.ndarray, "h w c"]], Float[np.ndarray, " k"]]
+"""What networks see of a whole field → its features."""
+
 Places = Int[np.ndarray, " n"]
 Predict = Callable[[Places, Places], Float[np.ndarray, "n c"]]
 """Fields to learn from, and fields asked about → the probabilities of the latter."""
@@ -83,7 +71,7 @@ class Beginning(NamedTuple):
     """A network, what it begins with where that is not fresh, and its options in a file."""
 
     model: CamNet
-    init: training.Init | None
+    init: train.Init | None
     options: Mapping[str, Any]
 
 
@@ -96,7 +84,7 @@ def beginning(start: Start) -> Beginning:
     if start.init == "intensity":
         raise ValueError("training needs a network, got init 'intensity'; take another, or probe it")
     if start.init == "file":
-        there = models.load(start.file)
+        there = models.load_network(start.file)
         if not isinstance(there.model, CamNet):
             raise ValueError(f"{start.file} must hold a cam-net, got a {there.architecture}; take localize_cells'")
         return Beginning(there.model, functools.partial(models.graft, pretrained=there), there.options)
@@ -107,48 +95,47 @@ def beginning(start: Start) -> Beginning:
     return Beginning(CamNet(BACKBONES[start.backbone]()), None, {"backbone": start.backbone})
 
 
-def build(config: Config, fields: Fields, *, seed: int = 0) -> training.Run:
+def build(config: Config, fields: FieldSource, *, seed: int = 0) -> train.Run:
     """The training of all classes on labelled fields; its initial state is what is probed."""
     model, init, _ = beginning(config.start)
-    model = model.clone(backbone=model.backbone.clone(axis_name=training.AXIS, momentum=MOMENTUM), dropout=DROPOUT)
+    model = model.clone(backbone=model.backbone.clone(axis_name=train.AXIS, momentum=MOMENTUM), dropout=DROPOUT)
     batches = ImageBatches(
         fields,
         config.optimizer.batch_size,
+        um_per_pixel=config.um_per_pixel,
+        size=config.window,
         weights=balance.weights(fields.labels),
-        size=config.resolution,
         seed=seed,
-        share=ProcessShard(jax.process_index(), jax.process_count(), jax.device_count()),
-        threads=2,
     )
-    optimizer = optimizers.warmup_cosine_adamw(config.optimizer.learning_rate, config.steps)
-    return training.Run(Localization(model), batches, optimizer, config.steps, seed, init)
+    steps = config.optimizer.steps_of(batches.steps_per_epoch)
+    return train.Run(Localization(model), batches, config.optimizer.make(steps), steps, seed, init)
 
 
-def train(config: Config, fields: Fields, workdir: Path, *, seed: int = 0) -> Pretrained:
-    """The network trained on all of `fields`, as its file in `workdir` has it, with a card beside it."""
+def train_model(config: Config, fields: FieldSource, workdir: Path, *, seed: int = 0) -> models.FieldClassifier:
+    """The network trained on all of `fields`, as its file in `workdir` has it; goes on where it was stopped."""
     run = build(config, fields, seed=seed)
-    state = training.fit(run, workdir, save_every=max(1, config.steps // 4))
-    record = {
-        "learnt from": f"{len(fields)} real fields",
-        "settings": {**dataclasses.asdict(config.start), **dataclasses.asdict(config.optimizer), "steps": config.steps},
-        "seed": seed,
-    }
-    first = fields[0]
-    path = models.save(
-        workdir / FILE,
+    state = learning.fit(run, workdir, describe="fine-tuning")
+    settings = {**dataclasses.asdict(config.start), **dataclasses.asdict(config.optimizer), "seed": seed}
+    record = {"learnt from": f"{len(fields)} real fields", "data": fields.name, "settings": settings}
+    card = models.card(Path(FILE).stem, use=USE, limits=LIMITS, record=record)
+    path = _network(config, state, card).save(workdir / FILE)
+    return models.FieldClassifier(models.load_network(path))
+
+
+def _network(config: Config, state: train.State, card: str = "") -> models.Network:
+    return models.Network(
         architecture="cam-net",
         options=beginning(config.start).options,
         channels=atlas.CHANNELS,
-        um_per_pixel=float(first["um_per_pixel"]) * first["image"].shape[1] / config.resolution,
-        state=state,
-        card=models.card(Path(FILE).stem, use=USE, limits=LIMITS, record=record),
-        size=config.resolution,
-        half=False,
+        um_per_pixel=config.um_per_pixel,
+        params=state.params,
+        model_state=state.model_state,
+        card=card,
+        size=config.window,
     )
-    return models.load(path)
 
 
-def open_fields(folder: Path, data_dir: Path) -> tuple[data.Part, int]:
+def open_fields(folder: Path, data_dir: Path) -> tuple[FieldSource, int]:
     """The labelled fields of a folder, and how many have no label and are left out; a field without is not negative.
 
     Raises:
@@ -156,11 +143,11 @@ def open_fields(folder: Path, data_dir: Path) -> tuple[data.Part, int]:
     """
     if archive.locate(folder) is None:
         check_labels(folder)
-    source = data.build("hpa_fields", data_dir, source=folder, progress=True)
-    labelled = np.flatnonzero(source.labels.any(1))
+    source = FieldSource(data.build("hpa_fields", data_dir, source=folder, progress=True))
+    labelled = source.known()
     if not len(labelled):
         raise _unlabelled(folder, len(source))
-    return data.Part(source, labelled.tolist()), len(source) - len(labelled)
+    return labelled, len(source) - len(labelled)
 
 
 def check_labels(folder: Path) -> None:
@@ -179,38 +166,40 @@ def _unlabelled(folder: Path, fields: int) -> ValueError:
     )
 
 
-def encoded(encode: Encode, fields: Fields, *, resolution: int) -> Float[np.ndarray, "n k"]:
-    """What `encode` says of every field, in order."""
-    batches = ImageBatches(fields, BATCH, size=resolution, augmentation=augment.NONE, shuffle=False, cached=1)
-    return np.concatenate([encode(batch["image"])[batch["mask"] > 0] for batch in batches.epoch()])
+def encoded(encode: Encode, fields: FieldSource, *, um_per_pixel: float) -> Float[np.ndarray, "n k"]:
+    """What `encode` says of every field, seen whole at that pixel size, in order."""
+    features = []
+    for field in fields:
+        seen = images.to_um_per_pixel(field.image, field.um_per_pixel, um_per_pixel)
+        features.append(encode(images.as_float(seen)))
+    return np.stack(features)
 
 
-def encoder(config: Config, fields: Fields, *, seed: int = 0) -> Encode:
-    """Images → features, of a network as it begins."""
+def encoder(config: Config, fields: FieldSource, *, seed: int = 0) -> Encode:
+    """Field → features, of a network as it begins."""
     if config.start.init == "intensity":
         return moments
-    begun = build(config, fields, seed=seed)
-    state = begun.initial()
-    model: CamNet = beginning(config.start).model
-    apply = jax.jit(functools.partial(model.apply, {"params": state.params, **state.model_state}))
+    state = build(config, fields, seed=seed).initial()
+    network = _network(config, state)
+    apply = jax.jit(functools.partial(network.model.apply, network.variables))
 
-    def encode(images: np.ndarray) -> np.ndarray:
-        seen = np.asarray(apply(images).features)
-        return np.concatenate([seen.mean((1, 2)), seen.max((1, 2))], axis=1)
+    def encode(image: np.ndarray) -> np.ndarray:
+        seen = np.asarray(apply(images.padded(image, network.model.stride)[None]).features)[0]
+        return np.concatenate([seen.mean((0, 1)), seen.max((0, 1))])
 
     return encode
 
 
-def moments(images: Float[np.ndarray, "b h w c"]) -> Float[np.ndarray, "b k"]:
+def moments(image: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, " k"]:
     """Mean, spread and brightest percent of each channel, and how channels go together: what a network must beat."""
-    flat = images.reshape(len(images), -1, images.shape[-1])
-    above = np.triu_indices(images.shape[-1], 1)
-    with np.errstate(invalid="ignore"):  # a blank channel goes with none
-        together = [np.nan_to_num(np.corrcoef(one, rowvar=False))[above] for one in flat]
-    return np.concatenate([flat.mean(1), flat.std(1), np.quantile(flat, 0.99, axis=1), together], axis=1)
+    flat = image.reshape(-1, image.shape[-1])
+    above = np.triu_indices(image.shape[-1], 1)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a blank channel goes with none
+        together = np.nan_to_num(np.corrcoef(flat, rowvar=False))[above]
+    return np.concatenate([flat.mean(0), flat.std(0), np.quantile(flat, 0.99, axis=0), together])
 
 
-def groups(fields: Fields) -> Places:
+def groups(fields: FieldSource) -> Places:
     """The protein of each field where it is known, else its image."""
     protein, image = (fields.table[name].to_numpy(str) for name in ("protein", "group_id"))
     return np.unique(np.where(protein == "", image, protein), return_inverse=True)[1]
@@ -266,19 +255,15 @@ def probed(
     return predict
 
 
-def finetuned(config: Config, fields: Fields, classes: Places, *, seed: int = 0) -> Predict:
+def finetuned(config: Config, fields: FieldSource, classes: Places, *, seed: int = 0) -> Predict:
     """The network, trained on from its beginning; it learns every class of the labels, and answers for `classes`."""
 
     def predict(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
-        run = build(config, data.Part(fields, known.tolist()), seed=seed)
-        for _, state, _ in training.updates(run, run.initial()):
+        run = build(config, fields.part(known), seed=seed)
+        for _, state, _ in train.updates(run, run.initial()):
             last = state
-        there = training.parallel.unreplicate(last)
-        apply = jax.jit(functools.partial(run.task.predict, there.params, there.model_state))
-
-        def encode(images: np.ndarray) -> np.ndarray:
-            return np.asarray(apply(images)[0])
-
-        return encoded(encode, data.Part(fields, asked.tolist()), resolution=config.resolution)[:, classes]
+        classifier = models.FieldClassifier(_network(config, train.parallel.unreplicate(last)), tta=1)
+        answers = [classifier.predict(field).probabilities for field in fields.part(asked)]
+        return np.stack(answers)[:, classes]
 
     return predict

@@ -1,7 +1,7 @@
 """Nuclei and cells in whole fields: a network that tells objects from their borders, for `hpax.models.Segmenter`.
 
 fields = open_fields(Data(target="nuclei", folder=Path("dsb2018")))
-network = train(Config(), fields, Path("runs/nuclei"))
+network = train_model(Config(), fields, Path("runs/nuclei"))
 
 Nuclei are learnt from real images with hand-drawn truth (Data Science Bowl 2018) and from simulated fields, cells from
 simulated fields alone.
@@ -13,21 +13,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from hpax import atlas, data, models
-from hpax import train as training
+from hpax import atlas, data, models, train
 from hpax.data import augment
 from hpax.data.patches import CELL, NUCLEUS, UM_PER_PIXEL, PatchBatches, View
-from hpax.data.pipeline import ProcessShard
 from hpax.explore import colour, grids
 from hpax.images import nearest
 from hpax.metrics.segmentation import Annotated, Method
 from hpax.models.segmenter import Segmenter
-from hpax.models.store import Pretrained, Trained
-from hpax.recipes import optimizers
+from hpax.models.store import Network as StoredNetwork
+from hpax.models.store import Trained
+from hpax.recipes.optimizers import Optimizer
 from hpax.segment import watershed
 from hpax.tasks.segment import Segmentation
 from hpax.types import Batch
@@ -83,21 +81,12 @@ class Network:
 
 
 @dataclasses.dataclass(frozen=True)
-class Optimizer:
-    """How it learns."""
-
-    batch_size: int = 8  # patches, on all devices together
-    learning_rate: float = 3e-3  # at its highest, after a twentieth of the steps; it ends at 0
-
-
-@dataclasses.dataclass(frozen=True)
 class Config:
     """How to learn to segment."""
 
     network: Network = Network()
-    optimizer: Optimizer = Optimizer()
+    optimizer: Optimizer = Optimizer(learning_rate=3e-3, batch_size=8, steps=700)  # of patches
     patch: int = 192  # pixels of a side, at 0.32 µm
-    steps: int = 700
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,33 +110,34 @@ def open_fields(config: Data, seed: int = 0) -> Fields:
     return Fields("nuclei", training, validation, training[0].source, _drawn(config, held))
 
 
-def build(config: Config, fields: Fields, *, seed: int = 0) -> training.Run:
+def build(config: Config, fields: Fields, *, seed: int = 0) -> train.Run:
     """The training run: what, on what, for how long."""
-    share = ProcessShard(jax.process_index(), jax.process_count(), jax.device_count())
-    batches = functools.partial(PatchBatches, size=config.patch, seed=seed, share=share)
+    batches = functools.partial(PatchBatches, size=config.patch, seed=seed)
+    patched = batches(fields.training, config.optimizer.batch_size, cached=256)
+    steps = config.optimizer.steps_of(patched.steps_per_epoch)
     held = batches(fields.validation, VALIDATION_BATCH, augmentation=augment.NONE, patches=VALIDATION_PATCHES)
     architecture, options = _architecture(config.network)
-    task = Segmentation(models.ARCHITECTURES[architecture](axis_name=training.AXIS, **options))
-    return training.Run(
+    task = Segmentation(models.ARCHITECTURES[architecture](axis_name=train.AXIS, **options))
+    return train.Run(
         task=task,
-        batches=batches(fields.training, config.optimizer.batch_size, cached=256, threads=2),
-        optimizer=optimizers.warmup_cosine_adamw(config.optimizer.learning_rate, config.steps),
-        steps=config.steps,
+        batches=patched,
+        optimizer=config.optimizer.make(steps),
+        steps=steps,
         seed=seed,
         validation=held.epoch,
         pictures=lambda state: {"maps": patches(task, state, held[0])},
     )
 
 
-def train(config: Config, fields: Fields, workdir: Path, *, seed: int = 0) -> Pretrained:
+def train_model(config: Config, fields: Fields, workdir: Path, *, seed: int = 0) -> StoredNetwork:
     """Trains, or goes on where `workdir` was left; the network as its file there has it, its kernels halved."""
     run = build(config, fields, seed=seed)
-    state = training.fit(run, workdir, evaluate_every=max(1, config.steps // 4), save_every=100)
-    record = {"steps": config.steps, "seed": seed}
+    state = train.fit(run, workdir, evaluate_every=max(1, run.steps // 4), save_every=100)
+    record = {"steps": run.steps, "seed": seed}
     return save(config, fields.target, state, workdir, record)
 
 
-def save(config: Config, target: Target, state: Trained, workdir: Path, record: Mapping[str, Any]) -> Pretrained:
+def save(config: Config, target: Target, state: Trained, workdir: Path, record: Mapping[str, Any]) -> StoredNetwork:
     """Writes segment-<target>.safetensors with a card that holds `record`, and opens it as its users will."""
     architecture, options = _architecture(config.network)
     title = f"segment-{target}"
@@ -160,10 +150,10 @@ def save(config: Config, target: Target, state: Trained, workdir: Path, record: 
         state=state,
         card=models.card(title, use=USE[target], limits=LIMITS, record=record),
     )
-    return models.load(path)
+    return models.load_network(path)
 
 
-def patches(task: Segmentation, state: training.State, batch: Batch) -> UInt8[np.ndarray, "h w 3"]:
+def patches(task: Segmentation, state: train.State, batch: Batch) -> UInt8[np.ndarray, "h w 3"]:
     """Patches of a batch: what the network sees, its maps, and the true ones; objects blue, borders red."""
     predicted = np.asarray(task.predict(state.params, state.model_state, batch["image"]))
     stains = ("grey",) if batch["image"].shape[-1] == 1 else ("red", "yellow", "blue")
@@ -186,7 +176,7 @@ def annotated(source: data.Source, target: Target) -> list[Annotated]:
     return fields
 
 
-def nuclei_by(network: Pretrained) -> Method:
+def nuclei_by(network: StoredNetwork) -> Method:
     """The nuclei that a network finds, without cells around them."""
     segmenter = Segmenter(network, network)
 
@@ -197,7 +187,7 @@ def nuclei_by(network: Pretrained) -> Method:
     return find
 
 
-def cells_by(nuclei: Pretrained, cells: Pretrained) -> Method:
+def cells_by(nuclei: StoredNetwork, cells: StoredNetwork) -> Method:
     """The cells that two networks find."""
     segmenter = Segmenter(nuclei, cells)
     return lambda image, um_per_pixel: segmenter(image, um_per_pixel).cells

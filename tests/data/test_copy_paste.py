@@ -6,12 +6,12 @@ from fakes import Fields
 from properties import assert_same, join
 
 from hpax.data import CopyPasteBatches, ImageBatches, ProcessShard, augment, copy_paste
-from hpax.data.segmented import ground_truth
 from hpax.images import nearest, resize
 
 FIELDS = Fields(13)
 N = len(FIELDS)
-NONE = {"size": 48, "augmentation": augment.NONE}
+UM = 2 * Fields.UM
+NONE = {"um_per_pixel": UM, "size": 48, "augmentation": augment.NONE}
 
 
 def rng(seed=0):
@@ -71,39 +71,37 @@ def test_a_lone_cell_is_that_of_the_field_in_the_dark():
 
 
 def fields_of(size, number):
-    return CopyPasteBatches(FIELDS, ground_truth, 1, size=size)._read(number)
+    return CopyPasteBatches(FIELDS, 1, um_per_pixel=UM, size=size)._read(number)
 
 
 @pytest.mark.parametrize("field_size", [48, 80])
 def test_a_patch_without_pasting_is_a_window_of_the_field(field_size):
-    batch = CopyPasteBatches(FIELDS, ground_truth, N, **NONE, field_size=field_size, alone=0, pasted=0)[0]
+    batch = CopyPasteBatches(FIELDS, N, **NONE, field_size=field_size, alone=0, pasted=0)[0]
     for image, labels, number in zip(batch["image"], batch["labels"], batch["index"], strict=True):
-        whole = resize(FIELDS[number]["image"], field_size)
+        whole = resize(FIELDS[number].image, field_size)
         windows = np.lib.stride_tricks.sliding_window_view(whole, (48, 48), axis=(0, 1))
         same = (windows == np.rint(image * 255).astype(np.uint8).transpose(2, 0, 1)).all((-3, -2, -1))
         assert same.any()
-        np.testing.assert_array_equal(labels, FIELDS[number]["labels"])
+        np.testing.assert_array_equal(labels, FIELDS[number].labels)
 
 
 def test_patches_have_the_scale_of_whole_fields():
     alike = {**NONE, "shuffle": False}
-    assert_same(
-        CopyPasteBatches(FIELDS, ground_truth, N, **alike, alone=0, pasted=0)[0], ImageBatches(FIELDS, N, **alike)[0]
-    )
+    assert_same(CopyPasteBatches(FIELDS, N, **alike, alone=0, pasted=0)[0], ImageBatches(FIELDS, N, **alike)[0])
 
 
 def test_a_lone_patch_shows_one_cell_of_its_field_if_there_is_any():
-    batch = CopyPasteBatches(FIELDS, ground_truth, N, **NONE, alone=1, pasted=0, shuffle=False)[0]
+    batch = CopyPasteBatches(FIELDS, N, **NONE, alone=1, pasted=0, shuffle=False)[0]
     for number, image in enumerate(batch["image"]):
-        areas = np.bincount(nearest(FIELDS[number]["cells"], (48, 48)).ravel())[1:]
+        areas = np.bincount(nearest(FIELDS[number].found.cells, (48, 48)).ravel())[1:]
         assert (image.any(-1).sum() in areas) if areas.any() else image.any(-1).all()
-        np.testing.assert_array_equal(batch["labels"][number], FIELDS[number]["labels"])
+        np.testing.assert_array_equal(batch["labels"][number], FIELDS[number].labels)
 
 
 def test_pasting_adds_pixels_and_labels_of_the_fields_that_follow():
     alike, fields = {**NONE, "alone": 1, "shuffle": False}, Fields(N)
     fields.labels = np.eye(N, dtype=np.uint8)
-    bare, full = (CopyPasteBatches(fields, ground_truth, N, **alike, pasted=pasted)[0] for pasted in (0, 4))
+    bare, full = (CopyPasteBatches(fields, N, **alike, pasted=pasted)[0] for pasted in (0, 4))
     pixels = [batch["image"].any(-1).sum((1, 2)) for batch in (bare, full)]
     assert (pixels[1] > pixels[0]).mean() > 0.4
     assert (full["labels"] >= bare["labels"]).all()
@@ -115,17 +113,17 @@ def test_pasting_adds_pixels_and_labels_of_the_fields_that_follow():
 def test_a_field_gives_no_second_cell_to_itself():
     fields = Fields(1)
     fields.examples = [FIELDS[6]]
-    batches = CopyPasteBatches(fields, ground_truth, 1, **NONE, alone=1, pasted=4)
-    areas = np.bincount(nearest(FIELDS[6]["cells"], (48, 48)).ravel())[1:]
+    batches = CopyPasteBatches(fields, 1, **NONE, alone=1, pasted=4)
+    areas = np.bincount(nearest(FIELDS[6].found.cells, (48, 48)).ravel())[1:]
     assert all(batches[epoch]["image"].any(-1).sum() in areas for epoch in range(20))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_run_resumes_at_any_step(threads):
     unbroken = list(
-        itertools.islice(CopyPasteBatches(FIELDS, ground_truth, 4, size=32, seed=5, threads=threads).iterate(), 9)
+        itertools.islice(CopyPasteBatches(FIELDS, 4, um_per_pixel=UM, size=32, seed=5, threads=threads).iterate(), 9)
     )
-    again = CopyPasteBatches(FIELDS, ground_truth, 4, size=32, seed=5, cached=1)
+    again = CopyPasteBatches(FIELDS, 4, um_per_pixel=UM, size=32, seed=5, cached=1)
     for start in (8, 0, 3, 5):
         assert_same(next(again.iterate(start)), unbroken[start])
         assert_same(again[start], unbroken[start])
@@ -133,16 +131,17 @@ def test_a_run_resumes_at_any_step(threads):
 
 @pytest.mark.parametrize("processes", [2, 4])
 def test_the_shares_of_processes_make_the_whole_batch(processes):
-    whole = CopyPasteBatches(FIELDS, ground_truth, 8, size=32)
+    whole = CopyPasteBatches(FIELDS, 8, um_per_pixel=UM, size=32)
     parts = [
-        CopyPasteBatches(FIELDS, ground_truth, 8, size=32, share=ProcessShard(p, processes)) for p in range(processes)
+        CopyPasteBatches(FIELDS, 8, um_per_pixel=UM, size=32, share=ProcessShard(p, processes))
+        for p in range(processes)
     ]
     for step in range(3):
         assert_same(join([part[step] for part in parts]), whole[step])
 
 
 def test_an_epoch_takes_every_field_and_its_last_batch_is_padded():
-    rows = join(list(CopyPasteBatches(FIELDS, ground_truth, 4, size=32).epoch(2)))
+    rows = join(list(CopyPasteBatches(FIELDS, 4, um_per_pixel=UM, size=32).epoch(2)))
     assert rows["mask"].tolist() == [1] * N + [0] * 3
     assert sorted(rows["index"][:N]) == list(range(N))
     assert not rows["image"][N:].any()
@@ -153,6 +152,6 @@ def test_an_epoch_takes_every_field_and_its_last_batch_is_padded():
 
 def test_refusals_say_what_to_change():
     with pytest.raises(ValueError, match=r"alone must be a share between 0 and 1, got 2"):
-        CopyPasteBatches(FIELDS, ground_truth, 4, alone=2)
+        CopyPasteBatches(FIELDS, 4, um_per_pixel=UM, alone=2)
     with pytest.raises(ValueError, match="field_size must be at least size, got 32 and 64"):
-        CopyPasteBatches(FIELDS, ground_truth, 4, size=64, field_size=32)
+        CopyPasteBatches(FIELDS, 4, um_per_pixel=UM, size=64, field_size=32)

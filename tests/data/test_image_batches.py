@@ -12,21 +12,21 @@ from hpax import images
 from hpax.data import ImageBatches, ProcessShard, augment
 
 FIELDS = Fields()
-N = len(FIELDS)
+N, UM = len(FIELDS), 2 * Fields.UM
 
 
 def test_a_plain_image_is_the_whole_field_as_a_square_with_its_labels():
-    rows = join(list(ImageBatches(FIELDS, 3, size=24, augmentation=augment.NONE).epoch()))
+    rows = join(list(ImageBatches(FIELDS, 3, um_per_pixel=UM, size=24, augmentation=augment.NONE).epoch()))
     real = rows["mask"] == 1
     assert sorted(rows["index"][real]) == list(range(N))
     for row in np.flatnonzero(real):
         field = FIELDS[rows["index"][row]]
-        np.testing.assert_array_equal(rows["image"][row], images.as_float(images.resize(field["image"], (24, 24))))
-        np.testing.assert_array_equal(rows["labels"][row], field["labels"])
+        np.testing.assert_array_equal(rows["image"][row], images.as_float(images.resize(field.image, (24, 24))))
+        np.testing.assert_array_equal(rows["labels"][row], field.labels)
 
 
 def test_the_last_batch_is_padded():
-    last = ImageBatches(FIELDS, 4, size=16)[1]
+    last = ImageBatches(FIELDS, 4, um_per_pixel=UM, size=16)[1]
     assert last["mask"].tolist() == [1, 1, 1, 0]
     assert last["index"][3] == -1
     assert not last["image"][3].any()
@@ -35,29 +35,32 @@ def test_the_last_batch_is_padded():
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_run_resumes_at_any_step(threads):
-    batches = ImageBatches(FIELDS, 4, size=16, seed=5, threads=threads)
+    batches = ImageBatches(FIELDS, 4, um_per_pixel=UM, size=16, seed=5, threads=threads)
     unbroken = list(itertools.islice(batches.iterate(), 5))
-    again = ImageBatches(FIELDS, 4, size=16, seed=5, cached=1)
+    again = ImageBatches(FIELDS, 4, um_per_pixel=UM, size=16, seed=5, cached=1)
     for start in (4, 0, 2, 3):
         assert_same(next(again.iterate(start)), unbroken[start])
         assert_same(again[start], unbroken[start])
-    same, later = (ImageBatches(FIELDS, N, size=16, seed=5, shuffle=False)[step] for step in (0, 1))
+    same, later = (ImageBatches(FIELDS, N, um_per_pixel=UM, size=16, seed=5, shuffle=False)[step] for step in (0, 1))
     assert same["index"].tolist() == later["index"].tolist() == list(range(N))
     assert not (same["image"] == later["image"]).all()
-    assert not (ImageBatches(FIELDS, 4, size=16, seed=6)[0]["image"] == unbroken[0]["image"]).all()
+    assert not (ImageBatches(FIELDS, 4, um_per_pixel=UM, size=16, seed=6)[0]["image"] == unbroken[0]["image"]).all()
 
 
 @pytest.mark.parametrize("processes", [2, 4])
 def test_the_shares_of_processes_make_the_whole_batch(processes):
-    whole = ImageBatches(FIELDS, 8, size=16)
-    parts = [ImageBatches(FIELDS, 8, size=16, share=ProcessShard(p, processes, devices=8)) for p in range(processes)]
+    whole = ImageBatches(FIELDS, 8, um_per_pixel=UM, size=16)
+    parts = [
+        ImageBatches(FIELDS, 8, um_per_pixel=UM, size=16, share=ProcessShard(p, processes, devices=8))
+        for p in range(processes)
+    ]
     for step in range(3):
         assert_same(join([part[step] for part in parts]), whole[step])
 
 
 def test_a_share_may_be_empty():
     fields = Fields(2)
-    empty = ImageBatches(fields, 8, size=16, share=ProcessShard(3, 4))[0]
+    empty = ImageBatches(fields, 8, um_per_pixel=UM, size=16, share=ProcessShard(3, 4))[0]
     assert empty["image"].shape == (2, 16, 16, 4)
     assert not empty["mask"].any()
     assert (empty["index"] == -1).all()
@@ -65,7 +68,7 @@ def test_a_share_may_be_empty():
 
 def test_fields_of_greater_weight_come_more_often():
     weights = np.where(np.arange(N) == 2, 4.0, 1)
-    batches = ImageBatches(FIELDS, 5, size=16, weights=weights)
+    batches = ImageBatches(FIELDS, 5, um_per_pixel=UM, size=16, weights=weights)
     assert batches.n == N + 3
     rows = join(list(batches.epoch(1)))
     assert np.bincount(rows["index"][rows["mask"] == 1]).tolist() == [1, 1, 4, 1, 1, 1, 1]
@@ -74,7 +77,7 @@ def test_fields_of_greater_weight_come_more_often():
 
 def test_gentle_augmentation_moves_and_stains_but_stays_in_range():
     plain, gentle = (
-        ImageBatches(FIELDS, N, size=32, shuffle=False, augmentation=kind)[0]["image"]
+        ImageBatches(FIELDS, N, um_per_pixel=UM, size=32, shuffle=False, augmentation=kind)[0]["image"]
         for kind in (augment.NONE, augment.LIGHT)
     )
     assert gentle.min() >= 0
@@ -88,8 +91,8 @@ def test_all_turns_of_a_field_come_whatever_its_place():
     fields = Fields(64)
     fields.examples = [FIELDS[5]] * 64
     turning = dataclasses.replace(augment.NONE, turn=True)
-    seen = ImageBatches(fields, 64, size=16, augmentation=turning)[0]["image"]
-    whole = images.as_float(images.resize(FIELDS[5]["image"], (16, 16)))
+    seen = ImageBatches(fields, 64, um_per_pixel=UM, size=16, augmentation=turning)[0]["image"]
+    whole = images.as_float(images.resize(FIELDS[5].image, (16, 16)))
     turned = [np.rot90(side, quarters) for side in (whole, whole[:, ::-1]) for quarters in range(4)]
     came = [[(image == way).all() for way in turned] for image in seen]
     assert np.sum(came, axis=1).tolist() == [1] * 64
@@ -137,7 +140,7 @@ def test_rotation_draws_every_angle_and_is_an_option():
 
 
 def test_every_epoch_has_its_own_order():
-    orders = [tuple(ImageBatches(FIELDS, N, size=16)[epoch]["index"]) for epoch in range(5)]
+    orders = [tuple(ImageBatches(FIELDS, N, um_per_pixel=UM, size=16)[epoch]["index"]) for epoch in range(5)]
     assert len(set(orders)) == 5
 
 
@@ -150,7 +153,7 @@ def test_no_more_fields_than_said_stay_in_memory():
                 read.append(int(index))
             return super().__getitem__(index)
 
-    batches = ImageBatches(Counted(), 1, size=16, shuffle=False, cached=3)
+    batches = ImageBatches(Counted(), 1, um_per_pixel=UM, size=16, shuffle=False, cached=3)
     for step in (0, 1, 2, 1, 0, 3, 1, 0, 2):
         batches[step]
     assert read == [0, 1, 2, 3, 2]
@@ -158,8 +161,8 @@ def test_no_more_fields_than_said_stay_in_memory():
 
 def test_refusals_say_what_to_change():
     with pytest.raises(ValueError, match=r"a weight for each: 7 and 3"):
-        ImageBatches(FIELDS, 4, weights=np.ones(3))
+        ImageBatches(FIELDS, 4, um_per_pixel=UM, weights=np.ones(3))
     with pytest.raises(ValueError, match=r"there must be a field"):
         ImageBatches(Fields(0), 4)
     with pytest.raises(ValueError, match="batch_size 3 must divide by 2 devices"):
-        ImageBatches(FIELDS, 3, share=ProcessShard(devices=2))
+        ImageBatches(FIELDS, 3, um_per_pixel=UM, share=ProcessShard(devices=2))

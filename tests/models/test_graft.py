@@ -5,11 +5,11 @@ import functools
 import numpy as np
 import pytest
 
-from hpax.models import Pretrained, graft
+from hpax.models import Network, graft
 
 
 def _pretrained(params):
-    return Pretrained("light-unet", {}, ("nucleus",), 0.32, params, {"batch_stats": _statistics(1.0)}, "")
+    return Network("light-unet", {}, ("nucleus",), 0.32, params, {"batch_stats": _statistics(1.0)}, "")
 
 
 def _statistics(value):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from hpax.models import Pretrained, Segmenter
+from hpax.models import Network, Segmenter
 from hpax.nn.unet import LightUNet
 from hpax.ops import overlap
 
@@ -26,7 +26,7 @@ class Told(nn.Module):
         return 20 * (images - 0.5)
 
 
-class Truthful(Pretrained):
+class Truthful(Network):
     """A network without weights, known as it is and not by a name."""
 
     def __init__(self, model, channels):
@@ -49,7 +49,7 @@ def _untrained(channels, seed):
     options = {"widths": (4, 6)}
     variables = LightUNet(**options).init(jax.random.key(seed), jnp.zeros((1, 16, 16, len(channels))))
     weights = variables["params"], {"batch_stats": variables["batch_stats"]}
-    return Pretrained("light-unet", options, channels, 0.32, *weights, "")
+    return Network("light-unet", options, channels, 0.32, *weights, "")
 
 
 UNTRAINED = _untrained(("nucleus",), 0), _untrained(("microtubules", "er", "nucleus"), 1)

@@ -13,11 +13,12 @@ import safetensors.numpy
 from hpax import features, models, train
 from hpax.data.cell_crops import dummy
 from hpax.models.encoder import Encoder
-from hpax.recipes import inpaint, optimizers
+from hpax.recipes import inpaint
 from hpax.recipes.cells import Data, open_cells
+from hpax.recipes.optimizers import Adam
 from hpax.tasks.inpaint import PairedInpainting
 
-TINY = inpaint.Config(network=inpaint.Network(width=0.03), optimizer=inpaint.Optimizer(batch_size=16), steps=2)
+TINY = inpaint.Config(network=inpaint.Network(width=0.03), optimizer=Adam(batch_size=16, steps=2))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def cells(tmp_path_factory):
 @pytest.fixture(scope="module")
 def workdir(cells, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
-    inpaint.train(TINY, cells, workdir, seed=3)
+    inpaint.train_model(TINY, cells, workdir, seed=3)
     return workdir
 
 
@@ -60,7 +61,8 @@ def test_the_number_of_cells_looked_at_together_changes_nothing_but_rounding(cel
 
 
 def test_a_file_says_what_it_must_be_shown(cells, workdir):
-    network = models.load(workdir / inpaint.FILE)
+    network = models.load_network(workdir / inpaint.FILE)
+    assert isinstance(models.load(workdir / inpaint.FILE), Encoder)
     assert (network.architecture, network.size, network.preprocessing) == ("inpainter", 64, "human")
     assert network.channels == ("protein", "nucleus", "microtubules")
     assert network.um_per_pixel == pytest.approx(0.64)
@@ -71,7 +73,7 @@ def test_a_file_says_what_it_must_be_shown(cells, workdir):
     with pytest.raises(ValueError, match="layer must be one of conv1"):
         encoder.features(crops(cells), layer="conv9")
     with pytest.raises(ValueError, match="must be an inpainter"):
-        Encoder(models.load("segment-nuclei"))
+        Encoder(models.load_network("segment-nuclei"))
 
 
 @pytest.mark.parametrize(
@@ -105,12 +107,12 @@ def test_yeast_has_a_marker_and_a_pixel_size_that_nobody_knows(tmp_path):
 
 
 def test_epochs_pass_over_all_cells_and_equal_settings_share_an_optimizer(cells):
-    config = dataclasses.replace(TINY, epochs=2.0)
+    config = dataclasses.replace(TINY, optimizer=Adam(batch_size=16, epochs=2.0))
     run = inpaint.build(config, cells)
     assert run.steps == 2 * math.ceil(len(cells.training) / 16)
     assert run.optimizer is inpaint.build(config, cells, seed=1).optimizer
-    with pytest.raises(ValueError, match="steps or epochs must be positive"):
-        optimizers.steps_of(0, 0.0, examples=5, batch_size=2)
+    with pytest.raises(ValueError, match="epochs at least 0"):
+        Adam(epochs=-1.0)
 
 
 def test_data_of_another_kind_has_another_name(cells, tmp_path):

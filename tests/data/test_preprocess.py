@@ -3,7 +3,7 @@ import pytest
 from skimage.exposure import rescale_intensity
 
 from hpax import images
-from hpax.ops import preprocess
+from hpax.data import preprocess
 
 CROPS = {
     dtype: np.random.default_rng(0).integers(0, np.iinfo(dtype).max // 2, (5, 8, 8, 3), dtype, endpoint=True)

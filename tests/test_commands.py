@@ -14,7 +14,7 @@ import hpax
 from experiments import __main__ as experiments_list
 from hpax import progress
 from hpax.commands import build, command, fetch, listing, main, score, segment
-from hpax.data.build import DATA_SETS
+from hpax.data.building import DATA_SETS
 from hpax.data.download import RateLimit
 from hpax.data.hpa_cells import Config as Cells
 from hpax.formats import masks, proteinatlas

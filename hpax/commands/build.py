@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in DATA_SETS:
         print(f"error: there is no data set {name!r}; {listing.nearest(name, DATA_SETS)}", file=sys.stderr)
         return NOTHING_DONE
-    from hpax.data.build import __main__ as building
+    from hpax.data.building import __main__ as building
 
     try:
         building.run(name, rest, prog=f"hpax build {name}")

@@ -240,6 +240,10 @@ def test_a_field_that_lost_its_masks_or_changed_its_files_is_segmented_again(own
     assert masks.flavours(tmp_path / "work" / "masks", "00000000-bb9b-11e8") == []
 
 
+def images(cells):
+    return np.stack([cells[place]["image"] for place in range(len(cells))])
+
+
 def test_shards_follow_pictures_of_equal_size(own, tmp_path):
     pixels = fields.read_channel(picture(own, "green"))
     for colour in ("green", "red", "blue", "yellow"):
@@ -247,10 +251,10 @@ def test_shards_follow_pictures_of_equal_size(own, tmp_path):
         picture(own, colour).unlink()
         tifffile.imwrite(own / f"00000000-bb9b-11e8_{colour}.tif", channel)
     assert main(own, tmp_path / "work") == 0
-    before = np.stack([cell["image"] for cell in shards(own, tmp_path / "work")])
+    before = images(shards(own, tmp_path / "work"))
     tifffile.imwrite(own / "00000000-bb9b-11e8_green.tif", 255 - pixels)
     assert main(own, tmp_path / "work") == 0
-    after = np.stack([cell["image"] for cell in shards(own, tmp_path / "work")])
+    after = images(shards(own, tmp_path / "work"))
     channel = atlas.CHANNELS.index("protein")
     assert not np.array_equal(after[..., channel], before[..., channel])
     np.testing.assert_array_equal(np.delete(after, channel, -1), np.delete(before, channel, -1))

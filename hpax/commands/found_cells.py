@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from hpax import atlas, files
-from hpax.commands.folder import FolderField, Load, content, stamp
+from hpax.commands.folder import FolderField, Load, content, stamp, state
 from hpax.commands.segment import Config
 from hpax.explore import overlays
 from hpax.fields import Field, Masks
@@ -84,7 +84,7 @@ def segment(config: Config, field: FolderField, load: Load, *, shown: bool) -> s
     """
     try:
         known = read_record(config.workdir, field.id)
-        digest = files.digest(*field.files.paths)
+        digest = field.digest()
         record_path(config.workdir, field.id).unlink(missing_ok=True)
         thumbnail_path(config.workdir, field.id).unlink(missing_ok=True)
         start = time.perf_counter()
@@ -97,7 +97,7 @@ def segment(config: Config, field: FolderField, load: Load, *, shown: bool) -> s
             note = ["its masks were changed since they were found"]
         told = _measured(config, field, load(), masks, shown=shown)
         told["notes"] += note
-        told |= {"digest": digest, "stamp": stamp(field.files.paths), "masks_digest": masks_digest(masks)}
+        told |= {"digest": digest, "stamp": state(field), "masks_digest": masks_digest(masks)}
         told |= {"masks_stamp": masks_stamp(config.workdir, field.id)}
         told |= {"seconds": round(time.perf_counter() - start, 4)}
         files.write_json(record_path(config.workdir, field.id), told)

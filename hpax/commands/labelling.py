@@ -15,7 +15,7 @@ import hpax
 from hpax import atlas, files, models, progress
 from hpax.commands import segment, segmenting, tables
 from hpax.commands.command import Call
-from hpax.commands.folder import FolderField, Load, survey
+from hpax.commands.folder import FolderField, Load, scaled, survey
 from hpax.commands.found_cells import masks_digest
 from hpax.commands.label import Config
 from hpax.commands.mask_folders import CellFinder, Cells, Given, Segmented
@@ -47,6 +47,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
         segmenter.by_name(cells.segmenter, cells.networks)  # before anything is written, if it cannot be made
     find: CellFinder = Segmented(cells) if config.masks is None else Given(config.masks, config.um_per_pixel)
     with _folders(config, cells), submission.writer(config.workdir) as writer:
+        known = scaled(known, config.camera_bits, config.workdir / segmenting.SCALE)
         labeller = Labeller(config, ensemble, find, content(config.models))
         rows, unlabelled = label_all(labeller, known, writer, shown=segmenting.chosen(cells, known))
         failures |= unlabelled
@@ -82,6 +83,7 @@ def of_segment(config: Config) -> segment.Config:
         annotations=config.annotations,
         segmenter=config.segmenter,
         um_per_pixel=config.um_per_pixel,
+        camera_bits=config.camera_bits,
         overlays=False,
         shown=config.shown,
         shards=False,

@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from hpax import atlas, files
 from hpax.commands import segment
 from hpax.commands.folder import FolderField, Load, content
 from hpax.commands.found_cells import finished, read_record
@@ -59,7 +58,7 @@ class Given:
     """
 
     folder: Path
-    um_per_pixel: float = 0.0  # 0: what was taken when the field was segmented, else by the width
+    um_per_pixel: float = 0.0  # 0: what was taken when the field was segmented, else as its files say
 
     def __post_init__(self):
         if not self.folder.is_dir():
@@ -76,11 +75,11 @@ class Given:
         planes = mask_files.read(inner if inner.is_dir() else self.folder, field.id)
         masks, _ = matched(*planes)
         record = read_record(self.folder, field.id)
-        pixels = content(field, record) if record else files.digest(*field.files.paths)
+        pixels = content(field, record)
         if record.get("digest", pixels) != pixels:
             raise ValueError(
                 f"the pictures of field {field.id} changed since {self.folder} was made; run hpax segment again"
             )
-        width = masks.cells.shape[1]
-        size = self.um_per_pixel or float(record.get("um_per_pixel", 0)) or atlas.um_per_pixel(width)
+        asked = self.um_per_pixel or float(record.get("um_per_pixel", 0))
+        size = field.um_per_pixel(masks.cells.shape, asked)
         return Cells(masks, size, pixels)

@@ -28,7 +28,8 @@ class Config:
     annotations: str = ""  # the labels' table in the folder; "": the only one there, if any
     segmenter: Literal["networks", "classical"] = "networks"
     networks: tuple[str, str] = ("segment-nuclei", "segment-cells")  # names of hpax.models, or .safetensors files
-    um_per_pixel: float = 0.0  # µm; 0: 0.08 at 1728, 2048 and 3072 pixels, else as a resized 2048-pixel field
+    um_per_pixel: float = 0.0  # µm; 0: as the files state, else 0.08 at 1728, 2048 and 3072 pixels
+    camera_bits: int = 0  # of channels with more than 8 bits, such as 12; 0: the fewest that hold all pixels
     masks: tuple[Literal["png", "ome-tiff", "ome-zarr"], ...] = ("png",)
     overlays: bool = True  # a picture of each field
     overlay_side: int = 1024  # pixels of its longer side, at most

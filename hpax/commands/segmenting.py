@@ -18,7 +18,7 @@ from PIL import Image
 from hpax import data, files, launch, progress
 from hpax.commands import tables
 from hpax.commands.command import Call
-from hpax.commands.folder import FolderField, survey
+from hpax.commands.folder import FolderField, scaled, survey
 from hpax.commands.found_cells import finished, read_record, rows, segment, thumbnail
 from hpax.commands.segment import ANEW, Config
 from hpax.explore import overlays, page
@@ -28,6 +28,7 @@ from hpax.formats import masks as mask_files
 from hpax.models import segmenter
 
 COLUMNS = 4  # of the sheet of overlays
+SCALE = "full_scale.json"  # in a workdir
 PRIVATE = ("digest", "stamp", "masks_digest", "masks_stamp")  # of a record, for nobody's table
 
 
@@ -44,6 +45,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
     make_folder(config)
     with files.exclusive(config.workdir):
         claim(config)
+        known = scaled(known, config.camera_bits, config.workdir / SCALE)
         todo = [field for field in known if not finished(field, config)]
         failures |= segment_all(config, todo, shown=chosen(config, known))
         finish(config, call, known, failures, start=start, resumed=len(todo) < len(known))
@@ -262,6 +264,7 @@ def build_shards(config: Config, bits: int) -> data.Source:
         progress=True,
         annotations=config.annotations,
         um_per_pixel=config.um_per_pixel,
+        camera_bits=config.camera_bits,
         crop_um=config.crop_um,
         crop_size=config.crop_size,
         centre=config.centre,

@@ -11,7 +11,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = """types, atlas, files, progress < images < fields < ops, simulate, formats < nn, metrics, segment < explore
             < data < task < tasks, train < features, predict < models < recipes, analysis < launch, report
-            < commands"""
+            < commands < __main__"""
 RANK = {name.strip(): rank for rank, layer in enumerate(LAYERS.split("<")) for name in layer.split(",")}
 FILES = sorted((ROOT / "hpax").rglob("*.py"))
 NUMPY_ONLY = {"atlas", "files", "images", "fields", "simulate", "formats", "segment", "explore", "report"}

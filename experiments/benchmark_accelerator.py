@@ -31,12 +31,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
-from jaxtyping import Float
 
 from hpax import launch, train
 from hpax.data import PairBatches, ResidentPairs, preprocess
-from hpax.data.pipeline import HostBatch, Share
+from hpax.data.pipeline import HostBatch, ProcessShard
 from hpax.metrics import detection, neighbours
 from hpax.metrics.tally import CLASSES, Tally
 from hpax.nn import inpainter
@@ -44,6 +42,7 @@ from hpax.nn.efficientnet import EfficientNet
 from hpax.nn.heads import CamNet, CellNet
 from hpax.nn.inception import Inception
 from hpax.nn.inpainter import Inpainter
+from hpax.nn.reference import PlainInpainter, scaled
 from hpax.ops import matching
 from hpax.task import Task
 from hpax.tasks.inpaint import PairedInpainting
@@ -189,51 +188,11 @@ class Constant(ResidentPairs):
         return itertools.repeat(self._pairs.draw(0))
 
 
-class PlainEncoder(nn.Module):
-    """`hpax.nn.inpainter.Encoder` of Flax's own layers."""
-
-    widths: Sequence[int]
-    dtype: jax.typing.DTypeLike | None = None
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h4 w4 k"]:
-        """The code of each image."""
-        for layer, width in enumerate(self.widths, start=1):
-            x = nn.relu(nn.Conv(width, (3, 3), dtype=self.dtype)(x))
-            x = nn.BatchNorm(use_running_average=not train, momentum=0.99, epsilon=1e-3, dtype=self.dtype)(x)
-            x = nn.max_pool(x, (2, 2), (2, 2)) if layer in inpainter.POOLED else x
-        return x
-
-
-class PlainInpainter(nn.Module):
-    """`hpax.nn.inpainter.Inpainter` of Flax's own layers."""
-
-    width: float
-    dtype: jax.typing.DTypeLike | None = None
-
-    @nn.compact
-    def __call__(self, source: Array, markers: Array, *, mask: Array | None = None, train: bool = False) -> Array:
-        """The painted protein; padding is not masked here."""
-        told = PlainEncoder(scaled(inpainter.SOURCE_WIDTHS, self.width), self.dtype)(source, train)
-        seen = PlainEncoder(scaled(inpainter.MARKER_WIDTHS, self.width), self.dtype)(markers, train)
-        x = jnp.concatenate([told, seen], axis=-1)
-        for group, widths in enumerate(inpainter.DECODER_WIDTHS):
-            x = x.repeat(2, axis=1).repeat(2, axis=2) if group else x
-            for width in scaled(widths, self.width):
-                x = nn.relu(nn.Conv(width, (3, 3), dtype=self.dtype)(x))
-        return nn.Conv(1, (1, 1))(x)
-
-
-def scaled(widths: Sequence[int], factor: float) -> list[int]:
-    """Channels of layers in a network so many times as wide."""
-    return [max(1, round(factor * width)) for width in widths]
-
-
 def time_inpainting(config: Config) -> tuple[dict[str, float], dict[str, int]]:
     """Updates by the training loop; Flax's and PyTorch's on a batch that stays on the device."""
     side = 16 if config.fast else 64
     cells = Cells(200 if config.fast else config.cells, side, config.seed)
-    share = Share(devices=jax.device_count())
+    share = ProcessShard(devices=jax.device_count())
     pairs = PairBatches(cells, config.batch * jax.device_count(), seed=config.seed, share=share, cache_bytes=0)
     task = PairedInpainting(Inpainter(config.width, axis_name=train.AXIS, dtype=DTYPES[config.dtype]))
     initial = train.create(task, ADAM, pairs[0], seed=config.seed)

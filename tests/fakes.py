@@ -32,6 +32,12 @@ class Regression:
         error = batch["x"] @ params["w"] - batch["y"]
         return {"loss": jnp.square(error), "bias": error}
 
+    def predict(self, params, model_state, x):
+        return x @ params["w"]
+
+    def encode(self, params, model_state, images):
+        return {"terms": images * params["w"]}
+
 
 @dataclasses.dataclass(frozen=True)
 class Numbers:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpax.data.bags import BagBatches
-    from hpax.data.build import build
+    from hpax.data.building import build
     from hpax.data.copy_paste import CopyPasteBatches
     from hpax.data.field_source import Fields, FieldSource
     from hpax.data.folders import Labelled, labelled
@@ -37,7 +37,7 @@ _HOMES = {
     "ProcessShard": "pipeline",
     "ResidentPairs": "resident",
     "Source": "source",
-    "build": "build",
+    "build": "building",
     "labelled": "folders",
 }
 """Name → the module that it comes from."""

@@ -14,6 +14,8 @@ MARKER_WIDTHS = (16, 32, 32)
 DECODER_WIDTHS = ((256, 384, 384), (256,), (96,))  # the resolution doubles between groups
 POOLED = (1, 2)  # the layers of an encoder whose output is halved
 STRIDE = 2 ** len(POOLED)
+LAYERS = tuple(f"conv{layer}" for layer in range(1, len(SOURCE_WIDTHS) + 1))
+"""What `Inpainter.encode` names."""
 
 
 class Encoder(nn.Module):
@@ -69,6 +71,7 @@ class Inpainter(nn.Module):
     axis_name: str | None = None  # the mapped axis of data parallelism, for BatchNorm
     momentum: float = 0.99  # of BatchNorm's moving averages; lower it for runs of a few hundred steps
     dtype: jax.typing.DTypeLike | None = None  # what is computed in, such as bfloat16; None: that of the images
+    stride = STRIDE
 
     def setup(self) -> None:
         """The three parts; `source` is the encoder that is kept after training."""

@@ -12,7 +12,7 @@ from jaxtyping import UInt
 
 from hpax import atlas
 from hpax.data import builder, cells
-from hpax.data.build import fingerprint
+from hpax.data.building import fingerprint
 from hpax.data.hpa_fields import hpa_fields
 from hpax.fields import Masks
 from hpax.formats import fields

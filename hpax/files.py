@@ -1,10 +1,13 @@
 """Files that are whole or not there, folders that one process owns, and names for what files hold."""
 
 import contextlib
+import dataclasses
+import enum
 import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import pathlib
 import secrets
@@ -120,6 +123,23 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None:
     """A JSON object, all of it or nothing; a ValueError where a number is not finite."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def as_json(value: Any) -> Any:
+    """`value` as JSON holds it: dataclasses as objects, paths and enums as text, NaN and infinities as null."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):  # an array, or a number of NumPy's or JAX's
+        return as_json(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def clear_drafts(folder: str | os.PathLike[str]) -> None:

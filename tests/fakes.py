@@ -32,6 +32,12 @@ class Regression:
         error = batch["x"] @ params["w"] - batch["y"]
         return {"loss": jnp.square(error), "bias": error}
 
+    def predict(self, params, model_state, x):
+        return x @ params["w"]
+
+    def encode(self, params, model_state, images):
+        return {"terms": images * params["w"]}
+
 
 @dataclasses.dataclass(frozen=True)
 class Numbers:
@@ -123,3 +129,42 @@ class Backbone(nn.Module):
     def __call__(self, images, *, mask=None, train=False):
         x = nn.Conv(self.width, (3, 3), strides=self.stride)(images)
         return nn.relu(BatchNorm(self.axis_name, momentum=0.8)(x, mask=mask, train=train))
+
+
+def _numbers_at(take, draw):
+    return {**take(draw["index"]), "mask": draw["mask"]}
+
+
+@dataclasses.dataclass(frozen=True)
+class ResidentNumbers:
+    """Endless batches for `Regression` of rows that devices hold; the last `padding` rows of a batch do not count."""
+
+    n: int = 37
+    size: int = 16
+    padding: int = 0
+    part: int = 0  # of the processes that share a batch
+    parts: int = 1
+    materialise = staticmethod(_numbers_at)
+
+    def examples(self, first: int, last: int) -> dict[str, np.ndarray]:
+        x = np.random.default_rng(7).normal(size=(self.n, FEATURES)).astype(np.float32)[first:last]
+        return {"x": x, "y": x @ np.arange(FEATURES, dtype=np.float32)}
+
+    def draw(self, step: int) -> dict[str, np.ndarray]:
+        index = np.random.default_rng((2, step)).integers(0, self.n, self.size).astype(np.int32)
+        mask = (np.arange(self.size) < self.size - self.padding).astype(np.float32)
+        return {name: np.split(value, self.parts)[self.part] for name, value in {"index": index, "mask": mask}.items()}
+
+    def draws(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+        while True:
+            yield self.draw(start)
+            start += 1
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        everything = self.examples(0, self.n)
+        return _numbers_at(lambda rows: {name: value[rows] for name, value in everything.items()}, self.draw(step))
+
+    def iterate(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+        while True:
+            yield self[start]
+            start += 1

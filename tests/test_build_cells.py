@@ -12,6 +12,7 @@ from PIL import Image
 
 from experiments import build_cells
 from hpax import data
+from hpax.commands import found_cells
 from hpax.data.hpa_fields import dummy
 from hpax.formats import fields, masks
 from hpax.segment import classical
@@ -171,7 +172,7 @@ def test_what_fails_for_reasons_unforeseen_fails_alone(own, tmp_path, monkeypatc
         return classical.segment(image, um_per_pixel)
 
     first = fields.read_field(fields.find_fields(own)[0])
-    monkeypatch.setattr(build_cells, "segmenter", lambda *_: moody)
+    monkeypatch.setattr(found_cells, "by_name", lambda *_: moody)
     assert main(own, tmp_path / "work") == 1
     assert "RuntimeError: a moody segmenter" in capsys.readouterr().err
     monkeypatch.undo()
@@ -216,7 +217,7 @@ def contents(workdir):
 def test_an_interrupted_run_ends_like_an_unbroken_one(source, whole, tmp_path, monkeypatch, capsys):
     first, second, third = Clock(patience=2), Clock(), Clock()
     for clock, status in ((first, 130), (second, 0), (third, 0)):
-        monkeypatch.setattr(build_cells, "segmenter", lambda *_, clock=clock: clock)
+        monkeypatch.setattr(found_cells, "by_name", lambda *_, clock=clock: clock)
         assert main(source, tmp_path) == status
     assert "goes on from here" in capsys.readouterr().err
     assert (first.calls, second.calls, third.calls) == (2, 2, 0)
@@ -228,7 +229,7 @@ def test_a_field_that_lost_its_masks_or_changed_its_files_is_segmented_again(own
     assert main(own, tmp_path / "work") == 0
     (tmp_path / "work" / "masks" / "00000000-bb9b-11e8_nuclei.png").unlink()
     again = Clock()
-    monkeypatch.setattr(build_cells, "segmenter", lambda *_: again)
+    monkeypatch.setattr(found_cells, "by_name", lambda *_: again)
     assert main(own, tmp_path / "work") == 0
     assert again.calls == 1
     picture(own, "red").write_bytes(picture(own, "red").read_bytes() + b" ")

@@ -48,7 +48,7 @@ class BagBatches(FieldBatches):
         shuffle: bool = True,
         share: ProcessShard | None = None,  # None: that of this process
         cached: int = 512,  # fields in memory, as the crops of all their cells
-        threads: int = 1,
+        threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
         self.cells, self.size, self._targets, self._antibody = cells, size, targets, antibody
         self._augmentation = augmentation

@@ -70,7 +70,7 @@ class CopyPasteBatches(FieldBatches):
         shuffle: bool = True,
         share: ProcessShard | None = None,  # None: that of this process
         cached: int = 512,  # fields in memory, resized
-        threads: int = 1,
+        threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
         self.size, self.um_per_pixel = size, um_per_pixel
         if not 0 <= alone <= 1:

@@ -68,9 +68,14 @@ class FieldSource:
         return [str(id) for id in self.table.index]
 
     @property
+    def dataset(self) -> str:
+        """The name of the data set that the fields are of, with all its options."""
+        return str(self._source.info.full_name)
+
+    @property
     def name(self) -> str:
         """A name for this data: the data set with all its options, and which of its fields in which order."""
-        return files.digest(self._source.info.full_name, "\n".join(self.ids))
+        return files.digest(self.dataset, "\n".join(self.ids))
 
     def with_masks(self, masks: MaskSource) -> "FieldSource":
         """The same fields with other masks."""

@@ -38,7 +38,7 @@ class ImageBatches(FieldBatches):
         shuffle: bool = True,
         share: ProcessShard | None = None,  # None: that of this process
         cached: int = 512,  # fields in memory, resized
-        threads: int = 1,
+        threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
         self.size, self.um_per_pixel, self._augmentation = size, um_per_pixel, augmentation
         drawn = {"weights": weights, "seed": seed, "shuffle": shuffle}

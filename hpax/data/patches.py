@@ -65,7 +65,7 @@ class PatchBatches(Epochs):
         shuffle: bool = True,
         share: ProcessShard | None = None,  # None: that of this process
         cached: int = 128,  # fields in memory
-        threads: int = 1,
+        threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
         if not views or len({len(view.channels) for view in views}) > 1:
             raise ValueError(f"views must show one number of channels, got {[view.channels for view in views]}")

@@ -55,6 +55,11 @@ class Source:
             raise KeyError(f"{self.info.name} holds no labels, only {', '.join(self.table)}; group by one of those")
         return self._index[1]
 
+    @property
+    def index_files(self) -> list[pathlib.Path]:
+        """The files with everything but the pixels, one of each split."""
+        return [index_path(self._folder, split) for split in self.splits]
+
     @cached_property
     def groups(self) -> Int[np.ndarray, " n"]:
         """The image of every example as a number: cells of one group may be paired."""
@@ -62,7 +67,7 @@ class Source:
 
     @cached_property
     def _index(self) -> tuple[pd.DataFrame, np.ndarray | None]:
-        return index.read([index_path(self._folder, split) for split in self.splits])
+        return index.read(self.index_files)
 
 
 class Part:

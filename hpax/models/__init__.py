@@ -12,6 +12,7 @@ import pathlib
 
 from hpax.models.card import card
 from hpax.models.cell_classifier import CellClassifier
+from hpax.models.encoder import Encoder
 from hpax.models.ensemble import Ensemble, LabelPrediction
 from hpax.models.ensemble import read as _read_ensemble
 from hpax.models.field_classifier import FieldClassifier, FieldPrediction
@@ -19,12 +20,13 @@ from hpax.models.graft import graft
 from hpax.models.segmenter import Segmenter
 from hpax.models.store import ARCHITECTURES, NAMES, Network, load_network, save
 
-Model = FieldClassifier | CellClassifier | Ensemble | Network
+Model = FieldClassifier | CellClassifier | Encoder | Ensemble | Network
 
 __all__ = [
     "ARCHITECTURES",
     "NAMES",
     "CellClassifier",
+    "Encoder",
     "Ensemble",
     "FieldClassifier",
     "FieldPrediction",
@@ -43,8 +45,8 @@ __all__ = [
 def load(name: str | os.PathLike) -> Model:
     """A model of the catalogue by its name, or from what a model's `save` wrote.
 
-    A network of fields comes as FieldClassifier, of cells as CellClassifier, a folder as Ensemble; one that segments
-    comes as Network, two of which make a Segmenter.
+    A network of fields comes as FieldClassifier, of cells as CellClassifier, one that inpaints as Encoder, a folder as
+    Ensemble; one that segments comes as Network, two of which make a Segmenter.
 
     Raises:
         ValueError: the name is unknown, or the file holds no network of hpax.
@@ -55,4 +57,6 @@ def load(name: str | os.PathLike) -> Model:
     network = load_network(name)
     if network.architecture == "cam-net":
         return FieldClassifier(network)
+    if network.architecture == "inpainter":
+        return Encoder(network)
     return CellClassifier(network) if network.architecture == "cell-net" else network

@@ -16,13 +16,17 @@ import numpy as np
 from jaxtyping import Float32, UInt
 from PIL import Image
 
-from hpax import atlas
+import hpax
+from hpax import atlas, files
 from hpax.fields import Field, Masks
 from hpax.images import percentile_normalise
-from hpax.models.store import NAMES, Network, load_network
+from hpax.models.store import Network, load_network, path_of
 from hpax.segment import classical
 from hpax.segment.watershed import cells_from_maps
 from hpax.tasks.segment import Segmentation
+
+SHIPPED = ("segment-nuclei", "segment-cells")
+"""The networks of the catalogue that find nuclei and cells."""
 
 BUCKET = 128  # pixels; sides are padded to multiples, so that few shapes are compiled
 
@@ -45,8 +49,8 @@ class Segmenter:
             no multiple of the networks' strides or too large for it.
     """
 
-    nuclei: Network = dataclasses.field(default_factory=lambda: load_network(NAMES[0]))
-    cells: Network = dataclasses.field(default_factory=lambda: load_network(NAMES[1]))
+    nuclei: Network = dataclasses.field(default_factory=lambda: load_network(SHIPPED[0]))
+    cells: Network = dataclasses.field(default_factory=lambda: load_network(SHIPPED[1]))
     tile: int = 1024  # pixels of the networks; bounds the memory
     margin: int = 96  # pixels of the networks
 
@@ -120,7 +124,7 @@ class Segmenter:
 
 
 @functools.cache
-def by_name(kind: Literal["networks", "classical"], networks: tuple[str, ...] = NAMES) -> Segment:
+def by_name(kind: Literal["networks", "classical"], networks: tuple[str, ...] = SHIPPED) -> Segment:
     """What turns a field into masks, made once in a process: two networks, or thresholds and watersheds.
 
     Raises:
@@ -130,6 +134,13 @@ def by_name(kind: Literal["networks", "classical"], networks: tuple[str, ...] = 
         return classical.segment
     nuclei, cells = map(load_network, networks)
     return Segmenter(nuclei, cells)
+
+
+def content_name(kind: Literal["networks", "classical"], networks: tuple[str, ...] = SHIPPED) -> str:
+    """A name for what finds the cells, which changes with the content of the networks' files."""
+    if kind == "classical":
+        return f"classical-{hpax.__version__}"
+    return f"networks-{files.digest(*map(path_of, networks))}"
 
 
 def _resized(channel: Float32[np.ndarray, "h w"], factor: float) -> Float32[np.ndarray, "y x"]:

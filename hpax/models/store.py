@@ -7,6 +7,7 @@ be follows from the architecture that it names, never from the arrays themselves
 import dataclasses
 import functools
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from flax import linen as nn
 from hpax import atlas, files
 from hpax.nn.backbones import BACKBONES
 from hpax.nn.heads import CamNet, CellNet
+from hpax.nn.inpainter import Inpainter
 from hpax.nn.unet import DualPathUNet, LightUNet
 from hpax.types import ModelState, Params
 
@@ -31,8 +33,15 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "dpn-unet": DualPathUNet,
     "cam-net": CamNet,
     "cell-net": CellNet,
+    "inpainter": Inpainter,
 }
-"""The networks that a file may name; the backbone of the last two is an option, by its name in `nn.backbones`."""
+"""The networks that a file may name; the backbone of cam-net and cell-net is an option, a name in `nn.backbones`."""
+
+PREPROCESSING = ("human", "yeast")
+"""How crops are prepared for an inpainter, by the name of the function in `ops.preprocess`."""
+
+CHANNELS = (*atlas.CHANNELS, "marker")
+"""The channels that a network may see; "marker" is the only structural one of yeast crops."""
 
 NAMES = ("segment-nuclei", "segment-cells")
 """The networks that ship with hpax."""
@@ -59,13 +68,14 @@ class Network:
 
     architecture: str  # of ARCHITECTURES
     options: Mapping[str, Any]  # the network's fields
-    channels: tuple[str, ...]  # of atlas.CHANNELS, in the order in which the network sees them
-    um_per_pixel: float  # at which it learned
+    channels: tuple[str, ...]  # of CHANNELS, in the order in which the network sees them
+    um_per_pixel: float  # at which it learned; NaN: not known, of crops alone
     params: Params
     model_state: ModelState
     card: str  # Markdown
     size: int | None = None  # pixels of the side of the images that it must be shown; None: any that its strides divide
     masked: bool = False  # whether cells come without their neighbours and background
+    preprocessing: str | None = None  # of PREPROCESSING; None: as other networks are shown images
 
     @functools.cached_property
     def model(self) -> nn.Module:
@@ -89,8 +99,26 @@ class Network:
             card=self.card,
             size=self.size,
             masked=self.masked,
+            preprocessing=self.preprocessing,
             half=half,
         )
+
+
+def path_of(name: str | os.PathLike) -> pathlib.Path:
+    """The .safetensors file of a network: of the catalogue by its name, or the file itself.
+
+    Raises:
+        ValueError: the name is unknown.
+        FileNotFoundError: there is no such file.
+    """
+    path = pathlib.Path(name)
+    if path.suffix != ".safetensors":
+        if str(name) not in NAMES:
+            raise ValueError(f"no network {str(name)!r}; there are {', '.join(NAMES)}, or give a .safetensors file")
+        path = WEIGHTS / f"{name}.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; `python -m experiments.segment_fields` trains such networks")
+    return path
 
 
 def load_network(name: str | os.PathLike) -> Network:
@@ -101,13 +129,7 @@ def load_network(name: str | os.PathLike) -> Network:
             unexpected or of another shape or type are all listed.
         FileNotFoundError: there is no such file.
     """
-    path = pathlib.Path(name)
-    if path.suffix != ".safetensors":
-        if str(name) not in NAMES:
-            raise ValueError(f"no network {str(name)!r}; there are {', '.join(NAMES)}, or give a .safetensors file")
-        path = WEIGHTS / f"{name}.safetensors"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; `python -m experiments.segment_fields` trains such networks")
+    path = path_of(name)
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path} has {path.stat().st_size} bytes, more than the bound of {MAX_BYTES}")
     try:
@@ -131,6 +153,7 @@ def save(
     card: str,
     size: int | None = None,
     masked: bool = False,
+    preprocessing: str | None = None,
     half: bool = True,
 ) -> pathlib.Path:
     """Writes a network to the .safetensors file `path`, and its model card to the .md file beside it.
@@ -140,12 +163,13 @@ def save(
         architecture: one of ARCHITECTURES.
         options: the network's fields that differ from their defaults, what only training needs left out; a backbone
             by its name.
-        channels: those that the network sees, in order, by their names in `atlas.CHANNELS`.
-        um_per_pixel: of the images that it learned from.
+        channels: those that the network sees, in order, by their names in `CHANNELS`.
+        um_per_pixel: of the images that it learned from; NaN where it is not known, of inpainters alone.
         state: `params` and `model_state`, on the host, for one device.
         card: what the reader should know, as `card` writes it.
         size: pixels of the side of these images, where the network is to be shown no other.
         masked: a cell must come without its neighbours and background.
+        preprocessing: of an inpainter, one of PREPROCESSING.
         half: keep kernels as float16, half the size; each number moves by at most 1 part in 2,048.
 
     Raises:
@@ -154,8 +178,9 @@ def save(
     path = pathlib.Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"a network's file must end in .safetensors, got {path.name}")
-    told = {"options": dict(options), "channels": list(channels), "um_per_pixel": float(um_per_pixel)}
-    told |= {"size": size, "masked": masked}
+    pixel = None if math.isnan(um_per_pixel) else float(um_per_pixel)
+    told = {"options": dict(options), "channels": list(channels), "um_per_pixel": pixel}
+    told |= {"size": size, "masked": masked} | ({"preprocessing": preprocessing} if preprocessing else {})
     metadata = {"format": _FORMAT, "architecture": architecture, "card": card}
     metadata |= {name: json.dumps(value) for name, value in told.items()}
     leaves = _flat({"params": state.params, "model_state": state.model_state})
@@ -178,9 +203,15 @@ def _network(metadata: Mapping[str, str], leaves: Mapping[str, np.ndarray]) -> N
     """The network that the metadata tells of, if the leaves are its weights."""
     options, channels, um_per_pixel = (json.loads(metadata[name]) for name in ("options", "channels", "um_per_pixel"))
     size, masked = json.loads(metadata.get("size", "null")), json.loads(metadata.get("masked", "false"))
-    if not isinstance(channels, list) or not channels or not set(channels) <= set(atlas.CHANNELS):
-        raise ValueError(f"channels must be some of {atlas.CHANNELS}, got {channels}")
-    if not isinstance(um_per_pixel, float) or not 0 < um_per_pixel < 1000:
+    if not isinstance(channels, list) or not channels or not set(channels) <= set(CHANNELS):
+        raise ValueError(f"channels must be some of {CHANNELS}, got {channels}")
+    preprocessing = json.loads(metadata.get("preprocessing", "null"))
+    known = PREPROCESSING if metadata["architecture"] == "inpainter" else (None,)
+    if preprocessing not in known:
+        raise ValueError(f"the preprocessing of {metadata['architecture']} must be of {known}, got {preprocessing}")
+    if um_per_pixel is None and preprocessing:
+        um_per_pixel = math.nan
+    elif not isinstance(um_per_pixel, float) or not 0 < um_per_pixel < 1000:
         raise ValueError(f"um_per_pixel must be positive, in µm, got {um_per_pixel}")
     if not (size is None or (type(size) is int and 0 < size <= _LARGEST)) or not isinstance(masked, bool):
         raise ValueError(f"size must be null or pixels up to {_LARGEST} and masked true or false, got {size}, {masked}")
@@ -198,6 +229,7 @@ def _network(metadata: Mapping[str, str], leaves: Mapping[str, np.ndarray]) -> N
         metadata["card"],
         size,
         masked,
+        preprocessing,
     )
 
 
@@ -213,7 +245,7 @@ def _options(architecture: str, options: Any) -> dict[str, Any]:
     known = {
         field.name: field
         for field in dataclasses.fields(ARCHITECTURES[architecture])
-        if field.name not in ("parent", "name", "axis_name")
+        if field.name not in ("parent", "name", "axis_name", "dtype")
     }
     needed = {name for name, field in known.items() if field.default is dataclasses.MISSING}
     if not isinstance(options, dict) or not needed <= set(options) <= set(known):
@@ -235,14 +267,17 @@ def _fits(value: Any, field: dataclasses.Field) -> bool:
     if isinstance(default, tuple):
         ints = isinstance(value, tuple) and all(type(entry) is int and 0 < entry <= _LARGEST for entry in value)
         return ints and 0 < len(value) <= _DEEPEST
-    return type(value) is type(default) and 0 < value <= _LARGEST
+    kind = float if default is None else type(default)
+    return type(value) is kind and 0 < value <= _LARGEST
 
 
 def _expected(model: nn.Module, channels: int) -> dict[str, jax.ShapeDtypeStruct]:
     """Name → shape and type of every leaf of a network."""
     side = -(-_SIDE // model.stride) * model.stride
-    image = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
-    variables = dict(jax.eval_shape(model.init, jax.random.key(0), image))
+    images = [jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)]
+    if isinstance(model, Inpainter):
+        images.append(jax.ShapeDtypeStruct((1, side, side, channels - 1), jnp.float32))
+    variables = dict(jax.eval_shape(model.init, jax.random.key(0), *images))
     return flax.traverse_util.flatten_dict({"params": variables.pop("params"), "model_state": variables}, sep="/")
 
 

@@ -65,6 +65,13 @@ class Localization:
         seen = self.model.apply({"params": params, **model_state}, images)
         return jax.nn.sigmoid(seen.logits), seen.maps
 
+    def encode(
+        self, params: Params, model_state: ModelState, images: Float[Array, "b h w c"]
+    ) -> dict[str, Float[Array, "b k"]]:
+        """The features before the classifier, averaged over places."""
+        seen = self.model.apply({"params": params, **model_state}, images)
+        return {"penultimate": seen.features.mean((1, 2))}
+
     def _look(
         self, params: Params, model_state: ModelState, key: jax.Array, images: Array, mask: Array
     ) -> tuple[CamOutput, ModelState]:

@@ -126,7 +126,8 @@ class _Keeper:
         scores = self._evaluator(here.params, here.model_state, self._run.validation())
         if not math.isfinite(scores["loss"]):
             self._give_up(f"the predictions for validation must be finite, at step {step}", scores["loss"])
-        self._log.scalars(step, {f"validation/{name}": value for name, value in scores.items()})
+        more = {} if self._run.scores is None else self._run.scores(here)
+        self._log.scalars(step, {f"validation/{name}": value for name, value in {**scores, **more}.items()})
         if self._run.pictures is not None:
             self._log.pictures(step, self._run.pictures(here))
         self._checkpoints.save_if_best(here, scores)

@@ -174,7 +174,7 @@ def test_the_cache_stays_within_its_bound_and_saves_reading(crops):
         batches = PairBatches(Counted(), 8, cache_bytes=cells * crop)
         for step in range(20):
             batches[step]
-            assert len(batches._crops._cache) <= cells
+            assert len(batches.crops._cache) <= cells
         assert max(read.values()) <= most
         assert (max(read.values()) == 1) == (cells == N)
 

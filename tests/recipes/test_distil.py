@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hpax.predict import distil
+from hpax.recipes import distil
 
 RNG = np.random.default_rng(0)
 PROTEINS = [f"P{number}" for number in RNG.integers(0, 43, 200)]

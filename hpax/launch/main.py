@@ -14,7 +14,7 @@ import rich.console
 import rich.table
 import tyro
 
-from hpax import files
+from hpax import files, processes
 from hpax.launch.config import Difference, LaunchError, arm_name, attributes, changes, plain, replaced
 from hpax.launch.record import Result, origin, record
 
@@ -40,6 +40,7 @@ class Launcher:
     seeds: tuple[int, ...] = ()  # run every arm with each of these seeds instead of --seed
 
 
+@processes.interruptible()
 def main(
     config_type: type,
     run: Callable[[Any, Path], Result],

@@ -203,6 +203,7 @@ def _run(arm: Arm, run: Callable[[Any, Path], Result], origin: Mapping[str, Any]
     """Run one arm in its folder, which nobody else may use meanwhile, and write its result.json once all is done."""
     arm.folder.mkdir(parents=True, exist_ok=True)
     with files.exclusive(arm.folder):
+        files.clear_drafts(arm.folder)
         if there := _finished(arm):  # somebody else ended it since we looked
             return there
         resumed = any(arm.folder.iterdir())

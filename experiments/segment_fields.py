@@ -23,8 +23,7 @@ from hpax.formats import fields as field_files
 from hpax.formats import label_images
 from hpax.images import nearest, percentile_normalise
 from hpax.metrics import segmentation
-from hpax.metrics.segmentation import AnnotatedField
-from hpax.metrics.segmentation import Method
+from hpax.metrics.segmentation import AnnotatedField, Method
 from hpax.recipes import segment
 from hpax.segment import baseline, classical
 

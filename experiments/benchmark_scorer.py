@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from experiments import score as command
 from experiments import simulate_submission
 from hpax import launch
 from hpax.formats import kaggle, rle
@@ -83,7 +82,7 @@ def whole(truth: Path, submission: Path, workdir: Path) -> dict[str, float]:
     options = [str(part) for name, path in paths.items() for part in (name, path.resolve())]
     line = [sys.executable, "-m", "experiments.score", *options]
     start = time.perf_counter()
-    process = subprocess.Popen(line, cwd=Path(command.__file__).parents[1], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(line, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)

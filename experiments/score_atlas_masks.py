@@ -3,7 +3,7 @@
 Reads the folder `hpa_single_cell_truth` of the one that HPAX_REAL_DATA names: index images of 100 fields and the
 labels of their 1,484 cells. Each predicted cell takes the labels of the true cell that it overlaps most, its score is
 the share of its pixels that lie there; so what is lost against an mAP of 1 is lost to segmentation. Writes `truth.csv`,
-`submission.csv`, `cells.csv` (the matched cells of every image) and the plots of `experiments.score`.
+`submission.csv`, `cells.csv` (the matched cells of every image) and the plots of `hpax score`.
 """
 
 import csv
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from experiments import score as command
 from hpax import atlas, launch
+from hpax.commands import scoring
 from hpax.formats import kaggle, label_images
 from hpax.metrics import bootstrap, counting, detection
 from hpax.ops import overlap
@@ -43,8 +43,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     scores = detection.score(counts, iou=config.iou)
     official = detection.score(counts)
     spread = bootstrap.intervals(counts, official, resamples=config.resamples, seed=config.seed)
-    command.bars(official, spread).savefig(workdir / "average_precision.png", dpi=120)
-    command.curves(official).savefig(workdir / "precision_recall.png", dpi=120)
+    scoring.bars(official, spread).savefig(workdir / "average_precision.png", dpi=120)
+    scoring.curves(official).savefig(workdir / "precision_recall.png", dpi=120)
     write_cells(workdir / "cells.csv", counts, ids)
     print(official.table())
     metrics = {

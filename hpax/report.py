@@ -45,9 +45,9 @@ class ReportError(ValueError):
     """Something that no table can be made of; the message names the file and what is wrong."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m hpax.report") -> int:
     """The command line; the exit status is 0 if all went well, 1 if a file is wrong or BENCHMARKS.md out of date."""
-    parser = argparse.ArgumentParser(prog="python -m hpax.report", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__.split("\n\n")[0])
     parser.add_argument("runs", nargs="*", type=Path, help="folders to search for result.json files")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the tables")
     parser.add_argument("--benchmarks", type=Path, default=Path("BENCHMARKS.md"), help="the page to render")

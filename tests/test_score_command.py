@@ -7,6 +7,7 @@ import pytest
 
 from experiments import score, simulate_submission
 from hpax import atlas
+from hpax.commands import scoring
 from hpax.formats import kaggle
 from hpax.metrics import counting, detection
 
@@ -51,6 +52,7 @@ def test_the_result_and_the_pictures(files, tmp_path, capsys):
         "result.json",
         "average_precision.png",
         "precision_recall.png",
+        "index.html",
     }
     printed = capsys.readouterr().out
     assert f"mean over 19 classes{' ' * 20}  {record['map_fixed']:.4f}" in printed
@@ -89,7 +91,7 @@ def test_damage_ends_with_status_2_and_nothing_written(files, tmp_path, capsys):
 def test_damaged_class_files_are_named(tmp_path, text):
     (tmp_path / "v.csv").write_text(text)
     with pytest.raises(ValueError, match=r"v.csv line 2 must be an ID and classes"):
-        score.read_classes(tmp_path / "v.csv")
+        scoring.read_classes(tmp_path / "v.csv")
 
 
 @pytest.mark.real

@@ -1,8 +1,11 @@
 """What all commands share: one style of help, of errors, and of exit codes."""
 
+import contextlib
 import dataclasses
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -71,13 +74,26 @@ def parts(doc: str) -> tuple[str, str, str]:
 def parse(
     config: type, arguments: Sequence[str], *, name: Sequence[str], about: str, example: str, outputs: str
 ) -> Any:
-    """The config of a command line; `--help` starts with the example and ends with where outputs go."""
+    """The config of a command line."""
+    with framed(arguments, example, outputs):
+        return tyro.cli(config, prog=" ".join(name), description=about, args=list(arguments))
+
+
+@contextlib.contextmanager
+def framed(arguments: Sequence[str], example: str, outputs: str) -> Iterator[None]:
+    """What a parser prints for `--help`, between an example and where the outputs go."""
     asked = bool({"-h", "--help"} & set(arguments))
     if asked:
         print(f"for example: {' '.join(example.split())}\n")
     try:
-        return tyro.cli(config, prog=" ".join(name), description=about, args=list(arguments))
+        yield
     except SystemExit as end:
         if asked and not end.code:
-            print(f"\n{outputs}")
+            print(f"\n{wrapped(outputs)}")
         raise
+
+
+def wrapped(text: str) -> str:
+    """Paragraphs that fit the terminal."""
+    width = min(shutil.get_terminal_size().columns, 100)
+    return "\n\n".join(textwrap.fill(paragraph, width) for paragraph in text.split("\n\n"))

@@ -46,3 +46,4 @@ def work(config: Config, call: Call) -> Mapping[str, str]:
 
 
 COMMAND = Command("label", __doc__, Config, work)
+main = COMMAND.main

@@ -54,3 +54,4 @@ def work(config: Config, call: Call) -> Mapping[str, str]:
 
 
 COMMAND = Command("segment", __doc__, Config, work)
+main = COMMAND.main

@@ -4,9 +4,10 @@
     batches = PairBatches(cells, 64, prepare=preprocess.yeast)
 
 `build` builds a data set once and opens it as a `Source`; `PairBatches` and `CellBatches` read a Source of cells, and
-`ResidentPairs` lets devices make the former; `FieldSource` has the fields of one with their masks, which `ImageBatches`,
-`BagBatches` and `CopyPasteBatches` read. What is not asked for is not imported: batches of cells in memory do without
-data sets on disk.
+`ResidentPairs` lets devices make the former; `FieldSource` has the fields of one with their masks, which
+`ImageBatches`, `BagBatches` and `CopyPasteBatches` read. `labelled` says what a folder of fields and its table hold,
+before anything is built. What is not asked for is not imported: batches of cells in memory do without data sets on
+disk.
 """
 
 import importlib
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpax.data.bags import BagBatches
-    from hpax.data.build import build
+    from hpax.data.building import build
     from hpax.data.copy_paste import CopyPasteBatches
     from hpax.data.field_source import Fields, FieldSource
+    from hpax.data.folders import Labelled, labelled
     from hpax.data.image_batches import ImageBatches
     from hpax.data.pipeline import CellBatches, PairBatches, ProcessShard
     from hpax.data.resident import ResidentPairs
@@ -29,12 +31,14 @@ _HOMES = {
     "FieldSource": "field_source",
     "Fields": "field_source",
     "ImageBatches": "image_batches",
+    "Labelled": "folders",
     "PairBatches": "pipeline",
     "Part": "source",
     "ProcessShard": "pipeline",
     "ResidentPairs": "resident",
     "Source": "source",
-    "build": "build",
+    "build": "building",
+    "labelled": "folders",
 }
 """Name → the module that it comes from."""
 
@@ -45,12 +49,14 @@ __all__ = [
     "FieldSource",
     "Fields",
     "ImageBatches",
+    "Labelled",
     "PairBatches",
     "Part",
     "ProcessShard",
     "ResidentPairs",
     "Source",
     "build",
+    "labelled",
 ]
 
 

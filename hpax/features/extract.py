@@ -16,6 +16,7 @@ from jaxtyping import Float
 from rich.progress import Progress
 
 from hpax import files
+from hpax.train.processes import together
 from hpax.types import Array, Batch
 
 Encode = Callable[[Float[Array, "b h w c"]], Mapping[str, Float[Array, "b k"]]]
@@ -56,11 +57,25 @@ def extract(
         ValueError: a cell comes twice or never, a feature is not finite, or a layer is unknown.
     """
     path = pathlib.Path(path)
-    blocks = _blocks(encode, batches, layers)
+    with together("the extraction of features"):
+        _extract(path, _blocks(encode, batches, layers), obs, names or {}, {"obsm": obsm, "uns": uns}, progress)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"features in {path.name}")
+    return path
+
+
+def _extract(
+    path: pathlib.Path,
+    blocks: "Iterator[Block]",
+    obs: pd.DataFrame,
+    names: Mapping[str, Sequence[str]],
+    more: Mapping[str, Any],
+    progress: bool,
+) -> None:
     first = next(blocks, None)
     if first is None:
         raise ValueError(f"there must be at least one batch to extract, got none for {len(obs)} cells; check the split")
-    table = anndata.AnnData(obs=_with_text_index(obs), var=_columns(first[1], names or {}), obsm=obsm, uns=uns)
+    table = anndata.AnnData(obs=_with_text_index(obs), var=_columns(first[1], names), **more)
     writes = jax.process_index() == 0
     with _matrix(path, table) if writes else contextlib.nullcontext() as matrix:
         seen = np.zeros(len(obs), bool)
@@ -76,9 +91,6 @@ def extract(
                 f"every cell needs an image, {(~seen).sum()} of {len(seen)} had none, the first of them in "
                 f"row {seen.argmin()} of obs; pass the obs of the same cells as the batches"
             )
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(f"features in {path.name}")
-    return path
 
 
 def on_devices(encode: Callable, *state: Any, devices: Sequence[jax.Device] | None = None) -> Encode:

@@ -1,12 +1,14 @@
 """Index images (0 is background, every other value a cell) in PNG and TIFF, as runs, and in and out of submissions."""
 
 import os
+import struct
+import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
 import tifffile
-from jaxtyping import Bool, Float, Float64, Int64, Integer, UInt
+from jaxtyping import Bool, Float, Float64, Int64, Integer, Shaped, UInt
 from PIL import Image, UnidentifiedImageError
 
 from hpax import atlas
@@ -15,37 +17,64 @@ from hpax.formats import kaggle, rle
 PIXELS = 2**28
 """The most pixels an index image may have; 16,384 × 16,384."""
 
+_LZW = 5  # by the number of TIFF
+
 Labels = UInt[np.ndarray, "h w"]
 
 
 def read(path: str | os.PathLike[str]) -> Labels:
-    """The index image in a PNG (8 or 16 bits, grey or palette) or a TIFF (unsigned, up to 32 bits).
+    """The index image in a PNG (8 or 16 bits, grey or palette) or a TIFF (whole numbers of any type up to 32 bits).
 
     Raises:
-        ValueError: the file is damaged, has colours, several pages or another type, or is too large; it names the file.
+        ValueError: the file is damaged, has colours, several pages, numbers that are not whole or negative, or is too
+            large; it names the file.
     """
     path = Path(path)
     try:
-        labels = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _read_png(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # PIXELS is the bound
+            labels = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _read_png(path)
     except (
         UnidentifiedImageError,
+        Image.DecompressionBombError,
         tifffile.TiffFileError,
         SyntaxError,
         EOFError,
         zlib.error,
-        IndexError,
-        KeyError,
+        struct.error,
+        LookupError,
+        TypeError,
+        AttributeError,
+        MemoryError,
         OSError,
     ) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise ValueError(f"{path} must be a readable PNG or TIFF ({type(error).__name__}: {error})") from error
-    if labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16, np.uint32):
-        found = f"{labels.dtype} of shape {labels.shape}"
-        raise ValueError(
-            f"{path} must be one grey page of uint8, uint16 or uint32, it is {found}; export indices, not colours"
-        )
-    return labels
+    except ValueError as error:
+        raise error if str(path) in str(error) else ValueError(f"{path} cannot be read: {error}") from error
+    if labels.ndim != 2:
+        raise ValueError(f"{path} must be one grey page, its shape is {labels.shape}; export indices, not colours")
+    return as_indices(labels, path)
+
+
+def as_indices(labels: Shaped[np.ndarray, "h w"], name: object) -> Labels:
+    """Whole numbers of any type as unsigned ones of at most 32 bits; `name` says whose they are in errors.
+
+    Raises:
+        ValueError: numbers that are not whole, negative, or too high.
+    """
+    if labels.dtype in (np.uint8, np.uint16, np.uint32):
+        return labels
+    if labels.dtype.kind not in "iuf":
+        raise ValueError(f"{name} has {labels.dtype} pixels; export whole numbers, one for each cell")
+    if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.rint(labels)).all()):
+        raise ValueError(f"{name} has {labels.dtype} pixels that are not whole numbers; export indices, not a picture")
+    lowest, highest = labels.min(initial=0), labels.max(initial=0)
+    if lowest < 0 or highest >= 2**32:
+        told = f"it has {lowest:g} to {highest:g}"
+        raise ValueError(f"{name} must have indices from 0 to {2**32 - 1}, {told}; were they stored with too few bits?")
+    return labels.astype(np.uint16 if highest < 2**16 else np.uint32)
 
 
 def write(path: str | os.PathLike[str], labels: Labels) -> None:
@@ -149,7 +178,20 @@ def _read_tiff(path: Path) -> np.ndarray:
     with tifffile.TiffFile(path) as file:
         if len(file.pages) != 1:
             raise ValueError(f"{path} must be one page, it has {len(file.pages)}")
-        return read_page(file, 0)
+        labels = _read_lzw(path, file)
+        return read_page(file, 0) if labels is None else labels
+
+
+def _read_lzw(path: Path, file: tifffile.TiffFile) -> np.ndarray | None:
+    """The pixels of a TIFF that Fiji or QuPath compressed, by Pillow, whose size is checked; None if it is no such."""
+    page = file.pages.first
+    if page.compression != _LZW or np.prod(page.shape, dtype=np.float64) > PIXELS or page.ndim != 2:
+        return None
+    with Image.open(path) as image:
+        labels = np.asarray(image)
+    if labels.dtype == np.int32 and page.dtype == np.uint32:  # Pillow knows 32 bits with a sign only
+        labels = labels.view(np.uint32)
+    return labels.astype(labels.dtype.newbyteorder("="))
 
 
 def read_page(file: tifffile.TiffFile, index: int) -> np.ndarray:

@@ -68,6 +68,13 @@ def is_table(path: pathlib.Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
+def beside(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The tables that lie beside a folder under its name, as `train.csv` beside `train` in Kaggle's competitions."""
+    folder = folder.resolve()
+    named = (folder.parent / f"{folder.name}{suffix}" for suffix in SUFFIXES)
+    return [path for path in named if is_table(path)]
+
+
 def columns(path: str | pathlib.Path) -> list[str]:
     """The columns of a table: lower case, `_` for blanks.
 

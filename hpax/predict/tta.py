@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num, UInt8
 
 from hpax.types import Array
 
@@ -28,7 +28,7 @@ class Turn(NamedTuple):
     quarters: int = 0
     mirrored: bool = False
 
-    def __call__(self, images: Images) -> Float[np.ndarray, "b y x c"]:
+    def __call__(self, images: Images | UInt8[np.ndarray, "b h w c"]) -> Num[np.ndarray, "b y x c"]:
         """Turned images; sides swap by an odd number of quarters."""
         return np.rot90(images[:, :, ::-1] if self.mirrored else images, self.quarters, (1, 2))
 

@@ -15,6 +15,7 @@ from hpax.train.evaluate import Evaluator
 from hpax.train.every import Every
 from hpax.train.log import Log, Throughput, progress
 from hpax.train.loop import Run, updates
+from hpax.train.processes import together
 from hpax.train.state import State
 from hpax.types import Array
 
@@ -37,29 +38,31 @@ def fit(
         FloatingPointError: the loss, its gradient, the parameters or the validation loss are no longer finite.
         ValueError: the checkpoints are damaged, or of another network (`train.load`); another process trains there
             (`files.Taken`).
+        RuntimeError: another process of the run is gone (`train.processes`).
     """
     workdir = pathlib.Path(workdir)
-    initial = run.initial()
-    with _alone(workdir / "checkpoints") as folder, Checkpoints(folder) as checkpoints, progress() as bar:
-        state = checkpoints.restore(initial) or initial
-        start = int(state.step)
-        with Log(workdir, start=start) as log:
-            keeper = _Keeper(run, log, checkpoints, start)
-            actions = [
-                Every(1, keeper.note, last=run.steps),
-                Every(log_every, _Reporter(log, bar, describe, run.steps, start, keeper), last=run.steps),
-                Every(evaluate_every, keeper.evaluate, last=run.steps),
-                Every(save_every, keeper.save, last=run.steps),
-            ]
-            for step, replicated, report in updates(run, state):
-                for act in actions:
-                    act(step, replicated, report)
-        return keeper.latest or state
+    with together("training"), _alone(workdir / "checkpoints") as folder:
+        initial = run.initial()
+        with Checkpoints(folder) as checkpoints, progress() as bar:
+            state = checkpoints.restore(initial) or initial
+            start = int(state.step)
+            with Log(workdir, start=start) as log:
+                keeper = _Keeper(run, log, checkpoints, start)
+                actions = [
+                    Every(1, keeper.note, last=run.steps),
+                    Every(log_every, _Reporter(log, bar, describe, run.steps, start, keeper), last=run.steps),
+                    Every(evaluate_every, keeper.evaluate, last=run.steps),
+                    Every(save_every, keeper.save, last=run.steps),
+                ]
+                for step, replicated, report in updates(run, state):
+                    for act in actions:
+                        act(step, replicated, report)
+            return keeper.latest or state
 
 
 @contextlib.contextmanager
 def _alone(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """The folder, made, and nobody else's as long as this lasts: of all processes of a run the first one sees to that."""
+    """The folder, made, and nobody else's as long as this lasts; of a run's processes, the first one sees to that."""
     if jax.process_index() > 0:
         yield folder
         return

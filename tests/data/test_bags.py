@@ -6,7 +6,9 @@ import pytest
 from fakes import Fields
 from properties import assert_same, join
 
+from hpax import images
 from hpax.data import BagBatches, ProcessShard, augment
+from hpax.fields import Masks
 from hpax.segment.cells import cell_images
 
 FIELDS = Fields(14)
@@ -24,12 +26,12 @@ def test_a_plain_bag_holds_different_cells_of_its_field_and_their_targets(masked
     np.testing.assert_array_equal(batch["antibody"], batch["index"] + 100)
     for row, number in enumerate(batch["index"]):
         field = FIELDS[number]
-        cells, images = cell_images(field.image, ground_truth(field), 0.5, crop_um=8.0, size=12, masked=masked)
+        cells, crops = cell_images(field.image, field.found, 0.5, crop_um=8.0, size=12, masked=masked)
         present = batch["present"][row] == 1
         assert present.sum() == min(4, len(cells))
         drawn = [cells.tolist().index(cell) for cell in batch["cell"][row][present]]
         assert len(set(drawn)) == len(drawn)
-        np.testing.assert_array_equal(batch["image"][row][present], images.as_float(images[drawn]))
+        np.testing.assert_array_equal(batch["image"][row][present], images.as_float(crops[drawn]))
         np.testing.assert_allclose(batch["targets"][row][present], TARGETS[field.id][drawn], rtol=1e-6)
         np.testing.assert_array_equal(batch["labels"][row], field.labels)
         for name, nothing in (("image", 0), ("targets", 0), ("cell", -1)):
@@ -80,12 +82,12 @@ def test_zooming_out_shows_more_and_zooming_in_less_of_the_field_around_a_cell()
     class Full(Fields):
         def __getitem__(self, index):
             field = super().__getitem__(index)
-            filled = {"image": np.full_like(field.image, 50), "cells": np.full_like(field.found.cells, 9)}
-            return {**field, **filled, "nuclei": np.zeros_like(field.found.nuclei)}
+            masks = Masks(np.full_like(field.found.cells, 9), np.zeros_like(field.found.nuclei))
+            return dataclasses.replace(field, image=np.full_like(field.image, 50), masks=masks)
 
     zooming = {**NONE, "augmentation": dataclasses.replace(augment.NONE, zoom=2.0), "crop_um": 3.0, "cells": 1}
     for masked in (True, False):
-        seen = join(list(BagBatches(Full(40), ground_truth, 40, **zooming, masked=masked).epoch()))
+        seen = join(list(BagBatches(Full(40), 40, **zooming, masked=masked).epoch()))
         np.testing.assert_allclose(seen["image"], 50 / 255, rtol=1e-5)
     fields = Fields(56)
     far = join(list(BagBatches(fields, N, **{**zooming, "crop_um": 12.0}, seed=1).epoch()))

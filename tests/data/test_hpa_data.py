@@ -266,3 +266,40 @@ def test_real_fields_give_cells_that_pair_up(real_data, tmp_path):
     assert np.isfinite(batch["source"]).all()
     assert batch["source"][..., 0].reshape(32, -1).max(1).tolist() == [1] * 32
     assert sum(int(rows["mask"].sum()) for rows in CellBatches(cells, 64)) == 1105
+
+
+def test_fields_are_stored_no_finer_than_asked_for_and_never_upsampled(tmp_path):
+    dummy.write(tmp_path / "source", kaggle=1, proteinatlas=0, size=256)
+    (found,) = files.find_fields(tmp_path / "source")
+    original = files.read_field(found)
+    for um_per_pixel, side in ((0.08, 64), (0.16, 128), (0.32, 256), (0.64, 256)):
+        field = build("hpa_fields", tmp_path / "data", source=tmp_path / "source", um_per_pixel=um_per_pixel)[0]
+        np.testing.assert_array_equal(field["image"], images.resize(original, (side, side)))
+        assert field["um_per_pixel"] == pytest.approx(um_per_pixel * 256 / side)
+    whole = build("hpa_fields", tmp_path / "data", source=tmp_path / "source", um_per_pixel=0.08, stored_um_per_pixel=0)
+    np.testing.assert_array_equal(whole[0]["image"], original)
+    with pytest.raises(ValueError, match="must not be negative, got -1"):
+        build("hpa_fields", tmp_path / "data", source=tmp_path / "source", stored_um_per_pixel=-1)
+
+
+def test_what_networks_see_is_the_same_from_either_storage(tmp_path):
+    dummy.write(tmp_path / "source", kaggle=1, proteinatlas=0, size=256)
+    options = {"source": tmp_path / "source", "um_per_pixel": 0.08}
+    coarse = build("hpa_fields", tmp_path / "data", **options)[0]
+    whole = build("hpa_fields", tmp_path / "data", **options, stored_um_per_pixel=0)[0]
+    seen = [images.to_um_per_pixel(field["image"], float(field["um_per_pixel"]), 0.32) for field in (coarse, whole)]
+    np.testing.assert_array_equal(*seen)
+
+
+def test_twelve_bits_span_what_is_stored(tmp_path):
+    dummy.write(tmp_path / "source", kaggle=2, proteinatlas=0, size=96)
+    highest = 0
+    for path in (tmp_path / "source").rglob("*.png"):
+        pixels = np.asarray(Image.open(path)).astype(np.uint16) * 16
+        highest = max(highest, int(pixels.max()))
+        Image.fromarray(pixels).save(path)
+    options = {"source": tmp_path / "source", "um_per_pixel": 0.32, "bits": 16}
+    found = build("hpa_fields", tmp_path / "data", **options)
+    assert max(int(found[place]["image"].max()) for place in range(2)) == round(highest / 4095 * 65535)
+    stated = build("hpa_fields", tmp_path / "data", **options, camera_bits=14)
+    assert max(int(stated[place]["image"].max()) for place in range(2)) == round(highest / 16383 * 65535)

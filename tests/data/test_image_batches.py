@@ -9,20 +9,32 @@ from properties import assert_same, join
 from scipy import ndimage
 
 from hpax import images
-from hpax.data import ImageBatches, ProcessShard, augment
+from hpax.data import ImageBatches, ProcessShard, augment, image_batches
+from hpax.fields import Field
 
 FIELDS = Fields()
 N, UM = len(FIELDS), 2 * Fields.UM
 
 
-def test_a_plain_image_is_the_whole_field_as_a_square_with_its_labels():
-    rows = join(list(ImageBatches(FIELDS, 3, um_per_pixel=UM, size=24, augmentation=augment.NONE).epoch()))
+def test_a_plain_image_is_a_window_of_its_field_with_its_labels():
+    fields = Fields()
+    fields.examples = [dataclasses.replace(f, image=f.image[:40, :40], masks=None, truth=None) for f in fields.examples]
+    rows = join(list(ImageBatches(fields, 3, um_per_pixel=UM, size=20, augmentation=augment.NONE).epoch()))
     real = rows["mask"] == 1
     assert sorted(rows["index"][real]) == list(range(N))
     for row in np.flatnonzero(real):
-        field = FIELDS[rows["index"][row]]
-        np.testing.assert_array_equal(rows["image"][row], images.as_float(images.resize(field.image, (24, 24))))
+        field = fields[rows["index"][row]]
+        whole = images.to_um_per_pixel(field.image, Fields.UM, UM)
+        np.testing.assert_array_equal(rows["image"][row], images.as_float(whole))
         np.testing.assert_array_equal(rows["labels"][row], field.labels)
+
+
+@pytest.mark.parametrize("pixels", [1728, 2048])
+def test_one_scene_is_seen_alike_at_any_number_of_pixels(pixels):
+    scene = Fields(1, seed=3)
+    scene.examples = [Field("a", np.full((pixels // 32, pixels // 32, 4), 90, np.uint8), 0.08 * 32, scene.labels[0])]
+    (row,) = ImageBatches(scene, 1, um_per_pixel=0.64 * 8, size=20, augmentation=augment.NONE)[0]["image"]
+    np.testing.assert_array_equal(row, np.float32(90 / 255))
 
 
 def test_the_last_batch_is_padded():
@@ -89,10 +101,10 @@ def test_gentle_augmentation_moves_and_stains_but_stays_in_range():
 
 def test_all_turns_of_a_field_come_whatever_its_place():
     fields = Fields(64)
-    fields.examples = [FIELDS[5]] * 64
     turning = dataclasses.replace(augment.NONE, turn=True)
+    fields.examples = [dataclasses.replace(FIELDS[5], image=FIELDS[5].image[:32, :32], masks=None, truth=None)] * 64
     seen = ImageBatches(fields, 64, um_per_pixel=UM, size=16, augmentation=turning)[0]["image"]
-    whole = images.as_float(images.resize(FIELDS[5].image, (16, 16)))
+    whole = images.as_float(images.resize(FIELDS[5].image[:32, :32], (16, 16)))
     turned = [np.rot90(side, quarters) for side in (whole, whole[:, ::-1]) for quarters in range(4)]
     came = [[(image == way).all() for way in turned] for image in seen]
     assert np.sum(came, axis=1).tolist() == [1] * 64
@@ -105,7 +117,7 @@ def test_a_turned_square_is_what_scipy_interpolates_of_the_mirrored_image(channe
     draw = np.random.default_rng(3)
     image = draw.integers(0, 256, (30, 26, channels)).astype(np.uint8)
     middle, side, size = (9.3, 20.1), 18.5, 16
-    found = images.square(image, middle, side, angle, size)
+    found = image_batches.square(image, middle, side, angle, size)
     turn = side / size * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])  # (y, x)
     start = np.array(middle) - 0.5 - turn @ np.full(2, size / 2 - 0.5)
     for channel in range(channels):
@@ -116,8 +128,8 @@ def test_a_turned_square_is_what_scipy_interpolates_of_the_mirrored_image(channe
 
 def test_a_square_at_its_own_place_and_size_is_the_image():
     image = np.random.default_rng(0).integers(0, 256, (12, 12, 4)).astype(np.uint8)
-    np.testing.assert_array_equal(images.square(image, (6.0, 6.0), 12, 0.0, 12), image)
-    np.testing.assert_array_equal(images.square(image, (5.0, 8.0), 8, 0.0, 8), image[1:9, 4:])
+    np.testing.assert_array_equal(image_batches.square(image, (6.0, 6.0), 12, 0.0, 12), image)
+    np.testing.assert_array_equal(image_batches.square(image, (5.0, 8.0), 8, 0.0, 8), image[1:9, 4:])
 
 
 def test_stained_bytes_are_stained_numbers():
@@ -163,6 +175,6 @@ def test_refusals_say_what_to_change():
     with pytest.raises(ValueError, match=r"a weight for each: 7 and 3"):
         ImageBatches(FIELDS, 4, um_per_pixel=UM, weights=np.ones(3))
     with pytest.raises(ValueError, match=r"there must be a field"):
-        ImageBatches(Fields(0), 4)
+        ImageBatches(Fields(0), 4, um_per_pixel=UM)
     with pytest.raises(ValueError, match="batch_size 3 must divide by 2 devices"):
         ImageBatches(FIELDS, 3, um_per_pixel=UM, share=ProcessShard(devices=2))

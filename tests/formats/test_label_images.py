@@ -65,7 +65,7 @@ def test_more_masks_than_sixteen_bits_hold():
 
 def test_pictures_are_refused(tmp_path):
     Image.new("RGB", (3, 3)).save(tmp_path / "rgb.png")
-    tifffile.imwrite(tmp_path / "float.tif", np.zeros((3, 3), np.float32))
+    tifffile.imwrite(tmp_path / "float.tif", np.full((3, 3), 0.5, np.float32))
     tifffile.imwrite(tmp_path / "stack.tif", np.zeros((2, 3, 3), np.uint16), photometric="minisblack")
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "text.tif").write_text("no picture")

@@ -228,7 +228,8 @@ def refusal(folder, state):
 def test_a_flipped_bit_is_never_loaded_and_never_blamed_on_the_config(tmp_path):
     whole = fit(run(), tmp_path)
     rng, refused = np.random.default_rng(0), []
-    for path in rng.choice(parts(tmp_path, 12), size=24):
+    paths = [path for path in parts(tmp_path, 12) if "ocdbt.process" not in path.as_posix()]  # which nobody reads
+    for path in rng.choice(paths, size=24):
         before = path.read_bytes()
         flip(path, rng)
         refused.append((path.name, refusal(tmp_path, whole)))
@@ -298,5 +299,5 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
                 fit(run(), tmp_path)
             return super().__getitem__(step)
 
-    with pytest.raises(files.Taken, match="another process works in .*checkpoints"):
+    with pytest.raises(files.Taken, match=r"another process works in .*checkpoints"):
         fit(run(batches=Twice()), tmp_path)

@@ -12,7 +12,7 @@ from jaxtyping import UInt
 
 from hpax import atlas
 from hpax.data import builder, cells
-from hpax.data.build import fingerprint
+from hpax.data.building import fingerprint
 from hpax.data.hpa_fields import hpa_fields
 from hpax.fields import Masks
 from hpax.formats import fields
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class Config(cells.Cutting, hpa_fields.Config):
+class Config(cells.Cutting, hpa_fields.Reading):
     """How to read fields, and how to cut them."""
 
     recipe: str = "code"  # Otsu nuclei as in the published "code" or "paper", "classical" masks, or `masks`
@@ -64,10 +64,11 @@ class HpaCells(builder.Builder):
     Those cut by masks come with their own mask and that of their nucleus, and with what their field's border took.
     """
 
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.2.0")
     RELEASE_NOTES: ClassVar = {
         "1.0.0": "First release: Otsu nuclei after Lu et al. 2019.",
         "1.1.0": "Cells by masks: their own masks, areas and borders; um_per_pixel of the field for all.",
+        "1.2.0": "Full scale of the whole folder, orientation tags, stated pixel sizes, masks matched by overlap.",
     }
     BUILDER_CONFIGS: ClassVar = [Config()]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"hpa_cells reads {hpa_fields.LAYOUT}"

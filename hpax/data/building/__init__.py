@@ -19,6 +19,7 @@ from hpax import files
 from hpax.data import archive
 from hpax.data.builder import Builder
 from hpax.data.source import Source, filled_splits, write_index
+from hpax.formats import tables
 
 _DRAFT = "draft"  # in a workshop: what TFDS makes of finished shards
 DATA_SETS = ("simulated_fields", "simulated_cells", "cell_crops", "hpa_fields", "hpa_cells", "dsb2018_nuclei")
@@ -166,7 +167,7 @@ def _move(finished: pathlib.Path, final: pathlib.Path):
 
 
 def fingerprint(source: str | os.PathLike) -> str:
-    """A short name for what a folder holds: names and sizes of its files, contents of its tables.
+    """A short name for what a folder holds: names and sizes of its files, contents of its tables and of one beside it.
 
     That of an archive covers what would be unpacked, and not where it lies.
 
@@ -183,8 +184,10 @@ def fingerprint(source: str | os.PathLike) -> str:
         for path in (pathlib.Path(folder, name) for name in sorted(names)):
             empty = False
             digest.update(f"{path.relative_to(source).as_posix()}\0{path.stat().st_size}\0".encode())
-            if path.suffix in (".csv", ".tsv"):
+            if path.suffix.lower() in tables.SUFFIXES:
                 digest.update(path.read_bytes())
+    for path in tables.beside(source):
+        digest.update(path.read_bytes())
     if empty:
         raise FileNotFoundError(f"{source} holds no files; give the folder of the real images")
     return digest.hexdigest()

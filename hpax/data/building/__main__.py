@@ -1,6 +1,6 @@
-"""The command line: `python -m hpax.data.build NAME --data-dir DIR [--source FOLDER] [options]`.
+"""The command line: `python -m hpax.data.building NAME --data-dir DIR [--source FOLDER] [options]`.
 
-`python -m hpax.data.build NAME --help` lists the options of a data set. FLAGS are those of an
+`python -m hpax.data.building NAME --help` lists the options of a data set. FLAGS are those of an
 Apache Beam pipeline in one argument: `--beam "--runner=FlinkRunner --flink_master=HOST:8081"`.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import tensorflow_datasets as tfds
 import tyro
 
-from hpax.data.build import DATA_SETS, build
+from hpax.data.building import DATA_SETS, build
 
 
 def command(name: str) -> type:
@@ -35,13 +35,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Builds what the arguments say, shows its progress, and prints what it holds."""
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or [""]
     if name not in DATA_SETS:
-        sys.exit(f"usage: python -m hpax.data.build {{{','.join(DATA_SETS)}}} --data-dir DIR [options]")
-    options = tyro.cli(command(name), args=rest, prog=f"python -m hpax.data.build {name}")
+        sys.exit(f"usage: python -m hpax.data.building {{{','.join(DATA_SETS)}}} --data-dir DIR [options]")
     try:
-        flags = None if options.beam is None else shlex.split(options.beam)
-        source = build(name, progress=True, **vars(options) | {"beam": flags})
+        run(name, rest, prog=f"python -m hpax.data.building {name}")
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"{name} was not built: {error}")
+
+
+def run(name: str, arguments: Sequence[str], *, prog: str) -> None:
+    """As `main`, of a data set that there is; what is wrong raises."""
+    options = tyro.cli(command(name), args=arguments, prog=prog)
+    flags = None if options.beam is None else shlex.split(options.beam)
+    source = build(name, progress=True, **vars(options) | {"beam": flags})
     parts = ", ".join(f"{split} {source.info.splits[split].num_examples}" for split in source.splits)
     print(f"{source.info.full_name}: {len(source)} examples ({parts}) in {source.info.data_dir}")
 

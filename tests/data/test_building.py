@@ -9,8 +9,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from hpax.data import Source, build, hpa_fields, simulated_cells
-from hpax.data.build import fingerprint
-from hpax.data.build.__main__ import main
+from hpax.data.building import fingerprint
+from hpax.data.building.__main__ import main
 from hpax.data.cell_crops import DataSet, dummy
 
 
@@ -160,7 +160,7 @@ def test_the_command_line_builds_shows_progress_and_tells(source, tmp_path, capf
 
 
 def test_the_module_runs(tmp_path):
-    command = [sys.executable, "-W", "error", "-m", "hpax.data.build", "cell_crops", "--help"]
+    command = [sys.executable, "-W", "error", "-m", "hpax.data.building", "cell_crops", "--help"]
     run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"}, check=True)
     assert "--min-cells" in run.stdout
     assert run.stderr == ""

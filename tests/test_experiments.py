@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import experiments
+from hpax import launch
 from hpax.data.cell_crops import dummy
 from hpax.formats import label_images
 
@@ -24,6 +25,15 @@ def test_an_experiment_explains_itself(name, capsys):
         module.main(["--help"])
     assert end.value.code == 0
     assert "--workdir" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_arm_and_preset_makes_a_config(name):
+    module = importlib.import_module(f"experiments.{name}")
+    sweeps = [difference for sweep in getattr(module, "SWEEPS", {}).values() for difference in sweep]
+    for difference in [*sweeps, *getattr(module, "PRESETS", {}).values()]:
+        config = launch.replaced(module.Config(), difference)
+        assert set(launch.settings(config)) <= set(difference)
 
 
 def result(folder: pathlib.Path) -> dict:

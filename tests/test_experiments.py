@@ -210,7 +210,8 @@ def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
 def test_benchmark_accelerator_times_every_part_in_seconds(tmp_path, part):
     from experiments import benchmark_accelerator
 
-    command = ["--part", part, "--width", "0.05", "--fast", "--minutes", "1e6", "--workdir", str(tmp_path)]
+    options = ["--width", "0.05", "--dtype", "float32", "--no-beside", "--minutes", "1e6"]
+    command = ["--part", part, "--fast", *options, "--workdir", str(tmp_path)]
     assert benchmark_accelerator.main(command) == 0
     metrics = result(tmp_path / "default" / "seed0")["metrics"]
     assert all(value > 0 for value in metrics.values())

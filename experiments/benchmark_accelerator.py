@@ -50,8 +50,7 @@ from hpax.tasks.localize import Localization
 from hpax.train.update import update
 from hpax.types import Array, Batch
 
-START = time.monotonic()
-REPEATS = 5
+START, REPEATS = time.monotonic(), 5
 ADAM = optax.adam(1e-4, b1=0.5)
 TINY = {"widths": (16,), "depths": (1,), "expansions": (4,), "sizes": (3,), "strides": (2,)}
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}

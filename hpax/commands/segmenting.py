@@ -1,10 +1,8 @@
 """What `hpax segment` does."""
 
-import concurrent.futures
 import dataclasses
 import functools
 import json
-import multiprocessing
 import shutil
 import statistics
 import time
@@ -15,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from hpax import data, files, launch, progress
+from hpax import data, files, launch, processes, progress
 from hpax.commands import tables
 from hpax.commands.command import Call
 from hpax.commands.folder import FolderField, scaled, survey
@@ -136,8 +134,7 @@ def _in_order(work: functools.partial, todo: Sequence[FolderField], workers: int
     if workers == 1:
         yield from map(work, todo)
         return
-    context = multiprocessing.get_context("spawn")  # forking a process that runs JAX's threads can hang
-    with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
+    with processes.pool(workers) as pool:
         yield from pool.map(work, todo)
 
 

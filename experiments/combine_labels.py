@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from hpax import launch
 from hpax.explore import page
@@ -156,7 +155,6 @@ def run_folder(config: Config, recipe: Config, shelf: Shelf, workdir: Path) -> l
 def write_page(workdir: Path, kind: datasets.Kind, sections: Sequence[page.Section]) -> None:
     """index.html, and its path on the console."""
     page.write(workdir / "index.html", page.page("Labels of fields to labels of cells", ABOUT[kind], list(sections)))
-    Console().print(f"the page: {workdir / 'index.html'}", soft_wrap=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

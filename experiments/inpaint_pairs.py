@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import rich.console
 import tyro
 
 from hpax import launch
@@ -60,7 +59,6 @@ def run(config: Config, workdir: Path) -> launch.Result:
         config.recipe, cells, folder, workdir, layer=config.layer, k=config.k, seed=config.seed
     )
     feature_report.write_page(report, workdir / "index.html", title="Paired cell inpainting")
-    rich.console.Console().print(f"the page: {workdir / 'index.html'}", soft_wrap=True)
     metrics = feature_report.metrics(report)
     shown = ["knn", *(f"trained {layer}" for layer in LAYERS), "untrained best", "classic", "chance", "correlation"]
     return launch.Result(

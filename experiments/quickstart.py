@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import rich.console
 import tyro
 
 from hpax import launch
@@ -42,7 +41,6 @@ def run(config: Config, workdir: Path) -> launch.Result:
         config.recipe, cells, workdir / "encoder", workdir, layer=config.layer, k=config.k, seed=config.seed
     )
     feature_report.write_page(report, workdir / "index.html", title="hpax quickstart")
-    rich.console.Console().print(f"the page: {workdir / 'index.html'}", soft_wrap=True)
     metrics = feature_report.metrics(report)
     shown = [f"{who} {layer}" for layer in LAYERS for who in ("trained", "untrained")] + ["classic", "chance"]
     return launch.Result(

@@ -14,7 +14,7 @@ from hpax import launch
 from hpax.data.cell_crops import dummy
 from hpax.formats import label_images
 
-NAMES = sorted(path.stem for path in pathlib.Path(experiments.__path__[0]).glob("*.py") if path.stem != "__init__")
+NAMES = sorted(path.stem for path in pathlib.Path(experiments.__path__[0]).glob("[!_]*.py"))
 TINY = ["--recipe.network.width", "0.05", "--recipe.optimizer.steps", "3", "--recipe.optimizer.batch-size", "16"]
 
 

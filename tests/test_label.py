@@ -15,7 +15,7 @@ from experiments import label_cells
 from hpax import atlas, files, models
 from hpax.commands import found_cells, label, labelling, segment
 from hpax.data.hpa_fields import dummy
-from hpax.formats import fields, masks
+from hpax.formats import fields, kaggle, masks
 from hpax.nn.backbones import BACKBONES
 from hpax.nn.heads import CamNet, CellNet
 
@@ -259,3 +259,33 @@ def test_the_first_name_still_works(folder, network, tmp_path):
     command = [*options(folder, tmp_path / "work", network), "--segmenter", "classical"]
     assert label_cells.main([*command, "--turns", "1"]) == 0
     assert labelling.of_segment(label_cells.Config(folder, (network,))).workdir.parts[-2:] == ("label_cells", "cells")
+
+
+def test_a_broken_field_is_named_and_pictures_show_cells_and_maps(folder, network, tmp_path, capsys):
+    whole = save(tmp_path / "fields.safetensors", "cam-net", 2)
+    (folder / "00000000-bb9b-11e8_green.tif").write_bytes(b"")
+    workdir = tmp_path / "work"
+    assert run(folder, workdir, network, "--models", str(whole), str(network), "--shown", "2") == 1
+    assert "failed: 00000000-bb9b-11e8" in capsys.readouterr().err
+    submission = kaggle.Table(workdir / "submission.csv")
+    assert not submission.defects
+    (listing,) = submission.read("00000001-bb9b-11e8")[:1]
+    assert listing.masks == 9
+    assert len(listing.label) == 19 * 9
+    shown = {path.name for path in (workdir / "pictures").iterdir()}
+    assert shown == {"00000001-bb9b-11e8_labels.png", "00000001-bb9b-11e8_maps.png"}
+    assert "00000000-bb9b-11e8" in (workdir / "index.html").read_text()
+    assert [row["id"] for row in pd.read_csv(workdir / "cells" / "failures.csv").to_dict("records")] == [
+        "00000000-bb9b-11e8"
+    ]
+    before = {path: path.stat().st_mtime_ns for path in (workdir / "fields").iterdir()}
+    assert run(folder, workdir, network, "--models", str(whole), str(network), "--shown", "2") == 1
+    assert {path: path.stat().st_mtime_ns for path in (workdir / "fields").iterdir()} == before
+
+
+def test_nothing_labelled_is_an_error_that_leaves_no_submission(folder, network, tmp_path, capsys):
+    for path in folder.glob("*_blue.tif"):
+        path.write_bytes(b"")
+    assert run(folder, tmp_path / "work", network) == 2
+    assert "no cell in any of 2 fields, 2 of which failed" in capsys.readouterr().err
+    assert not (tmp_path / "work" / "submission.csv").exists()

@@ -52,8 +52,8 @@ class Config(weak_labels.Config):
 
 
 FAST = {
-    "data.atlas.proteins": 76,
-    "data.atlas.size": 384,
+    "atlas.proteins": 76,
+    "atlas.size": 384,
     "field.window": 128,
     "field.um_per_pixel": 0.96,
     "field.optimizer.steps": 40,
@@ -80,9 +80,9 @@ ABLATION = (
 
 SWEEPS = {
     "ablation": ABLATION,
-    "masks": launch.grid(**{"data.masks": ["networks", "classical", "true"]}),
-    "variation": launch.grid(**{"data.atlas.varying": [0.0, 0.35, 1.0]}),
-    "frequencies": launch.grid(**{"data.atlas.balanced": [True, False]}),
+    "masks": launch.grid(**{"masks": ["networks", "classical", "true"]}),
+    "variation": launch.grid(**{"atlas.varying": [0.0, 0.35, 1.0]}),
+    "frequencies": launch.grid(**{"atlas.balanced": [True, False]}),
 }
 
 

@@ -8,13 +8,16 @@ exact where scores are distinct.
 
 import dataclasses
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse
 from jaxtyping import Float, Float64, Integer
 
 from hpax.metrics.counting import Counts
 from hpax.metrics.detection import Average, Scores, mean_ap
+
+if TYPE_CHECKING:
+    import scipy.sparse  # is slow to import, so who needs it does
 
 _TOGETHER = 250
 """How many resamples are computed at once; bounds memory."""
@@ -111,8 +114,10 @@ def sizes(resamples: int) -> Iterator[int]:
 
 def _classes(
     scores: Scores, images: int, threshold: int
-) -> Iterator[tuple[scipy.sparse.csr_array, Integer[np.ndarray, " h"]]]:
+) -> Iterator[tuple["scipy.sparse.csr_array", Integer[np.ndarray, " h"]]]:
     """For every class: detections of each image from one true positive to the next, and the images of these."""
+    import scipy.sparse
+
     for image, hit in zip(scores.ranking.image, scores.hit[threshold], strict=True):
         hits = np.flatnonzero(hit)
         upto = hits[-1] + 1 if len(hits) else 0
@@ -122,7 +127,7 @@ def _classes(
 
 
 def _area(
-    counts: scipy.sparse.csr_array, hits: Integer[np.ndarray, " h"], weights: Float[np.ndarray, "n b"]
+    counts: "scipy.sparse.csr_array", hits: Integer[np.ndarray, " h"], weights: Float[np.ndarray, "n b"]
 ) -> Float64[np.ndarray, " b"]:
     """Weighted true positives times the precision envelope at each, summed."""
     gained = weights[hits]

@@ -11,9 +11,8 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anndata
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32, Integer
@@ -22,6 +21,9 @@ from hpax import atlas, files
 from hpax.fields import Masks
 from hpax.formats import kaggle, label_images
 from hpax.segment import borders, crops
+
+if TYPE_CHECKING:
+    import anndata  # is slow to import, so who needs it does
 
 SUBMISSION, TABLE = "submission.csv", "cells.h5ad"
 
@@ -55,8 +57,10 @@ class Writer:
             self.probabilities.append(np.asarray(probabilities, np.float32))
         self.list_(row)
 
-    def table(self) -> anndata.AnnData:
+    def table(self) -> "anndata.AnnData":
         """The cells of all fields so far."""
+        import anndata
+
         obs = pd.concat(self.rows, ignore_index=True) if self.rows else pd.DataFrame({"field": [], "cell": []})
         obs.index = obs["field"].astype(str) + "_" + obs["cell"].astype(str)
         prob = np.concatenate([np.zeros((0, len(atlas.LOCATIONS)), np.float32), *self.probabilities])
@@ -95,7 +99,7 @@ def listing(id: str, cells: Integer[np.ndarray, "h w"], probabilities: Float[np.
     return label_images.listing(id, cells, scores)
 
 
-def by_field(cells: anndata.AnnData) -> dict[str, Float32[np.ndarray, "k 19"]]:
+def by_field(cells: "anndata.AnnData") -> dict[str, Float32[np.ndarray, "k 19"]]:
     """Field → probabilities of its cells by ascending index: soft targets for `hpax.data.bags.BagBatches`."""
     order = cells.obs["cell"].to_numpy()
     places = cells.obs.groupby("field", observed=True).indices

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hpax import atlas, files
+from hpax import files
 from hpax.data.hpa_fields import hpa_fields
 from hpax.fields import Field
 from hpax.formats import fields
@@ -32,7 +32,9 @@ class FolderField:
         return self.files.id
 
     def loader(self, um_per_pixel: float) -> Load:
-        """What reads the field, at `um_per_pixel` or, where that is 0, what its width says; its pixels are read once.
+        """What reads the field, at `um_per_pixel` or, where that is 0, as its files state, else its width says.
+
+        Its pixels are read once.
 
         Raises, when called:
             ValueError, OSError: a file is damaged or missing.
@@ -41,7 +43,7 @@ class FolderField:
         @functools.cache
         def load() -> Field:
             image = fields.read_field(self.files)
-            size = um_per_pixel or atlas.um_per_pixel(image.shape[1])
+            size = fields.pixel_size(self.files, image.shape[:2], um_per_pixel).um_per_pixel
             labels = self.annotation.labels
             known = labels if np.any(labels) else None
             return Field(self.id, image, size, labels=known, origin=self.origin)
@@ -49,15 +51,18 @@ class FolderField:
         return load
 
 
-def survey(folder: Path, annotations: str = "") -> tuple[list[FolderField], dict[str, str]]:
+def survey(folder: Path, annotations: str = "", *, bits: int = 0) -> tuple[list[FolderField], dict[str, str]]:
     """The fields of a folder in the order of their images, and why some are none, by id.
+
+    `bits` are those of the camera, for files of 16 bits; where they are 0, the fewest count that hold every pixel.
 
     Raises:
         FileNotFoundError: no folder, or no field in it.
-        ValueError: the table of labels is wrong.
+        ValueError: the table of labels is wrong, or the fields have no full scale in common.
     """
     found = fields.survey(folder)
-    pictures = hpa_fields.pictures(hpa_fields.Config(annotations=annotations), folder, found.fields)
+    options = hpa_fields.Config(annotations=annotations, bits=16, camera_bits=bits)
+    pictures = hpa_fields.pictures(options, folder, found.fields)
     known = []
     for picture in pictures:
         for own, annotation in picture.content[1]:
@@ -80,7 +85,13 @@ def stamp(paths: Iterable[Path]) -> list[list[Any]]:
 
 
 def content(field: FolderField, record: Mapping[str, Any]) -> str:
-    """A digest of a field's pictures; that of its record if they were not touched since."""
-    if record.get("digest") and record.get("stamp") == stamp(field.files.paths):
-        return str(record["digest"])
-    return files.digest(*field.files.paths)
+    """A digest of a field's pictures and of a full scale that is not their type's.
+
+    That of its record if neither was touched since.
+    """
+    scale = field.files.full_scale or fields.FullScale()
+    suffix = "" if scale == fields.FullScale() else f"-{scale.integers}-{scale.floats:g}"
+    known = str(record.get("digest") or "")
+    if known and known.partition("-")[2] == suffix[1:] and record.get("stamp") == stamp(field.files.paths):
+        return known
+    return files.digest(*field.files.paths) + suffix

@@ -38,6 +38,7 @@ __all__ = [
     "FullScale",
     "PixelSize",
     "Survey",
+    "depth",
     "find_fields",
     "full_scale",
     "pixel_size",
@@ -235,20 +236,23 @@ def full_scale(found: Sequence[FieldFiles], *, bits: int = 0) -> FullScale:
     Found over the whole set (over 1,000 fields evenly spread by id where there are more), never for one picture. The
     fewest bits that hold every pixel count; pixels far beyond all others (at most 0.2% of the set, and none within a
     factor of two above the range) are hot, and are cut off when they are read. Floats of at most 1 have 1 as full
-    scale, others count as integers do. Files of 8 bits have their own range, and are not opened further.
+    scale, others count as integers do. Files of 8 bits have their own range, and are not opened further; fields that
+    cannot be read do not count.
 
     Raises:
         ValueError: a quarter of the fields is darker than a sixteenth of the range that others need, so that they may
-            come from several cameras; or a picture cannot be read.
+            come from several cameras.
     """
     if bits:
         return FullScale.of_bits(bits)
     levels, brightest, floats = np.zeros(FULL + 1, np.int64), {}, 0.0
     for files in _spread(found, SURVEYED):
         own = np.zeros(FULL + 1, np.int64)
-        for path in files.paths:
-            if not is_8_bit(path):
-                floats = max(floats, _count(path, own))
+        try:
+            peaks = [_count(path, own) for path in files.paths if not is_8_bit(path)]
+        except (OSError, ValueError):  # who reads the field says what is wrong with it
+            continue
+        floats = max(floats, *peaks, 0.0)
         if own[1:].any():
             levels += own
             brightest[files.id] = int(np.flatnonzero(own)[-1])
@@ -260,6 +264,14 @@ def full_scale(found: Sequence[FieldFiles], *, bits: int = 0) -> FullScale:
     hot = f"; {int(levels[2**bits :].sum())} hot pixels of up to {highest} are cut off" if highest >= 2**bits else ""
     remark = f"pixels of more than 8 bits are taken as {bits} bits, the fewest that hold the brightest{hot}"
     return FullScale(2**bits - 1, 2.0**bits - 1 if floats > 1 else 1.0, remark)
+
+
+def depth(found: Sequence[FieldFiles]) -> Literal[8, 16]:
+    """With how many bits a set of fields must be stored, so that nothing is lost: 8, or 16 if any picture has more."""
+    for files in found:
+        if not all(is_8_bit(path) for path in files.paths):
+            return 16
+    return 8
 
 
 def _spread(found: Sequence[FieldFiles], most: int) -> Sequence[FieldFiles]:

@@ -114,8 +114,8 @@ def _scales(config: Reading, folder: pathlib.Path, found: Sequence[fields.FieldF
     guessed = [id for id, size in sizes.items() if size.source == "width"]
     if guessed:
         yield (
-            f"{len(guessed)} of {len(found)} fields in {folder} state no pixel size; it is guessed from their width, as of "
-            "HPA fields; give um_per_pixel if you know it"
+            f"{len(guessed)} of {len(found)} fields in {folder} state no pixel size; it is guessed from their width, "
+            "as of HPA fields; give um_per_pixel if you know it"
         )
     against = [f"{id}: {size.remark}" for id, size in sizes.items() if size.source == "option" and size.remark]
     if against:

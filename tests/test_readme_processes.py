@@ -35,8 +35,10 @@ SCRIPT = textwrap.dedent(
     batches = data.CellBatches(cells, 16, prepare=data.preprocess.yeast)
     path = features.extract(encode, batches, cells.table, "features.h5ad", layers=["conv1"], progress=False)
     leaves = {{jax.tree_util.keystr(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(state.params)}}
-    mine = [run.batches[step]["index"] for step in (0, 1)]
-    np.savez(f"state{{part}}.npz", index=np.stack(mine), own=sum(b["mask"].sum() for b in batches), X=anndata.read_h5ad(path).X, **leaves)
+    leaves["X"] = anndata.read_h5ad(path).X
+    leaves["index"] = np.stack([run.batches[step]["index"] for step in (0, 1)])
+    leaves["own"] = sum(batch["mask"].sum() for batch in batches)
+    np.savez(f"state{{part}}.npz", **leaves)
     """
 )
 

@@ -10,12 +10,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpax import processes
 from hpax.commands import listing
 from hpax.commands.command import NOTHING_DONE, OK, STOPPED, parts, wrapped
 
 DATA_SETS = ("simulated_fields", "simulated_cells", "cell_crops", "hpa_fields", "hpa_cells", "dsb2018_nuclei")
 
 
+@processes.interruptible()
 def main(argv: Sequence[str] | None = None) -> int:
     """Builds the data set that the arguments name; without one, lists them all."""
     name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]

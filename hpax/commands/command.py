@@ -11,6 +11,8 @@ from typing import Any
 
 import tyro
 
+from hpax import processes
+
 OK, SOME_FAILED, NOTHING_DONE, STOPPED = 0, 1, 2, 130
 """Exit codes. Nothing done: the request itself was wrong, and a changed one may do."""
 
@@ -52,7 +54,8 @@ class Command:
         about, example, outputs = parts(self.doc)
         options = parse(config or self.config, arguments, name=name, about=about, example=example, outputs=outputs)
         try:
-            failures = self.work(options, Call(name, about, arguments))
+            with processes.interruptible():
+                failures = self.work(options, Call(name, about, arguments))
         except (ValueError, OSError, BrokenProcessPool) as error:
             print(f"error: {error}", file=sys.stderr)
             return NOTHING_DONE

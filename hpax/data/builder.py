@@ -8,7 +8,6 @@ import functools
 import hashlib
 import itertools
 import logging
-import multiprocessing
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ import rich.progress
 import tensorflow_datasets as tfds
 from rich.console import Console
 
-from hpax import atlas
+from hpax import atlas, processes
 from hpax.data import shards, splits
 from hpax.data.shards import Example
 
@@ -155,9 +154,9 @@ def _counted(results: Iterable[Iterable[Example]], count: Callable[[], None]) ->
         count()
 
 
-def _pool(workers: int) -> concurrent.futures.Executor:
+def _pool(workers: int) -> contextlib.AbstractContextManager[concurrent.futures.Executor]:
     """Fresh processes: forking one that runs JAX's threads can hang."""
-    return concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    return processes.pool(workers)
 
 
 def _in_order(

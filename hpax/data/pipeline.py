@@ -82,7 +82,7 @@ def this_process() -> ProcessShard:
     return ProcessShard(jax.process_index(), jax.process_count())
 
 
-class Share:
+class ProcessRows:
     """The rows of each batch of `batch_size` that a process gets; without a `share`, those of this process.
 
     Then it is asked for at the first use, not before, so that batches may be made before `jax.distributed.initialize`.
@@ -144,20 +144,20 @@ class Epochs(abc.ABC):
     A subclass says what stands at some places of an epoch (`_fill`): rows without padding, `index` among them.
 
     Raises:
-        ValueError: `batch_size` does not divide by the devices or processes of `share` (`Share`).
+        ValueError: `batch_size` does not divide by the devices or processes of `share` (`ProcessRows`).
     """
 
     def __init__(self, n: int, batch_size: int, *, share: ProcessShard | None, threads: int):
-        self._share, self._threads = Share(batch_size, share), threads
+        self._process, self._threads = ProcessRows(batch_size, share), threads
         self.n, self.batch_size, self.steps_per_epoch = n, batch_size, -(-n // batch_size)
 
     def __getitem__(self, step: int) -> HostBatch:
-        return padded(self._fill(*self._places(step)), self._share.rows)
+        return padded(self._fill(*self._places(step)), self._process.rows)
 
     def _places(self, step: int) -> tuple[int, Int[np.ndarray, " b"]]:
         """The epoch of a step, and the places of it that are this process's."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        rows = self._share.rows
+        rows = self._process.rows
         return epoch, np.arange(self.n)[window(position, self.batch_size, rows, self.n)]
 
     def iterate(self, start: int = 0) -> Iterator[HostBatch]:
@@ -217,7 +217,7 @@ class PairBatches(Epochs):
     def draw(self, step: int) -> HostBatch:
         """The batch of `step` before any pixel is read: `index`, `target_index`, `mask`, and `flips` (b, 2, 2)."""
         epoch, places = self._places(step)
-        return padded(self._drawn(epoch, places), self._rows)
+        return padded(self._drawn(epoch, places), self._process.rows)
 
     def draws(self, start: int = 0) -> Iterator[HostBatch]:
         """`draw` of the steps from `start` on, for ever, read ahead by a thread."""
@@ -261,7 +261,7 @@ class CellBatches(Sequence[HostBatch]):
         share: ProcessShard | None = None,  # None: that of this process
         threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
-        self._share, self._threads = Share(batch_size, share), threads
+        self._process, self._threads = ProcessRows(batch_size, share), threads
         self.n, self.batch_size = len(source), batch_size
         self._crops, self._prepare = Crops(source, cache_bytes=0), prepare
 
@@ -271,7 +271,7 @@ class CellBatches(Sequence[HostBatch]):
     def __getitem__(self, step: int) -> HostBatch:
         if not 0 <= step < len(self):
             raise IndexError(f"step must be in 0..{len(self) - 1}, got {step}")
-        rows = self._share.rows
+        rows = self._process.rows
         cells = np.arange(self.n)[window(step, self.batch_size, rows, self.n)]
         return padded({"image": self._prepare(self._crops(cells)), "index": cells}, rows)
 

@@ -1,7 +1,9 @@
 """A built data set: examples at random access, and a table of everything but the pixels."""
 
+import contextlib
+import errno
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, SupportsIndex
 
@@ -13,6 +15,28 @@ from jaxtyping import Int, UInt
 from hpax.data import index, splits
 
 
+class Damaged(ValueError):
+    """The files of a built data set no longer hold what was built."""
+
+
+@contextlib.contextmanager
+def intact(folder: pathlib.Path) -> Iterator[None]:
+    """Whatever reading the data set in `folder` raises in here becomes one error that says what to do.
+
+    Raises:
+        Damaged: (a ValueError) a record, an index or dataset_info.json is cut, changed or missing.
+    """
+    try:
+        yield
+    except (Damaged, MemoryError):
+        raise
+    except Exception as error:  # damaged files can raise nearly anything
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):  # such as too many open files
+            raise
+        why = str(error).partition("\n")[0][:300] or type(error).__name__
+        raise Damaged(f"the data set in {folder} is damaged ({why}); delete that folder and build it again") from error
+
+
 class Source:
     """One split (or several, "train+test"; or "all") of a built data set.
 
@@ -21,13 +45,19 @@ class Source:
 
     Raises:
         ValueError: the split holds nothing, as when no protein falls in it.
+        Damaged: (a ValueError) files are cut, changed or missing; also later, where that is noticed later (`intact`).
     """
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str = "all"):
         self.info = builder.info
-        self.splits = _resolve(split, filled_splits(builder))
         self._folder = pathlib.Path(builder.data_dir)
-        self._examples = builder.as_data_source(split="+".join(self.splits))
+        with intact(self._folder):
+            filled = filled_splits(builder)
+            if not filled:
+                raise ValueError("dataset_info.json is missing, or names no split with an example")
+        self.splits = _resolve(split, filled)
+        with intact(self._folder):
+            self._examples = builder.as_data_source(split="+".join(self.splits))
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -37,7 +67,11 @@ class Source:
 
     def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[dict[str, Any]]:
         """Several examples at once: faster, and what grain asks for."""
-        return [_as_text(example) for example in self._examples.__getitems__([int(i) for i in indices])]
+        wanted = [int(index) for index in indices]
+        if outside := [index for index in wanted if not 0 <= index < len(self)]:
+            raise IndexError(f"an example must be one of 0..{len(self) - 1}, got {outside[0]}")
+        with intact(self._folder):
+            return [_as_text(example) for example in self._examples.__getitems__(wanted)]
 
     @property
     def table(self) -> pd.DataFrame:
@@ -67,7 +101,11 @@ class Source:
 
     @cached_property
     def _index(self) -> tuple[pd.DataFrame, np.ndarray | None]:
-        return index.read(self.index_files)
+        with intact(self._folder):
+            table, labels = index.read(self.index_files)
+            if len(table) != len(self):
+                raise ValueError(f"its indices tell of {len(table)} examples, its records hold {len(self)}")
+        return table, labels
 
 
 class Part:

@@ -14,7 +14,7 @@ import rich.console
 import rich.table
 import tyro
 
-from hpax import files
+from hpax import files, processes
 from hpax.launch.config import Difference, LaunchError, arm_name, attributes, changes, plain, replaced
 from hpax.launch.record import Result, origin, record
 
@@ -40,6 +40,7 @@ class Launcher:
     seeds: tuple[int, ...] = ()  # run every arm with each of these seeds instead of --seed
 
 
+@processes.interruptible()
 def main(
     config_type: type,
     run: Callable[[Any, Path], Result],
@@ -202,6 +203,7 @@ def _run(arm: Arm, run: Callable[[Any, Path], Result], origin: Mapping[str, Any]
     """Run one arm in its folder, which nobody else may use meanwhile, and write its result.json once all is done."""
     arm.folder.mkdir(parents=True, exist_ok=True)
     with files.exclusive(arm.folder):
+        files.clear_drafts(arm.folder)
         if there := _finished(arm):  # somebody else ended it since we looked
             return there
         resumed = any(arm.folder.iterdir())

@@ -7,6 +7,7 @@ best, to use. With every state lies a digest of each of its arrays, so that no s
 import json
 import logging
 import pathlib
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -90,7 +91,30 @@ def _manager(folder: pathlib.Path, name: str, *, keep: int, **best: Any) -> ocp.
     meeting = ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=name)
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, multiprocessing_options=meeting, **best)
     with files.writable(folder):
-        return ocp.CheckpointManager(folder / name, options=options)
+        return _opened(folder / name, options)
+
+
+def _opened(folder: pathlib.Path, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
+    """The manager of a folder; Damaged if what lies there keeps orbax from opening it, with the folder to delete."""
+    try:
+        return ocp.CheckpointManager(folder, options=options)
+    except OSError:
+        raise
+    except Exception as error:  # damaged metadata can raise nearly anything
+        steps = [path for path in sorted(folder.iterdir()) if path.name.isdecimal()] if folder.is_dir() else []
+        wrong = [path for path in steps if not _opens(path)]
+        raise Damaged(_fault(wrong[-1] if wrong else folder, str(error))) from error
+
+
+def _opens(step: pathlib.Path) -> bool:
+    """Whether orbax opens a folder that holds this step alone."""
+    with tempfile.TemporaryDirectory() as alone:
+        (pathlib.Path(alone) / step.name).symlink_to(step)
+        try:
+            ocp.CheckpointManager(alone, options=ocp.CheckpointManagerOptions(read_only=True)).close()
+        except Exception:
+            return False
+    return True
 
 
 def load(folder: pathlib.Path, like: State, *, which: str = "best") -> State:
@@ -104,7 +128,7 @@ def load(folder: pathlib.Path, like: State, *, which: str = "best") -> State:
     path = pathlib.Path(folder).absolute() / which
     if not path.is_dir():
         raise FileNotFoundError(f"a run's checkpoint folder must hold {which!r}, {folder} does not; train first")
-    with ocp.CheckpointManager(path, options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
+    with _opened(path, ocp.CheckpointManagerOptions(read_only=True)) as manager:
         step = manager.latest_step()
         if step is None:
             raise FileNotFoundError(f"{path} holds no finished checkpoint; train until the first save")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from properties import assert_same
 
-from hpax.data import PairBatches, ResidentPairs, Share, preprocess
+from hpax.data import PairBatches, ProcessShard, ResidentPairs, preprocess
 
 STEPS = 6  # an epoch of 37 cells in batches of 8, the padded batch, and the beginning of the next epoch
 
@@ -30,7 +30,7 @@ def test_batches_are_those_of_the_host_to_the_bit(crops, pair, prepare, flip):
 
 def test_processes_draw_their_own_rows(crops):
     whole = PairBatches(crops, 16, seed=1)
-    parts = [PairBatches(crops, 16, seed=1, share=Share(process, 2, devices=8)) for process in range(2)]
+    parts = [PairBatches(crops, 16, seed=1, share=ProcessShard(process, 2, devices=8)) for process in range(2)]
     for step in range(3):
         drawn = [part.draw(step) for part in parts]
         assert_same({name: np.concatenate([draw[name] for draw in drawn]) for name in drawn[0]}, whole.draw(step))

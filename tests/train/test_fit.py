@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -237,6 +238,17 @@ def test_a_flipped_bit_is_never_loaded_and_never_blamed_on_the_config(tmp_path):
     told = [(name, why) for name, why in refused if why is not None]
     assert len(told) > 6
     assert [each for each in told if "is damaged" not in each[1] or "delete that folder" not in each[1]] == []
+
+
+def test_a_step_that_keeps_the_others_from_being_opened_is_named(tmp_path):
+    whole = fit(run(), tmp_path)
+    path = tmp_path / "checkpoints/latest/12/_CHECKPOINT_METADATA"
+    path.write_bytes(path.read_bytes().replace(b"item_handlers", b"item_handlerc"))
+    for attempt in (lambda: fit(run(), tmp_path), lambda: load(tmp_path / "checkpoints", whole, which="latest")):
+        with pytest.raises(ValueError, match=r"checkpoint at .*latest/12 is damaged .*; delete that folder, and"):
+            attempt()
+    shutil.rmtree(path.parent)
+    assert_identical(whole, fit(run(), tmp_path))
 
 
 def test_a_missing_part_is_damage(tmp_path):

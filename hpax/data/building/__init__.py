@@ -18,7 +18,7 @@ import hpax
 from hpax import files
 from hpax.data import archive
 from hpax.data.builder import Builder
-from hpax.data.source import Source, filled_splits, write_index
+from hpax.data.source import Source, filled_splits, intact, write_index
 from hpax.formats import tables
 
 _DRAFT = "draft"  # in a workshop: what TFDS makes of finished shards
@@ -60,7 +60,8 @@ def build(
         raise ValueError(f"no data set {name!r}; there are {', '.join(DATA_SETS)}")
     module = importlib.import_module(f"hpax.data.{name}")
     config = _config(module, source, options)
-    builder = _create(module.DataSet, data_dir, config)
+    with intact(pathlib.Path(data_dir, name, config.name)):
+        builder = _create(module.DataSet, data_dir, config)
     if not pathlib.Path(builder.data_dir).exists():
         with _workshop(pathlib.Path(data_dir), builder.info.full_name) as workshop:
             unfinished = _create(module.DataSet, workshop / _DRAFT, config)

@@ -1,4 +1,4 @@
-"""What commands read of a folder: full scale and pixel size of the set, and a digest that covers both pixels and scale."""
+"""What commands read of a folder: full scale and pixel size of the set; a digest covers both pixels and scale."""
 
 import numpy as np
 import tifffile

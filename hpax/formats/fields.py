@@ -38,6 +38,7 @@ __all__ = [
     "FullScale",
     "PixelSize",
     "Survey",
+    "depth",
     "find_fields",
     "full_scale",
     "pixel_size",
@@ -53,7 +54,16 @@ BITS = (8, 10, 12, 14, 16)  # of cameras
 SURVEYED = 1000  # fields at most whose pixels are read to find the full scale of a set
 HOT = 0.002  # the most of a set's pixels that may be hot
 LIKER = 0.05  # of correlation: what obeying orientation tags must change before it is believed
+COARSE = 64  # pixels along each side, where channels are compared
+LIKENESS = {"protein": 0.2, "nucleus": 0.05, "microtubules": 0.2, "er": 0.2}
+"""The highest correlation of a channel with another one, coarsely, that is not worth a remark.
+
+Of 77 real fields one nucleus has less; of channels that were swapped with those of another field, 95% of all but the
+nucleus and half of the nuclei have.
+"""
 CONTRADICTION = 0.05  # of a pixel size: the option and the files may differ so much
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 STRAY = ("__macosx", "thumb", "thumbs", "thumbnail", "thumbnails", "@eadir")
 """Folders, in any case, whose pictures are nobody's, as are those with a name that begins with a dot."""
@@ -61,7 +71,7 @@ STRAY = ("__macosx", "thumb", "thumbs", "thumbnail", "thumbnails", "@eadir")
 SATURATED = 0.05  # share of a channel's pixels at the top of its range that is worth a remark
 
 _COLOURS = "|".join(atlas.COLOURS.values())
-_NAME = re.compile(rf"(?P<id>.+)_(?P<colour>{_COLOURS})\.(png|jpe?g|tiff?)", re.IGNORECASE)
+_NAME = re.compile(rf"(?P<id>.+)_(?P<colour>{_COLOURS})(\.ome)?\.(png|jpe?g|tiff?)", re.IGNORECASE)
 _COMPOSITE = re.compile(rf".+_({_COLOURS})", re.IGNORECASE)
 _ENDING = re.compile(rf"(_({_COLOURS}))+$", re.IGNORECASE)
 
@@ -122,9 +132,8 @@ def survey(folder: str | pathlib.Path) -> Survey:
         except (FileNotFoundError, ValueError) as error:
             faults.setdefault(id, error)
     if not whole and not faults:
-        raise FileNotFoundError(
-            f"{folder} holds no field; expected files named {{id}}_{{{_COLOURS}}}.png, .jpg or .tif"
-        )
+        expected = f"expected files named {{id}}_{{{_COLOURS}}}.png, .jpg or .tif, a channel each"
+        raise FileNotFoundError(f"{folder} holds no field; {expected}{_others(folder)}")
     return Survey([files for files in whole if files.id not in faults], dict(sorted(faults.items())))
 
 
@@ -134,6 +143,13 @@ def _pictures(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, re.Match[str
         name = _NAME.fullmatch(path.name)
         if name and not is_stray(path.relative_to(folder)) and not path.is_dir():
             yield path, name
+
+
+def _others(folder: pathlib.Path) -> str:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES and not is_stray(path.relative_to(folder)):
+            return f", not like {path.name}"
+    return ""
 
 
 def is_stray(path: pathlib.PurePath) -> bool:
@@ -222,8 +238,8 @@ def _likeness(channels: Sequence[UInt[np.ndarray, "..."]], tags: Sequence[int]) 
 
 
 def _coarse(channel: UInt[np.ndarray, "h w"]) -> Float[np.ndarray, "y x"]:
-    """A channel averaged to at most 64 pixels along each side, with mean 0 and variance 1; 0 where it is flat."""
-    shape = min(64, channel.shape[0]), min(64, channel.shape[1])
+    """A channel averaged to at most COARSE pixels a side, with mean 0 and variance 1; 0 where it is flat."""
+    shape = min(COARSE, channel.shape[0]), min(COARSE, channel.shape[1])
     small = images.resize(channel[..., None], shape)[..., 0].astype(np.float64)
     small -= small.mean()
     return small / max(float(small.std()), 1e-9)
@@ -235,20 +251,23 @@ def full_scale(found: Sequence[FieldFiles], *, bits: int = 0) -> FullScale:
     Found over the whole set (over 1,000 fields evenly spread by id where there are more), never for one picture. The
     fewest bits that hold every pixel count; pixels far beyond all others (at most 0.2% of the set, and none within a
     factor of two above the range) are hot, and are cut off when they are read. Floats of at most 1 have 1 as full
-    scale, others count as integers do. Files of 8 bits have their own range, and are not opened further.
+    scale, others count as integers do. Files of 8 bits have their own range, and are not opened further; fields that
+    cannot be read do not count.
 
     Raises:
         ValueError: a quarter of the fields is darker than a sixteenth of the range that others need, so that they may
-            come from several cameras; or a picture cannot be read.
+            come from several cameras.
     """
     if bits:
         return FullScale.of_bits(bits)
     levels, brightest, floats = np.zeros(FULL + 1, np.int64), {}, 0.0
     for files in _spread(found, SURVEYED):
         own = np.zeros(FULL + 1, np.int64)
-        for path in files.paths:
-            if not is_8_bit(path):
-                floats = max(floats, _count(path, own))
+        try:
+            peaks = [_count(path, own) for path in files.paths if not is_8_bit(path)]
+        except (OSError, ValueError):  # who reads the field says what is wrong with it
+            continue
+        floats = max(floats, *peaks, 0.0)
         if own[1:].any():
             levels += own
             brightest[files.id] = int(np.flatnonzero(own)[-1])
@@ -260,6 +279,14 @@ def full_scale(found: Sequence[FieldFiles], *, bits: int = 0) -> FullScale:
     hot = f"; {int(levels[2**bits :].sum())} hot pixels of up to {highest} are cut off" if highest >= 2**bits else ""
     remark = f"pixels of more than 8 bits are taken as {bits} bits, the fewest that hold the brightest{hot}"
     return FullScale(2**bits - 1, 2.0**bits - 1 if floats > 1 else 1.0, remark)
+
+
+def depth(found: Sequence[FieldFiles]) -> Literal[8, 16]:
+    """With how many bits a set of fields must be stored, so that nothing is lost: 8, or 16 if any picture has more."""
+    for files in found:
+        if not all(is_8_bit(path) for path in files.paths):
+            return 16
+    return 8
 
 
 def _spread(found: Sequence[FieldFiles], most: int) -> Sequence[FieldFiles]:
@@ -369,6 +396,7 @@ def remarks(files: FieldFiles, image: UInt[np.ndarray, "h w 4"]) -> list[str]:
     if len(set(tags.values())) > 1:
         told = ", ".join(f"{name} {tag}" for name, tag in tags.items())
         found.append(f"orientation tags differ ({told}); channels were turned as makes them alike")
+    found.extend(_strangers(image))
     for name, channel in zip(atlas.CHANNELS, np.moveaxis(image, -1, 0), strict=True):
         saturated = float((channel == np.iinfo(image.dtype).max).mean())
         if channel.min() == channel.max():
@@ -376,6 +404,22 @@ def remarks(files: FieldFiles, image: UInt[np.ndarray, "h w 4"]) -> list[str]:
         elif saturated > SATURATED:
             found.append(f"{name} is saturated in {saturated:.0%} of the pixels")
     return found
+
+
+def _strangers(image: UInt[np.ndarray, "h w 4"]) -> Iterator[str]:
+    """Channels that seem to be of another field, or turned: coarsely, they are like none of the others."""
+    if min(image.shape[:2]) < COARSE:
+        return
+    coarse = [_coarse(channel) for channel in np.moveaxis(image, -1, 0)]
+    for place, name in enumerate(atlas.CHANNELS):
+        others = [
+            float((coarse[place] * coarse[i]).mean()) for i in range(len(coarse)) if i != place and coarse[i].any()
+        ]
+        if coarse[place].any() and others and max(others) < LIKENESS[name]:
+            yield (
+                f"{name} is unlike every other channel (correlation {max(others):.2f}, where HPA fields have "
+                f"{LIKENESS[name]:g} or more); does it show this field, upright?"
+            )
 
 
 def _in_colour(path: pathlib.Path) -> bool:

@@ -96,6 +96,8 @@ def read_channel(
 def read(path: str | pathlib.Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """A picture as its file holds it; errors are those of `read_channel`, but for values beyond the range."""
     path = pathlib.Path(path)
+    if path.is_symlink() and not path.exists():
+        raise FileNotFoundError(f"{path} is a link to a file that is not there; mend the link")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes); fetch it again")
     pixels, orientation = _decode(path, max_pixels)

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from hpax import data, files
 from hpax.data import FieldSource, mask_sources, splits
+from hpax.formats import fields
 from hpax.formats import masks as mask_files
 from hpax.models import segmenter
 from hpax.recipes import distil
@@ -49,6 +50,7 @@ class Data:
     fields: Path | None = None  # folder of fields with a table of labels; None: the simulated atlas
     annotations: str = ""  # the labels' table in the folder; "": the only one there
     um_per_pixel: float = 0.0  # µm of a folder's pixels; 0: as the files say, else by the width
+    bits: int = 0  # of the camera, for files of 16 bits; 0: the fewest that hold every pixel of the folder
     masks: Literal["networks", "classical", "true"] = "networks"  # what finds the cells, or the simulation's truth
     mask_folder: Path | None = None  # of masks that `hpax segment` left; None: they are found
     data_dir: Path = Path("runs/data")  # where shards are built and masks are kept, once
@@ -100,27 +102,21 @@ def open_folder(config: Data, *, labelled: bool = True) -> FieldSource:
         FileNotFoundError: the folder holds no field.
     """
     assert config.fields is not None
+    if labelled:
+        data.labelled(config.fields, config.annotations)  # says at once if there is no label
     source = FieldSource(
         data.build(
             "hpa_fields",
             config.data_dir,
             source=config.fields,
             annotations=config.annotations,
+            bits=fields.depth(fields.survey(config.fields).fields),
+            camera_bits=config.bits,
             um_per_pixel=config.um_per_pixel,
             progress=True,
         )
     )
-    if labelled:
-        known = source.known()
-        if not len(known):
-            raise ValueError(
-                f"none of {len(source)} fields in {config.fields} has a label; put a table (.csv) with the columns id "
-                "and label at the top of that folder, or name it with --data.annotations"
-            )
-        if len(known) < len(source):
-            log.warning("%d of %d fields have no label and are left out", len(source) - len(known), len(source))
-        source = known
-    return _with_masks(config, source)
+    return _with_masks(config, source.known() if labelled else source)
 
 
 def _atlas(config: Data, split: str, seed: int) -> FieldSource:

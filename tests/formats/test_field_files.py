@@ -228,6 +228,19 @@ def test_ids_that_end_in_a_colour_survive_and_composites_do_not(tmp_path):
     assert "ctrl_green" in fields.survey(tmp_path).faults
 
 
+def test_names_of_ome_tiffs_links_and_other_layouts(tmp_path):
+    save_field(tmp_path / "ome", "x", extension="ome.tif")
+    assert [files.id for files in fields.find_fields(tmp_path / "ome")] == ["x"]
+    assert read_only_field(tmp_path / "ome").shape == (6, 8, 4)
+    (tmp_path / "ome" / "x_red.ome.tif").unlink()
+    (tmp_path / "ome" / "x_red.ome.tif").symlink_to("nowhere")
+    with pytest.raises(FileNotFoundError, match=r"x_red.ome.tif is a link to a file that is not there"):
+        read_only_field(tmp_path / "ome")
+    save(tmp_path / "stack" / "x.tif", GREY)
+    with pytest.raises(FileNotFoundError, match=r"a channel each, not like x.tif"):
+        fields.find_fields(tmp_path / "stack")
+
+
 def test_names_that_are_spelt_alike_are_one_field(tmp_path):
     one, other = (unicodedata.normalize(form, "Zölle") for form in ("NFC", "NFD"))
     save_field(tmp_path, other)

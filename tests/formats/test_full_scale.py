@@ -99,6 +99,14 @@ def test_pictures_of_8_bits_are_not_decoded(tmp_path, monkeypatch):
     assert fields.full_scale(fields.find_fields(tmp_path)) == FullScale()
 
 
+def test_a_damaged_field_does_not_hide_the_range_of_the_others(tmp_path):
+    save(tmp_path, with_bits(12), "good")
+    save(tmp_path, with_bits(16), "bad")
+    (tmp_path / "bad_red.tif").write_bytes(b"II*\0")
+    assert fields.full_scale(fields.find_fields(tmp_path)).integers == 4095
+    assert fields.depth(fields.find_fields(tmp_path)) == 16
+
+
 RESOLUTIONS = {
     "imagej": {"imagej": True, "resolution": (1 / 0.32, 1 / 0.32), "metadata": {"unit": "um"}},
     "cm": {"resolution": (1e4 / 0.32, 1e4 / 0.32), "resolutionunit": "CENTIMETER"},

@@ -99,6 +99,15 @@ def test_where_the_pixels_do_not_tell_a_tag_is_refused(tmp_path):
         fields.read_field(save_field(tmp_path, flat, (1, 3, 1, 1)))
 
 
+def test_a_channel_of_another_field_is_told(tmp_path):
+    image = np.moveaxis(blobs(), 0, -1).copy()
+    files = save_field(tmp_path, blobs(), (1, 1, 1, 1))
+    assert fields.remarks(files, image) == []
+    image[..., 2] = image[::-1, ::-1, 2]
+    (told,) = fields.remarks(files, image)
+    assert "microtubules is unlike every other channel" in told
+
+
 STAINS = {"red": [1, 0, 0], "green": [0, 1, 0], "blue": [0, 0, 1], "yellow": [1, 1, 0]}
 
 

@@ -1,6 +1,7 @@
 """Fields of the Human Protein Atlas, as Kaggle ships or proteinatlas.org serves them."""
 
 import dataclasses
+import functools
 import itertools
 import logging
 import pathlib
@@ -82,9 +83,9 @@ def pictures(
     """
     found = fields.find_fields(folder) if found is None else found
     known = folders.annotated(folder, found, config.annotations)
-    for remark in (*known.remarks(), *_scales(config, found)):
-        log.warning("%s", remark)
-    full_scale = _full_scale(config, found)
+    for remark in (*known.remarks(), *_scales(config, folder, found)):
+        _tell(remark)
+    full_scale = _full_scale(config, folder, found)
     annotated = []
     for files in found:
         files = dataclasses.replace(files, full_scale=full_scale)
@@ -92,27 +93,33 @@ def pictures(
     return [_picture(image, list(members)) for image, members in itertools.groupby(annotated, lambda m: image_of(m[0]))]
 
 
-def _full_scale(config: Reading, found: Sequence[fields.FieldFiles]) -> fields.FullScale | None:
+def _full_scale(config: Reading, folder: pathlib.Path, found: Sequence[fields.FieldFiles]) -> fields.FullScale | None:
     if config.bits == 8:
         return None
     full_scale = fields.full_scale(found, bits=config.camera_bits)
     if full_scale.remark:
-        log.warning("%s", full_scale.remark)
+        _tell(f"{folder}: {full_scale.remark}")
     return full_scale
 
 
-def _scales(config: Reading, found: Sequence[fields.FieldFiles]) -> Iterator[str]:
+@functools.cache
+def _tell(remark: str) -> None:
+    """Logs a remark on a folder, once in a process, though fields and then cells are built of it."""
+    log.warning("%s", remark)
+
+
+def _scales(config: Reading, folder: pathlib.Path, found: Sequence[fields.FieldFiles]) -> Iterator[str]:
     """What to tell of pixel sizes that are guessed, or that the option contradicts; each once."""
     sizes = {files.id: fields.pixel_size(files, (1, 1), config.um_per_pixel) for files in found}
     guessed = [id for id, size in sizes.items() if size.source == "width"]
     if guessed:
         yield (
-            f"{len(guessed)} of {len(found)} fields state no pixel size; it is guessed from their width, as of HPA "
-            "fields; give um_per_pixel if you know it"
+            f"{len(guessed)} of {len(found)} fields in {folder} state no pixel size; it is guessed from their width, "
+            "as of HPA fields; give um_per_pixel if you know it"
         )
     against = [f"{id}: {size.remark}" for id, size in sizes.items() if size.source == "option" and size.remark]
     if against:
-        yield f"um_per_pixel contradicts {len(against)} of {len(found)} fields; {against[0]}"
+        yield f"um_per_pixel contradicts {len(against)} of {len(found)} fields in {folder}; {against[0]}"
 
 
 def _picture(image: str, members: list[Annotated]) -> builder.FieldGroup:

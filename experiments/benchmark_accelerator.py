@@ -36,7 +36,7 @@ from hpax import launch, train
 from hpax.data import PairBatches, ResidentPairs, preprocess
 from hpax.data.pipeline import HostBatch, ProcessShard
 from hpax.metrics import detection, neighbours
-from hpax.metrics.tally import CLASSES, Tally
+from hpax.metrics.counting import CLASSES, Counts
 from hpax.nn import inpainter
 from hpax.nn.efficientnet import EfficientNet
 from hpax.nn.heads import CamNet, CellNet
@@ -50,8 +50,7 @@ from hpax.tasks.localize import Localization
 from hpax.train.update import update
 from hpax.types import Array, Batch
 
-START = time.monotonic()
-REPEATS = 5
+START, REPEATS = time.monotonic(), 5
 ADAM = optax.adam(1e-4, b1=0.5)
 TINY = {"widths": (16,), "depths": (1,), "expansions": (4,), "sizes": (3,), "strides": (2,)}
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
@@ -406,7 +405,7 @@ def time_scoring(config: Config) -> tuple[dict[str, float], dict[str, int]]:
     return metrics, {"images": images, "cells": cells, "detections": len(found.label)}
 
 
-def drawn_tally(images: int, cells: int, seed: int) -> Tally:
+def drawn_tally(images: int, cells: int, seed: int) -> Counts:
     """What is left of a submission whose masks all overlap a true one, each of which has one class."""
     draw = np.random.default_rng(seed)
     of_cell = np.sort(draw.integers(0, images, cells)).astype(np.int32)
@@ -423,7 +422,7 @@ def drawn_tally(images: int, cells: int, seed: int) -> Tally:
     per_image = np.bincount(of_cell, minlength=images)
     first = np.cumsum(per_image) - per_image
     iou = draw.uniform(0.4, 1, cells)
-    return Tally(
+    return Counts(
         image=np.repeat(of_cell, CLASSES),
         label=label,
         score=draw.random(cells * CLASSES),

@@ -23,7 +23,7 @@ from hpax.formats import fields as field_files
 from hpax.formats import label_images
 from hpax.images import nearest, percentile_normalise
 from hpax.metrics import segmentation
-from hpax.metrics.segmentation import Annotated, Method
+from hpax.metrics.segmentation import KnownField, Method
 from hpax.recipes import segment
 from hpax.segment import baseline, classical
 
@@ -53,7 +53,7 @@ SWEEPS = {
 class Study:
     """Methods, and what each was asked about: (method, fields) by names that say what is real."""
 
-    asked: Mapping[str, Sequence[Annotated]]
+    asked: Mapping[str, Sequence[KnownField]]
     methods: Mapping[str, Method]
     scores: Mapping[tuple[str, str], segmentation.Scores]  # by method and fields
 
@@ -70,7 +70,7 @@ def study(config: Config, fields: segment.Fields, trained: models.Network) -> St
     return compare(asked, {"network": segment.cells_by(models.load_network(config.nuclei), trained), "grown": grown})
 
 
-def compare(asked: Mapping[str, Sequence[Annotated]], methods: Mapping[str, Method]) -> Study:
+def compare(asked: Mapping[str, Sequence[KnownField]], methods: Mapping[str, Method]) -> Study:
     """Every method on all fields."""
     scores = {}
     for method, name in itertools.product(methods, asked):
@@ -78,7 +78,7 @@ def compare(asked: Mapping[str, Sequence[Annotated]], methods: Mapping[str, Meth
     return Study(asked, methods, scores)
 
 
-def tuned(asked: Sequence[Annotated]) -> baseline.OtsuWatershed:
+def tuned(asked: Sequence[KnownField]) -> baseline.OtsuWatershed:
     """The thresholds that find most of the true nuclei in images that networks learn from."""
     grid = launch.grid(blur=[0.3, 0.6, 1.2], smooth=[0.3, 0.6, 1.0], apart=[2.5, 3.5, 5.0], area=[4.0, 16.0])
     methods = [baseline.OtsuWatershed(**arm) for arm in grid]
@@ -90,13 +90,13 @@ def grown(image: np.ndarray, um_per_pixel: float) -> Integer[np.ndarray, "h w"]:
     return classical.segment(image, um_per_pixel).cells
 
 
-def real_fields(folder: Path) -> Iterator[Annotated]:
+def real_fields(folder: Path) -> Iterator[KnownField]:
     """The fields of a folder that have a mask of their cells in cell_masks/{id}.png."""
     for files in field_files.find_fields(folder):
         path = folder / "cell_masks" / f"{files.id}.png"
         if path.exists():
             image, mask = field_files.read_field(files), label_images.read(path)
-            yield Annotated(files.id, image, nearest(mask, image.shape[:2]), atlas.um_per_pixel(image.shape[1]))
+            yield KnownField(files.id, image, nearest(mask, image.shape[:2]), atlas.um_per_pixel(image.shape[1]))
 
 
 def picture(done: Study) -> UInt8[np.ndarray, "h w 3"]:
@@ -108,7 +108,7 @@ def picture(done: Study) -> UInt8[np.ndarray, "h w 3"]:
     return grids.grid(list(rows.values()), names=list(rows), titles=[field.id for field in shown])
 
 
-def outlined(field: Annotated, mask: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+def outlined(field: KnownField, mask: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     """The markers of a field with the outlines of a mask in white, in a square of SIDE pixels."""
     channels = np.moveaxis(field.image[..., CELL], -1, 0)
     light = np.stack([0.75 * percentile_normalise(channel) for channel in channels], axis=-1)

@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 
 from experiments import build_cells
-from hpax import data
+from hpax import atlas, data
 from hpax.commands import found_cells
 from hpax.data.hpa_fields import dummy
 from hpax.formats import fields, masks
@@ -238,6 +238,22 @@ def test_a_field_that_lost_its_masks_or_changed_its_files_is_segmented_again(own
     picture(own, "red").write_bytes(b"")
     assert main(own, tmp_path / "work") == 1
     assert masks.flavours(tmp_path / "work" / "masks", "00000000-bb9b-11e8") == []
+
+
+def test_shards_follow_pictures_of_equal_size(own, tmp_path):
+    pixels = fields.read_channel(picture(own, "green"))
+    for colour in ("green", "red", "blue", "yellow"):
+        channel = fields.read_channel(picture(own, colour))
+        picture(own, colour).unlink()
+        tifffile.imwrite(own / f"00000000-bb9b-11e8_{colour}.tif", channel)
+    assert main(own, tmp_path / "work") == 0
+    before = np.stack([cell["image"] for cell in shards(own, tmp_path / "work")])
+    tifffile.imwrite(own / "00000000-bb9b-11e8_green.tif", 255 - pixels)
+    assert main(own, tmp_path / "work") == 0
+    after = np.stack([cell["image"] for cell in shards(own, tmp_path / "work")])
+    channel = atlas.CHANNELS.index("protein")
+    assert not np.array_equal(after[..., channel], before[..., channel])
+    np.testing.assert_array_equal(np.delete(after, channel, -1), np.delete(before, channel, -1))
 
 
 def test_another_option_wants_another_folder(source, whole, tmp_path, capsys):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import experiments
+from hpax import launch
 from hpax.data.cell_crops import dummy
 from hpax.formats import label_images
 
@@ -24,6 +25,15 @@ def test_an_experiment_explains_itself(name, capsys):
         module.main(["--help"])
     assert end.value.code == 0
     assert "--workdir" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_arm_and_preset_makes_a_config(name):
+    module = importlib.import_module(f"experiments.{name}")
+    sweeps = [difference for sweep in getattr(module, "SWEEPS", {}).values() for difference in sweep]
+    for difference in [*sweeps, *getattr(module, "PRESETS", {}).values()]:
+        config = launch.replaced(module.Config(), difference)
+        assert set(launch.settings(config)) <= set(difference)
 
 
 def result(folder: pathlib.Path) -> dict:
@@ -200,7 +210,8 @@ def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
 def test_benchmark_accelerator_times_every_part_in_seconds(tmp_path, part):
     from experiments import benchmark_accelerator
 
-    command = ["--part", part, "--width", "0.05", "--fast", "--minutes", "1e6", "--workdir", str(tmp_path)]
+    options = ["--width", "0.05", "--dtype", "float32", "--no-beside", "--minutes", "1e6"]
+    command = ["--part", part, "--fast", *options, "--workdir", str(tmp_path)]
     assert benchmark_accelerator.main(command) == 0
     metrics = result(tmp_path / "default" / "seed0")["metrics"]
     assert all(value > 0 for value in metrics.values())

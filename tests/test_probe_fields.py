@@ -174,7 +174,7 @@ def test_a_field_without_a_label_is_left_out_and_counted(folder, tmp_path):
     assert (len(fields), unlabelled) == (5, 3)
     assert fields.labels.any(1).all()
     table.unlink()
-    with pytest.raises(ValueError, match=r"put a table .* at the top of that folder"):
+    with pytest.raises(ValueError, match=r"there is no table; put one .* at the top of that folder"):
         probe.open_fields(some, tmp_path / "other")
     assert not (tmp_path / "other").exists()  # said before anything was built
 

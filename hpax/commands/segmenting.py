@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import shutil
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,7 +65,10 @@ def finish(
     done = [field for field in known if read_record(config.workdir, field.id)]
     own = {id: reason for id, reason in failures.items() if not read_record(config.workdir, id)}
     summary = tell(config, known, done, own)
-    built = build_shards(config, summary.bits) if config.shards else None
+    built = None
+    if config.shards:
+        clear_shards(config, done)
+        built = build_shards(config, summary.bits)
     _record(config, call, summary, own, built, seconds=time.perf_counter() - start, resumed=resumed)
     cut = "" if built is None else f", {len(built)} in {built.info.full_name}"
     print(f"{summary.cells} cells in {summary.fields} fields{cut}")
@@ -227,6 +231,20 @@ def write_page(
     ]
     about = f"Cells of the fields in {config.fields}, found by the segmenter “{config.segmenter}”."
     page.write(config.workdir / "index.html", page.page("Fields to cells", about, sections))
+
+
+def clear_shards(config: Config, done: Sequence[FolderField]) -> None:
+    """Removes shards, whole or begun, of pictures or masks that have changed since."""
+    folder = config.workdir / "shards"
+    parts = []
+    for field in done:
+        record = read_record(config.workdir, field.id)
+        parts.append(f"{field.id} {record['digest']} {record['masks_digest']}")
+    now = {"digest": files.digest(*parts)}
+    path = folder / "made_of.json"
+    if folder.exists() and (not path.exists() or json.loads(path.read_text(encoding="utf-8")) != now):
+        shutil.rmtree(folder)
+    files.write_json(path, now)
 
 
 def build_shards(config: Config, bits: int) -> data.Source:

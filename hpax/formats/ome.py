@@ -10,16 +10,17 @@ import xml.etree.ElementTree as ElementTree
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
-import zarr
-import zarr.codecs
 from jaxtyping import UInt
 
 from hpax import atlas, files
 from hpax.formats import label_images
+
+if TYPE_CHECKING:
+    import zarr  # is slow to import, so the functions that need it do
 
 METADATA = 2**20  # bytes of XML or JSON that a reader looks at
 PLANES = 16  # the most that a reader looks at
@@ -90,6 +91,8 @@ def write_zarr(
 
     Replaces what is at `path`.
     """
+    import zarr
+
     names = atlas.CHANNELS[: image.shape[-1]]
     highest = int(np.iinfo(image.dtype).max)
     window = {"min": 0, "start": 0, "max": highest, "end": highest}
@@ -103,7 +106,9 @@ def write_zarr(
             _write_image(group.create_group(name), mask, um_per_pixel, **source)
 
 
-def _write_image(group: zarr.Group, pixels: UInt[np.ndarray, "..."], um_per_pixel: float, **metadata: Any):
+def _write_image(group: "zarr.Group", pixels: UInt[np.ndarray, "..."], um_per_pixel: float, **metadata: Any):
+    import zarr.codecs
+
     axes = [{"name": "c", "type": "channel"}] * (pixels.ndim - 2)
     axes += [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
     scale = [1.0] * (pixels.ndim - 2) + [um_per_pixel] * 2
@@ -132,6 +137,8 @@ def read_zarr(path: str | os.PathLike[str], mask: str) -> Plane:
         FileNotFoundError: no such label.
         ValueError: damaged, too large, or not in plain or gzipped chunks; it names the folder.
     """
+    import zarr
+
     folder = Path(path, "labels", mask, "0")
     if (folder / "zarr.json").stat().st_size > METADATA:
         raise ValueError(f"{folder}/zarr.json must have at most {METADATA} bytes")
@@ -142,7 +149,7 @@ def read_zarr(path: str | os.PathLike[str], mask: str) -> Plane:
         raise ValueError(f"{folder} is no label image that hpax can read: {error}") from error
 
 
-def _assembled(folder: Path, array: zarr.Array) -> Plane:
+def _assembled(folder: Path, array: "zarr.Array") -> Plane:
     """An array read chunk by chunk, each inflated to its size and no further."""
     codecs = [codec.to_dict()["name"] for codec in array.metadata.codecs]
     if array.ndim != 2 or array.dtype.kind != "u" or codecs not in (["bytes"], ["bytes", "gzip"]):
@@ -160,7 +167,7 @@ def _assembled(folder: Path, array: zarr.Array) -> Plane:
     return pixels
 
 
-def _chunk(path: Path, array: zarr.Array, *, gzipped: bool) -> Plane:
+def _chunk(path: Path, array: "zarr.Array", *, gzipped: bool) -> Plane:
     if not path.exists():
         return np.full(array.chunks, array.fill_value, array.dtype)
     size = int(np.prod(array.chunks)) * array.dtype.itemsize

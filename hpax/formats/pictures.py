@@ -28,6 +28,21 @@ _COLOUR = re.compile(rf".+_(?P<colour>{'|'.join(atlas.COLOURS.values())})", re.I
 _MICROMETRES = {"µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0}
 _UNITS = {**_MICROMETRES, "\\u00b5m": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "pm": 1e-6, "inch": 25_400.0}
 _PLAUSIBLE = (0.005, 10.0)  # µm; 72 dots per inch are a default, and no statement
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+"""What decoders raise on damaged pictures."""
+
 _METADATA = 2**20  # characters of XML that are looked at
 
 
@@ -84,9 +99,10 @@ def read(path: str | pathlib.Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes); fetch it again")
     pixels, orientation = _decode(path, max_pixels)
-    grey, leak = _as_grey(path, pixels)
-    if grey.dtype.kind not in "uif":
-        raise ValueError(f"{path} has {grey.dtype} pixels; save it with 8 or 16 bits")
+    if pixels.dtype.kind not in "uif" or pixels.dtype.itemsize > 8:
+        raise ValueError(f"{path} has {pixels.dtype} pixels; save it with 8 or 16 bits")
+    native = np.dtype(f"{pixels.dtype.kind}{pixels.dtype.itemsize}")  # uint64 for ulonglong, of this machine's order
+    grey, leak = _as_grey(path, pixels.astype(native, copy=pixels.dtype.itemsize == 8))
     if grey.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(grey)))):
         raise ValueError(f"{path} has {bad} NaN or infinite pixels; repair or remove the picture")
     return Picture(grey, orientation, leak)
@@ -212,7 +228,7 @@ def _resolution(file: tifffile.TiffFile) -> list[float]:
     return [_UNITS[unit] * tags[tag].value[1] / tags[tag].value[0] for tag in (282, 283)]
 
 
-def _decode(path: pathlib.Path, max_pixels: int) -> tuple[Num[np.ndarray, "..."], int]:
+def _decode(path: pathlib.Path, max_pixels: int) -> tuple[Shaped[np.ndarray, "..."], int]:
     """Pixels in the order of the file, and its orientation."""
     try:
         with warnings.catch_warnings():
@@ -222,13 +238,15 @@ def _decode(path: pathlib.Path, max_pixels: int) -> tuple[Num[np.ndarray, "..."]
         if path.suffix.lower() in _TIFF:
             return _decode_with_tifffile(path, max_pixels)
         raise ValueError(f"{path} is not an image that hpax can read; PNG, JPEG and TIFF are") from error
-    except (OSError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        if isinstance(error, FileNotFoundError):
+    except FileNotFoundError:
+        raise
+    except _DAMAGE as error:
+        if isinstance(error, ValueError) and str(path) in str(error):
             raise
         raise ValueError(f"{path} cannot be read: {error}; the file is damaged, fetch it again") from error
 
 
-def _decode_with_pillow(path: pathlib.Path, max_pixels: int) -> tuple[Num[np.ndarray, "..."], int]:
+def _decode_with_pillow(path: pathlib.Path, max_pixels: int) -> tuple[Shaped[np.ndarray, "..."], int]:
     with Image.open(path) as image:
         _check_extent(path, image.size, getattr(image, "n_frames", 1), max_pixels)
         raw_mode = _raw_mode(image)
@@ -240,11 +258,8 @@ def _decode_with_pillow(path: pathlib.Path, max_pixels: int) -> tuple[Num[np.nda
             return _decode_with_tifffile(path, max_pixels)  # Pillow 12 mixes up rows where a tag swaps the sides
         tags = getattr(image, "tag_v2", {})
         inverted = tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE and not raw_mode.endswith(";I")  # that, Pillow inverts
-        try:
-            orientation = int(image.getexif().get(_ORIENTATION, 1))
-            image.load()
-        except (ValueError, TypeError, KeyError, AttributeError) as error:  # a TIFF shorter than it says, or mad tags
-            raise OSError(error) from error
+        orientation = int(image.getexif().get(_ORIENTATION, 1))
+        image.load()
         pixels = np.asarray(image.convert("RGB") if image.mode in ("1", "P") else image)
         if image.format == "TIFF":  # Pillow has turned it
             pixels = _turned_back(pixels, orientation)
@@ -266,13 +281,13 @@ def _turned_back(pixels: Num[np.ndarray, "h w *c"], orientation: int) -> Num[np.
     return pixels.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else pixels
 
 
-def _black_is_zero(path: pathlib.Path, pixels: Num[np.ndarray, "..."]) -> Num[np.ndarray, "..."]:
+def _black_is_zero(path: pathlib.Path, pixels: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"{path} shows the lowest of its {pixels.dtype} values as white; save it with black as 0")
     return np.iinfo(pixels.dtype).max - pixels
 
 
-def _decode_with_tifffile(path: pathlib.Path, max_pixels: int) -> tuple[Num[np.ndarray, "..."], int]:
+def _decode_with_tifffile(path: pathlib.Path, max_pixels: int) -> tuple[Shaped[np.ndarray, "..."], int]:
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages.first
@@ -297,7 +312,6 @@ def _check_extent(path: pathlib.Path, size: tuple[int, int], pages: int, max_pix
 
 def _as_grey(path: pathlib.Path, pixels: Num[np.ndarray, "..."]) -> tuple[Num[np.ndarray, "h w"], float]:
     """One plane, and what share of its signal others held that do not belong to it."""
-    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     if pixels.ndim == 2:
         return pixels, 0.0
     if pixels.ndim == 3 and pixels.shape[-1] in (3, 4):

@@ -16,7 +16,6 @@ from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
-import scipy.stats
 from jaxtyping import Bool, Float, Float64, Int32, Int64
 
 from hpax import atlas
@@ -165,5 +164,7 @@ def correlation(scores: Sequence[Scores], average: Average = "fixed") -> tuple[f
     """
     if len(scores) < 3:
         raise ValueError(f"a correlation needs three or more submissions, got {len(scores)}")
+    import scipy.stats  # takes a second to import, and only this needs it
+
     result = scipy.stats.pearsonr([s.matched_iou[0] for s in scores], [s.mean(average) for s in scores])
     return float(result.statistic), float(result.pvalue)

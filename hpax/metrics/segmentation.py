@@ -102,7 +102,7 @@ def score(counts: Counts) -> Scores:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Annotated:
+class KnownField:
     """A field whose objects are known."""
 
     id: str
@@ -115,7 +115,7 @@ Method = Callable[[UInt[np.ndarray, "h w 4"], float], Integer[np.ndarray, "h w"]
 """Image and µm per pixel → the index mask of the objects found."""
 
 
-def score_method(method: Method, fields: Iterable[Annotated]) -> Scores:
+def score_method(method: Method, fields: Iterable[KnownField]) -> Scores:
     """How well a method finds the objects of all fields together."""
     return score(merge(count(method(field.image, field.um_per_pixel), field.mask) for field in fields))
 

@@ -8,13 +8,12 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt
 
 from hpax.data import preprocess
-from hpax.features import Encode, on_devices
 from hpax.models.store import Network, load_network
 from hpax.nn.inpainter import LAYERS
 from hpax.tasks.inpaint import PairedInpainting
@@ -109,7 +108,9 @@ class Encoder:
         return PairedInpainting(self.network.model)
 
     @functools.cached_property
-    def _encode(self) -> Encode:
+    def _encode(self) -> Callable[[Float[Array, "n s s c"]], Mapping[str, Float[Array, "n d"]]]:
+        from hpax.features import on_devices  # here, as AnnData takes a second to import
+
         return on_devices(self._task.encode, self.network.params, self.network.model_state)
 
     def _check(self, images: np.ndarray, layer: str | None) -> None:

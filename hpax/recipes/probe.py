@@ -21,8 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from hpax import atlas, data, images, models, train
-from hpax.data import FieldSource, ImageBatches, archive, balance
-from hpax.data.hpa_fields import hpa_fields
+from hpax.data import FieldSource, ImageBatches, archive, balance, folders
 from hpax.metrics import classification
 from hpax.models import imagenet
 from hpax.nn.backbones import BACKBONES
@@ -142,28 +141,12 @@ def open_fields(folder: Path, data_dir: Path) -> tuple[FieldSource, int]:
         ValueError: no field has a label; said before a pixel is read.
     """
     if archive.locate(folder) is None:
-        check_labels(folder)
+        folders.labelled(folder)
     source = FieldSource(data.build("hpa_fields", data_dir, source=folder, progress=True))
-    labelled = source.known()
-    if not len(labelled):
-        raise _unlabelled(folder, len(source))
-    return labelled, len(source) - len(labelled)
-
-
-def check_labels(folder: Path) -> None:
-    """Raises a ValueError if no field of the folder has a label; reads tables and no pixels."""
-    annotations = []
-    for group in hpa_fields.pictures(hpa_fields.Config(), folder):
-        annotations += [annotation for _, annotation in group.content[1]]
-    if not any(annotation.labels.any() for annotation in annotations):
-        raise _unlabelled(folder, len(annotations))
-
-
-def _unlabelled(folder: Path, fields: int) -> ValueError:
-    return ValueError(
-        f"fields must have labels to learn from, none of the {fields} in {folder} has one; put a table (.csv or .tsv) "
-        "with columns id and label at the top of that folder, as Kaggle's train.csv"
-    )
+    known = source.known()
+    if not len(known):
+        raise ValueError(f"none of {len(source)} fields in {folder} has a label; put a table of labels in the archive")
+    return known, len(source) - len(known)
 
 
 def encoded(encode: Encode, fields: FieldSource, *, um_per_pixel: float) -> Float[np.ndarray, "n k"]:

@@ -21,7 +21,7 @@ from hpax.data import augment
 from hpax.data.patches import CELL, NUCLEUS, UM_PER_PIXEL, PatchBatches, View
 from hpax.explore import colour, grids
 from hpax.images import nearest
-from hpax.metrics.segmentation import Annotated, Method
+from hpax.metrics.segmentation import KnownField, Method
 from hpax.models.segmenter import Segmenter
 from hpax.models.store import Network as StoredNetwork
 from hpax.models.store import Trained
@@ -165,14 +165,14 @@ def patches(task: Segmentation, state: train.State, batch: Batch) -> UInt8[np.nd
     return grids.grid([list(row) for row in rows.values()], names=list(rows))
 
 
-def annotated(source: data.Source, target: Target) -> list[Annotated]:
+def annotated(source: data.Source, target: Target) -> list[KnownField]:
     """The fields of a source in order; what shows nuclei alone becomes a field whose other channels are blank."""
     fields = []
     for example in source.__getitems__(range(len(source))):
         image = example["image"]
         if image.shape[-1] == 1:
             image = np.where(np.arange(len(atlas.CHANNELS)) == NUCLEUS, image, 0).astype(image.dtype)
-        fields.append(Annotated(example["id"], image, example[target], float(example["um_per_pixel"])))
+        fields.append(KnownField(example["id"], image, example[target], float(example["um_per_pixel"])))
     return fields
 
 

@@ -132,6 +132,18 @@ def test_folders_are_asked_for():
         open_cells(Data(cells="hpa"))
 
 
+@pytest.mark.slow
+@pytest.mark.real
+def test_the_published_preset_takes_steps_on_real_fields(real_data, tmp_path):
+    from experiments import inpaint_pairs
+
+    command = ["--preset", "lu2019", "--fields", str(real_data / "hpa_fields"), "--recipe.optimizer.epochs", "0"]
+    command += ["--recipe.optimizer.steps", "3", "--data-dir", str(tmp_path / "data")]
+    assert inpaint_pairs.main([*command, "--workdir", str(tmp_path / "run")]) == 0
+    (encoder,) = (tmp_path / "run" / "encoders").glob(f"*/{inpaint.FILE}")
+    assert models.load_network(encoder).options == {"width": 1.0}
+
+
 def test_the_published_preset_has_the_published_network():
     assert inpaint.PRESETS["lu2019"]["network.width"] == 1.0
     images = np.zeros((1, 8, 8, 3), np.float32)

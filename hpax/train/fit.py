@@ -105,8 +105,9 @@ class _Keeper:
 
     def check(self) -> None:
         """Raises if an update since the last check was not finite; waits for these updates."""
-        for step, report in self._unchecked:
-            if not parallel.unreplicate(report["finite"]):
+        verdicts = parallel.unreplicate([report["finite"] for _, report in self._unchecked])
+        for (step, report), finite in zip(self._unchecked, verdicts, strict=True):
+            if not finite:
                 loss = float(parallel.unreplicate(report["loss"]))
                 self._give_up(f"the loss, its gradient and the parameters must be finite, at step {step}", loss)
         self._unchecked.clear()

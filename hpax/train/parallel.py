@@ -53,10 +53,10 @@ def unreplicate(tree: Any) -> Any:
     """One device's copy, as NumPy arrays that later steps cannot touch."""
 
     def first(leaf):
-        shard = leaf.addressable_shards[0].data if isinstance(leaf, jax.Array) else leaf
-        return np.array(shard).reshape(np.shape(leaf)[1:])
+        return leaf.addressable_shards[0].data if isinstance(leaf, jax.Array) else leaf
 
-    return jax.tree.map(first, tree)
+    copies = jax.device_get(jax.tree.map(first, tree))  # all under way at once
+    return jax.tree.map(lambda leaf, copy: np.array(copy).reshape(np.shape(leaf)[1:]), tree, copies)
 
 
 def shard(batch: Batch, devices: Sequence[jax.Device] | None = None) -> dict[str, Array]:

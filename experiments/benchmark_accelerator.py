@@ -36,7 +36,7 @@ from hpax import launch, train
 from hpax.data import PairBatches, ResidentPairs, preprocess
 from hpax.data.pipeline import HostBatch, ProcessShard
 from hpax.metrics import detection, neighbours
-from hpax.metrics.tally import CLASSES, Tally
+from hpax.metrics.counting import CLASSES, Counts
 from hpax.nn import inpainter
 from hpax.nn.efficientnet import EfficientNet
 from hpax.nn.heads import CamNet, CellNet
@@ -391,7 +391,7 @@ def time_inception(config: Config) -> tuple[dict[str, float], dict[str, int]]:
 def time_scoring(config: Config) -> tuple[dict[str, float], dict[str, int]]:
     """Every cell listed for every class, as submissions do; one threshold."""
     images, cells = (20, 400) if config.fast else (1_776, 41_597)
-    found = drawn_tally(images, cells, config.seed)
+    found = drawn_counts(images, cells, config.seed)
     ranking, truths = detection.rank(found), found.truths.sum(0, dtype=np.int64)
     with jax.enable_x64(True):
         arrays = ranking.tier, ranking.truth, ranking.iou, truths, np.array([detection.IOU])
@@ -405,7 +405,7 @@ def time_scoring(config: Config) -> tuple[dict[str, float], dict[str, int]]:
     return metrics, {"images": images, "cells": cells, "detections": len(found.label)}
 
 
-def drawn_tally(images: int, cells: int, seed: int) -> Tally:
+def drawn_counts(images: int, cells: int, seed: int) -> Counts:
     """What is left of a submission whose masks all overlap a true one, each of which has one class."""
     draw = np.random.default_rng(seed)
     of_cell = np.sort(draw.integers(0, images, cells)).astype(np.int32)
@@ -422,7 +422,7 @@ def drawn_tally(images: int, cells: int, seed: int) -> Tally:
     per_image = np.bincount(of_cell, minlength=images)
     first = np.cumsum(per_image) - per_image
     iou = draw.uniform(0.4, 1, cells)
-    return Tally(
+    return Counts(
         image=np.repeat(of_cell, CLASSES),
         label=label,
         score=draw.random(cells * CLASSES),

@@ -15,7 +15,7 @@ from hpax.data.cell_crops import dummy
 from hpax.formats import label_images
 from hpax.metrics import neighbours
 
-NAMES = sorted(path.stem for path in pathlib.Path(experiments.__path__[0]).glob("*.py") if path.stem != "__init__")
+NAMES = sorted(path.stem for path in pathlib.Path(experiments.__path__[0]).glob("[!_]*.py"))
 TINY = ["--recipe.network.width", "0.05", "--recipe.optimizer.steps", "3", "--recipe.optimizer.batch-size", "16"]
 
 
@@ -52,7 +52,8 @@ def test_inpaint_pairs_on_crops_in_the_published_layout(tmp_path):
     table = anndata.read_h5ad(tmp_path / "run" / "default" / "seed0" / "features.h5ad")
     assert set(table.var["layer"]) == set(inpaint_pairs.LAYERS)
     assert {"field", "group_id", "protein", "label"} <= set(table.obs)
-    blind, labels, fields = np.arange(table.n_obs)[:, None], table.obs["label"], table.obs["field"]
+    blind = np.arange(table.n_obs, dtype=np.float32)[:, None]
+    labels, fields = (table.obs[name].to_numpy(str) for name in ("label", "field"))
     expected = neighbours.benchmark(blind, labels, fields, k=11, drop_single_group_classes=True)
     assert record["metrics"]["chance"] == expected.chance[11]
     page = (tmp_path / "run" / "default" / "seed0" / "index.html").read_text()

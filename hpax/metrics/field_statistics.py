@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Real, UInt8
 from scipy import ndimage
 from skimage import filters, measure, morphology, segmentation
 
@@ -48,7 +48,7 @@ def nuclei(plane: UInt8[np.ndarray, "h w"]) -> tuple[list[float], int]:
     return [r.area * UM_PER_PIXEL**2 for r in whole if r.area >= 100], len(everything)
 
 
-def spectrum(plane: UInt8[np.ndarray, "h w"]) -> dict[str, float]:
+def spectrum(plane: Real[np.ndarray, "h w"]) -> dict[str, float]:
     """The slope of the radial power spectrum between 0.05 and 1 cycles per µm, and the share of power per band."""
     power, frequency = radial_power(plane)
     chosen = (frequency > 0.05) & (frequency < 1) & (power > 0)
@@ -62,7 +62,7 @@ def spectrum(plane: UInt8[np.ndarray, "h w"]) -> dict[str, float]:
     return {"spectral slope": float(slope), **{f"{name} power": float(share) for name, share in shares.items()}}
 
 
-def radial_power(plane: UInt8[np.ndarray, "h w"]) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+def radial_power(plane: Real[np.ndarray, "h w"]) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Mean power at each radial frequency (cycles per µm), mean grey level removed, edges tapered."""
     taper = np.outer(np.hanning(plane.shape[0]), np.hanning(plane.shape[1]))
     power = np.abs(np.fft.rfft2((plane - plane.mean()) * taper)) ** 2

@@ -72,7 +72,7 @@ class Cells:
         known = self.obs()[self.labels != ""]
         groups = known.groupby("label", observed=True)[self.protocol].nunique()
         asked = known["label"][known["query"]].unique()
-        return sum(groups.get(name, 0) > 1 for name in asked) > 1
+        return sum(int(groups.get(name, 0)) > 1 for name in asked) > 1
 
     @property
     def size(self) -> int:

@@ -63,7 +63,7 @@ def path(tmp_path):
 
 
 def test_what_is_saved_is_loaded(path):
-    net = models.load(path)
+    net = models.load_network(path)
     jax.tree.map(np.testing.assert_array_equal, (net.params, net.model_state), (STATE.params, STATE.model_state))
     assert (net.model, net.channels, net.um_per_pixel) == (LightUNet(**OPTIONS), CHANNELS, 0.32)
     assert net.card == path.with_suffix(".md").read_text() == "# A card\n"
@@ -79,7 +79,7 @@ def test_a_dual_path_network_is_saved_and_loaded_too(tmp_path):
     variables = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
     state = State(variables.pop("params"), variables)
     told = {"architecture": "dpn-unet", "options": options, "channels": ("nucleus",), "state": state}
-    again = models.load(_save(tmp_path / "dpn.safetensors", **told))
+    again = models.load_network(_save(tmp_path / "dpn.safetensors", **told))
     assert again.model == net
     jax.tree.map(np.testing.assert_array_equal, again.params, state.params)
 
@@ -91,16 +91,16 @@ def test_a_head_is_saved_with_its_backbone_by_name(tmp_path, architecture, optio
     state = State(variables.pop("params"), variables)
     options = {"backbone": "inception-tiny", **options}
     told = {"architecture": architecture, "options": options, "channels": atlas.CHANNELS, "state": state}
-    again = models.load(_save(tmp_path / "net.safetensors", **told, size=96, masked=True))
+    again = models.load_network(_save(tmp_path / "net.safetensors", **told, size=96, masked=True))
     assert (again.model, again.size, again.masked) == (net, 96, True)
     jax.tree.map(np.testing.assert_array_equal, again.variables, {"params": state.params, **state.model_state})
     wrong = {"pooling": "sum"} if "pooling" in options else {"backbone": "resnet"}
     with pytest.raises(ValueError, match=f"the option {next(iter(wrong))} of {architecture}"):
-        models.load(_changed(tmp_path / "net.safetensors", metadata={"options": json.dumps(options | wrong)}))
+        models.load_network(_changed(tmp_path / "net.safetensors", metadata={"options": json.dumps(options | wrong)}))
 
 
 def test_halved_kernels_are_off_by_one_part_in_2048_at_most(tmp_path, path):
-    half = models.load(_save(tmp_path / "half.safetensors", half=True))
+    half = models.load_network(_save(tmp_path / "half.safetensors", half=True))
     assert {leaf.dtype for leaf in jax.tree.leaves(half.variables)} == {np.dtype(np.float32)}
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2**-11), half.params, STATE.params)
     jax.tree.map(np.testing.assert_array_equal, half.model_state, STATE.model_state)
@@ -115,7 +115,7 @@ def test_every_wrong_leaf_is_listed(path):
     wrong = {"params/extra": np.zeros(3, np.float32), "params/head/kernel": np.zeros((2, 2), np.float32)}
     wrong |= {"params/across0/bias": np.zeros(4, np.int32), "params/up0/bias": np.full(4, np.nan, np.float32)}
     with pytest.raises(ValueError, match="holds no network") as error:
-        models.load(_changed(path, leaves=wrong, without=[there]))
+        models.load_network(_changed(path, leaves=wrong, without=[there]))
     told = [
         f"{there} is missing",
         "params/extra is unexpected",
@@ -146,7 +146,7 @@ def test_every_wrong_leaf_is_listed(path):
 )
 def test_hostile_metadata_is_refused(path, metadata, told):
     with pytest.raises(ValueError, match="holds no network of hpax") as error:
-        models.load(_changed(path, metadata))
+        models.load_network(_changed(path, metadata))
     assert told in str(error.value)
 
 
@@ -155,23 +155,23 @@ def test_damaged_and_foreign_files_are_refused(path, tmp_path, monkeypatch):
     for content in (b"", whole[:-1], whole[:20], b"\xff" * 64, b"\x80\x04\x95pickle"):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="holds no network"):
-            models.load(path)
+            models.load_network(path)
     safetensors.numpy.save_file({"a": np.zeros(2)}, path)
     with pytest.raises(ValueError, match="its format"):
-        models.load(path)
+        models.load_network(path)
     path.write_bytes(whole)
     monkeypatch.setattr(store, "MAX_BYTES", 100)
     with pytest.raises(ValueError, match="bound of 100"):
-        models.load(path)
+        models.load_network(path)
 
 
 def test_unknown_names_and_missing_files_say_what_there_is(tmp_path):
     with pytest.raises(ValueError, match="segment-nuclei, segment-cells"):
-        models.load("segment-nucleus")
+        models.load_network("segment-nucleus")
     with pytest.raises(ValueError, match=r"no network '\.\./\.\./secret'"):
-        models.load("../../secret")
+        models.load_network("../../secret")
     with pytest.raises(FileNotFoundError, match="segment_fields"):
-        models.load(tmp_path / "none.safetensors")
+        models.load_network(tmp_path / "none.safetensors")
 
 
 def test_wrong_weights_are_not_saved(tmp_path):
@@ -187,7 +187,7 @@ def test_wrong_weights_are_not_saved(tmp_path):
 @pytest.mark.parametrize("name", models.NAMES)
 def test_shipped_networks_are_small_and_have_their_card(name):
     assert name in models.NAMES
-    net, path = models.load(name), store.WEIGHTS / f"{name}.safetensors"
+    net, path = models.load_network(name), store.WEIGHTS / f"{name}.safetensors"
     assert path.stat().st_size < 3e6
     assert net.card == path.with_suffix(".md").read_text(encoding="utf-8")
     assert net.channels[-1] == "nucleus"

@@ -37,6 +37,7 @@ class Config:
     border_weights: bool = False  # lower the scores of small cells and of those that the border cuts
     refinement: Literal["paper", "code"] = "paper"  # how labels of fields become those of their cells
     shown: int = 12  # fields with pictures
+    share: str = ""  # of the fields, such as 2/4, for the second of four processes; afterwards, once without it
 
 
 def work(config: Config, call: Call) -> Mapping[str, str]:

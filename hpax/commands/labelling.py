@@ -13,12 +13,13 @@ from PIL import Image
 
 import hpax
 from hpax import atlas, files, models, progress
-from hpax.commands import segment, segmenting, tables
+from hpax.commands import segment, segmenting, shares, tables
 from hpax.commands.command import Call
 from hpax.commands.folder import FolderField, Load, scaled, survey
 from hpax.commands.found_cells import masks_digest
 from hpax.commands.label import Config
 from hpax.commands.mask_folders import CellFinder, Cells, Given, Segmented
+from hpax.commands.shares import FieldShare
 from hpax.explore import colour, labelled, page
 from hpax.fields import Masks
 from hpax.formats import kaggle
@@ -46,31 +47,36 @@ def run(config: Config, call: Call) -> dict[str, str]:
     if config.masks is None:
         segmenter.by_name(cells.segmenter, cells.networks)  # before anything is written, if it cannot be made
     find: CellFinder = Segmented(cells) if config.masks is None else Given(config.masks, config.um_per_pixel)
-    with _folders(config, cells), submission.writer(config.workdir) as writer:
+    share = shares.parse(config.share)
+    with _folders(config, cells, share):
         known = scaled(known, config.camera_bits, config.workdir / segmenting.SCALE)
         labeller = Labeller(config, ensemble, find, content(config.models))
-        rows, unlabelled = label_all(labeller, known, writer, shown=segmenting.chosen(cells, known))
-        failures |= unlabelled
-        if config.masks is None:
-            segmenting.finish(cells, call, known, failures, start=start)
-        table = writer.table()
-        if not table.n_obs:
-            first = next(iter(failures.values()), "no cell was found")
-            raise ValueError(f"no cell in any of {len(known)} fields, {len(failures)} of which failed: {first}")
+        shown = segmenting.chosen(cells, known)
+        if share is not None:
+            return failures | label_share(labeller, known, share, shown=shown)
+        with submission.writer(config.workdir) as writer:
+            rows, unlabelled = label_all(labeller, known, writer, shown=shown)
+            failures |= unlabelled
+            if config.masks is None:
+                segmenting.finish(cells, call, known, failures, start=start)
+            table = writer.table()
+            if not table.n_obs:
+                first = next(iter(failures.values()), "no cell was found")
+                raise ValueError(f"no cell in any of {len(known)} fields, {len(failures)} of which failed: {first}")
     with files.exclusive(config.workdir):
         _leave(config, known, table, rows, failures)
     return failures
 
 
 @contextlib.contextmanager
-def _folders(config: Config, cells: segment.Config) -> Iterator[None]:
-    """The workdir and that of the first half are ours as long as this lasts."""
+def _folders(config: Config, cells: segment.Config, share: FieldShare | None) -> Iterator[None]:
+    """The workdir and that of the first half are ours as long as this lasts, or of a share its part of the work."""
     with contextlib.ExitStack() as stack:
         segmenting.make_folder(segment.Config(config.fields, config.workdir))
-        stack.enter_context(files.exclusive(config.workdir))
+        stack.enter_context(shares.exclusive(config.workdir, share))
         if config.masks is None:
             segmenting.make_folder(cells)
-            stack.enter_context(files.exclusive(cells.workdir))
+            stack.enter_context(shares.exclusive(cells.workdir, share))
             segmenting.claim(cells)
         yield
 
@@ -87,6 +93,7 @@ def of_segment(config: Config) -> segment.Config:
         overlays=False,
         shown=config.shown,
         shards=False,
+        share=config.share,
     )
 
 
@@ -194,6 +201,24 @@ def label_all(
                 failures[field.id] = str(error)
                 bar.say(f"failed: {field.id}: {error}")
     return rows, failures
+
+
+def label_share(
+    labeller: Labeller, known: Sequence[FolderField], share: FieldShare, *, shown: set[str]
+) -> dict[str, str]:
+    """Labels a share of the fields, and keeps what was said for the one who brings all together; why some failed."""
+    own, failures = share.of(known), {}
+    first = {field.id for field in known[: labeller.config.shown]}
+    with progress.shown("fields", len(own)) as bar:
+        for field in own:
+            bar.advance()
+            try:
+                labeller(field, shown=field.id in first, on_sheet=field.id in shown)
+            except (ValueError, OSError) as error:
+                failures[field.id] = str(error)
+                bar.say(f"failed: {field.id}: {error}")
+    print(f"share {share}: {len(own)} of {len(known)} fields; once all are done, the same without --share")
+    return failures
 
 
 def ranked(config: Config, cells: Cells, prob: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n"]:

@@ -151,8 +151,11 @@ def picture(done: CrossValidated) -> np.ndarray:
     wide = max(each.shape[1] for each in shown)
     padded = [np.pad(each, ((0, 0), (0, wide - each.shape[1]), (0, 0))) for each in shown]
     half = -(-len(padded) // 2)
-    rows = [padded[:half], padded[half:] + [np.zeros_like(padded[0])] * (2 * half - len(padded))]
-    return grids.grid([row for row in rows if row], titles=titles[:half])
+    sheets = []
+    for start in range(0, len(padded), half):
+        part = padded[start : start + half] + [np.zeros_like(padded[0])] * (start + half - len(padded))
+        sheets.append(grids.grid([part], titles=(titles[start : start + half] + [""] * half)[:half]))
+    return np.concatenate(sheets)
 
 
 def label_folder(ensemble: Ensemble, source: FieldSource, workdir: Path, truth: Path | None) -> dict[str, float]:

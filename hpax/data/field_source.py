@@ -19,6 +19,11 @@ class Fields(Protocol):
     """What batches of fields need: every field, and the labels of all."""
 
     @property
+    def masks(self) -> MaskSource | None:
+        """Where the masks come from; None where the fields have none."""
+        return self._masks
+
+    @property
     def labels(self) -> UInt[np.ndarray, "f n"]:
         """The multi-hot labels of every field; no class where they are not known."""
         ...

@@ -19,11 +19,6 @@ class Fields(Protocol):
     """What batches of fields need: every field, and the labels of all."""
 
     @property
-    def masks(self) -> MaskSource | None:
-        """Where the masks come from; None where the fields have none."""
-        return self._masks
-
-    @property
     def labels(self) -> UInt[np.ndarray, "f n"]:
         """The multi-hot labels of every field; no class where they are not known."""
         ...
@@ -51,6 +46,11 @@ class FieldSource:
 
     def __iter__(self) -> Iterator[Field]:
         return (self[place] for place in range(len(self)))
+
+    @property
+    def masks(self) -> MaskSource | None:
+        """Where the masks come from; None where the fields have none."""
+        return self._masks
 
     @property
     def labels(self) -> UInt[np.ndarray, "f n"]:

@@ -43,7 +43,7 @@ class Config(weak_labels.Config):
     truth: Path | None = None  # the true cells of that folder, as a submission's CSV
     seed: int = 1  # of the simulated atlas, the first parameters, and the batches; segment-cells learnt from atlas 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.cross_validate == 1 or self.cross_validate < 0:
             raise ValueError(f"cross_validate must be 2 or more folds, or 0 for none, got {self.cross_validate}")

@@ -35,7 +35,7 @@ class Config:
     least: int = 5  # classes with fewer fields are left out of the scores
     seed: int = 0  # of the fresh parameters, the batches and the folds
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.method == "finetune" and self.recipe.start.init == "intensity":
             raise ValueError("fine-tuning needs a network, got init 'intensity'; take another, or method 'probe'")
 

@@ -42,7 +42,7 @@ class Config:
     min_cells: int = 1  # images with fewer are not in the shards; pairs of cells need 2
     workers: int = 1  # processes; the networks use all cores by themselves
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.masks or min(self.overlay_side, self.shown, self.workers, self.min_cells) < 1:
             raise ValueError("masks must name a format, and overlay_side, shown, workers and min_cells be at least 1")
 

@@ -35,7 +35,7 @@ class Config(tfds.core.BuilderConfig):
     name: str = ""
     fingerprint: str = ""  # of the folder that the data set is read from; "" where there is none
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         inherited = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
         own = [field for field in dataclasses.fields(self) if field.name not in inherited]
         self.description = _spell((field.name, getattr(self, field.name)) for field in own)

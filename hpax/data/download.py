@@ -48,7 +48,7 @@ class RateLimit:
     deadline: float = 600.0  # seconds for one attempt
     max_bytes: int = 2**26  # of one file; the largest HPA field has 9.4 megapixels
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(RateLimit):
             if not (value := getattr(self, field.name)) > 0:
                 raise ValueError(f"{field.name} must be positive, got {value}")

@@ -50,7 +50,7 @@ class ProcessShard:
     processes: int = 1
     devices: int = 1  # of all processes together
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.process < self.processes:
             raise ValueError(f"process must be in 0..{self.processes - 1}, got {self.process}")
 

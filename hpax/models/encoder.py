@@ -34,7 +34,7 @@ class Encoder:
     network: Network
     batch: int = 256  # cells looked at together, on all local devices
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.network.architecture != "inpainter":
             raise ValueError(f"an encoder must be an inpainter, got a {self.network.architecture}; load that elsewhere")
 

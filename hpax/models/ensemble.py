@@ -48,7 +48,7 @@ class Ensemble:
     fields: tuple[FieldClassifier, ...]
     cells: tuple[CellClassifier, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.fields and not self.cells:
             raise ValueError("an ensemble needs a network of kind cam-net or cell-net, got none; see hpax.recipes")
 

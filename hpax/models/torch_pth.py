@@ -202,7 +202,7 @@ class _Machine:
     what a stranger nests in itself cannot be walked.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 

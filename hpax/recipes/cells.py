@@ -41,7 +41,7 @@ class Data:
     atlas: Atlas = Atlas()  # simulated
     er: bool = False  # show the network (and the classic features) the ER too, where it was stained; published: no
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.fields and (self.folder or self.cells not in ("simulated", "hpa")):
             told = f"cells {self.cells} and folder {self.folder}"
             raise ValueError(f"fields must be the only folder, of cells 'hpa', got {told}; give --fields alone")

@@ -56,7 +56,7 @@ class Data:
     data_dir: Path = Path("runs/data")  # where shards are built and masks are kept, once
     atlas: Atlas = Atlas()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.masks == "true" and self.fields is not None:
             raise ValueError("masks 'true' are those of the simulation, a folder has none; use 'networks'")
 

@@ -66,7 +66,7 @@ class Data:
     atlas: Atlas = Atlas()
     data_dir: Path = Path("runs/data")  # where shards are built, once
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.simulated < 1:
             raise ValueError(f"simulated must be a share between 0 and 1, got {self.simulated}")
 

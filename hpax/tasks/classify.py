@@ -39,7 +39,7 @@ class Classification:
     antibody_weight: float = 0.0  # of `ops.losses.arcface` over antibodies, in training only
     mix: Mixture = "none"  # of cells
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.antibody_weight and not self.model.antibodies:
             raise ValueError("antibody_weight needs a model that tells antibodies apart, got 0 antibodies; set them")
         if self.bag and self.mix != "none":

@@ -43,7 +43,7 @@ class Run:
     pictures: Callable[[State], Mapping[str, np.ndarray]] | None = None  # name → uint8 (h, w, 3), for the log
     devices: Sequence[jax.Device] | None = None  # local devices to use; None: all
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"a run must take at least 1 step, got steps={self.steps}")
 

@@ -54,7 +54,7 @@ class Config(builder.Config):
     size: int = 64  # pixels of the stored crops
     min_cells: int | None = None  # smaller images are left out; None: as published, 5 human or 30 yeast cells
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.organism not in LAYOUTS:
             raise ValueError(f"organism must be one of {', '.join(LAYOUTS)}, got {self.organism!r}")
         if self.size < 1:

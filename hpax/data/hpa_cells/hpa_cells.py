@@ -46,7 +46,7 @@ class Config(cells.Cutting, hpa_fields.Reading):
     centre: Literal["nucleus", "cell"] = "nucleus"  # what a crop is centred on
     neighbours: bool = True  # keep what lies around the cell; else it is 0 outside of the cell's mask
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         folder, self.masks = self.masks, ""  # of the folder its contents are an option, and not where it lies
         if folder:
             self.recipe, self.fingerprint = "masks", f"{self.fingerprint}+{fingerprint(folder)}"

@@ -106,7 +106,7 @@ def write_zarr(
             _write_image(group.create_group(name), mask, um_per_pixel, **source)
 
 
-def _write_image(group: "zarr.Group", pixels: UInt[np.ndarray, "..."], um_per_pixel: float, **metadata: Any):
+def _write_image(group: "zarr.Group", pixels: UInt[np.ndarray, "..."], um_per_pixel: float, **metadata: Any) -> None:
     import zarr.codecs
 
     axes = [{"name": "c", "type": "channel"}] * (pixels.ndim - 2)

@@ -60,9 +60,10 @@ def intervals(
 ) -> Intervals:
     """Percentile intervals of `scores` over resamples of the images of its counts."""
     ap = resample(counts, scores, resamples=resamples, seed=seed, threshold=threshold)
-    means = [interval(scores.mean(name, threshold), mean_ap(ap, name), level) for name in ("fixed", "present")]
+    fixed = interval(scores.mean("fixed", threshold), mean_ap(ap, "fixed"), level)
+    present = interval(scores.mean("present", threshold), mean_ap(ap, "present"), level)
     classes = (interval(*pair, level) for pair in zip(scores.ap[threshold], ap.T, strict=True))
-    return Intervals(*means, tuple(classes))
+    return Intervals(fixed, present, tuple(classes))
 
 
 def compare(

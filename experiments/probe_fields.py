@@ -43,7 +43,7 @@ class Config:
 INIT, BACKBONE, STEM = (f"recipe.start.{name}" for name in ("init", "backbone", "stem"))
 FINETUNE = {"method": "finetune", "recipe.um_per_pixel": 1.28, "recipe.window": 128}
 LITE = {INIT: "fresh", BACKBONE: "efficientnet-lite0"}
-SWEEPS = {
+SWEEPS: dict[str, Sequence[launch.Difference]] = {
     "init": (
         {INIT: "intensity"},
         {INIT: "fresh"},

@@ -210,6 +210,9 @@ def read_page(file: tifffile.TiffFile, index: int) -> np.ndarray:
     most = int(np.prod(page.chunks)) * page.bitspersample // 8
     segments = file.filehandle.read_segments(page.dataoffsets, page.databytecounts) if page.compression != 1 else ()
     for segment, _ in segments:
-        if segment and len(zlib.decompressobj().decompress(segment, most + 1)) > most:
+        if not segment:
+            continue
+        assert isinstance(segment, bytes)
+        if len(zlib.decompressobj().decompress(segment, most + 1)) > most:
             raise ValueError(f"{file.filename} expands to more than the {most} bytes of a segment; it is damaged")
     return page.asarray()

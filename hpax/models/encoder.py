@@ -80,7 +80,7 @@ class Encoder:
 
     def prepare(self, images: UInt[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n s s c"]:
         """Crops as the network sees them."""
-        return PREPARE[str(self.network.preprocessing)](images)
+        return np.asarray(PREPARE[str(self.network.preprocessing)](images))
 
     def encode(self, images: Float[Array, "n s s c"]) -> Mapping[str, Float[Array, "n d"]]:
         """Layer → features of prepared cells; for `hpax.features.extract`."""

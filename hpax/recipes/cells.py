@@ -14,6 +14,7 @@ from jaxtyping import Float32, Shaped, UInt
 from hpax import atlas, data, files
 from hpax.models.encoder import PREPARE
 from hpax.segment.nuclei import CROP
+from hpax.types import Array
 
 Kind = Literal["simulated", "human", "yeast", "hpa"]
 BATCH = 256  # cells whose features are taken at once
@@ -93,7 +94,7 @@ class Cells:
             parts.extend(source.index_files)
         return files.digest(*parts)
 
-    def prepare(self, crops: UInt[np.ndarray, "*b s s c"]) -> Float32[np.ndarray, "*b s s d"]:
+    def prepare(self, crops: UInt[Array, "*b s s c"]) -> Float32[Array, "*b s s d"]:
         """Stored crops as the network sees them."""
         return PREPARE[self.preprocessing](crops[..., : len(self.channels)])
 

@@ -101,6 +101,7 @@ class CellCrops(builder.Builder):
     @staticmethod
     def pictures(config: Config, folder: pathlib.Path) -> list[builder.FieldGroup]:
         """One picture per folder with enough cells."""
+        assert config.min_cells is not None, "__post_init__ sets it"
         layout, pictures, left_out = LAYOUTS[config.organism], [], 0
         for image in sorted(path for path in folder.iterdir() if path.is_dir()):
             if not (name := layout.folder.fullmatch(image.name)):

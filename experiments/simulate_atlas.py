@@ -144,7 +144,7 @@ def statistics_sheet(
         axes = figure.add_subplot(grid[1 + place // 6, place % 6])
         axes.set_title(name, fontsize=9)
         everything = [found[name] for side in statistics.values() for found in side if np.isfinite(found[name])]
-        edges = np.linspace(min(everything), max(everything) + 1e-9, 16)
+        edges = np.linspace(min(everything), max(everything) + 1e-9, 16).tolist()
         for side, found in statistics.items():
             values = [row[name] for row in found]
             axes.hist(values, edges, density=True, histtype="stepfilled", alpha=0.5, label=f"{side} ({len(values)})")

@@ -267,7 +267,7 @@ def _leave(
 def overview(config: Config, known: Sequence[FolderField], table: anndata.AnnData, failures: Mapping[str, str]) -> str:
     """The page: how often each label comes, and the pictures."""
     counts = table.obs["label"].value_counts() if table.n_obs else {}
-    rows = [[name, int(counts.get(name, 0))] for name in atlas.LOCATIONS]
+    rows: list[list[str | float]] = [[name, int(counts.get(name, 0))] for name in atlas.LOCATIONS]
     told = page.Table(["most probable label", "cells"], rows, f"{table.n_obs} cells of {len(known)} fields")
     sections = [page.Section("Labels", [told])]
     if failures:

@@ -43,7 +43,7 @@ class Config:
     workers: int = 1  # processes; the networks use all cores by themselves
     share: str = ""  # of the fields, such as 2/4, for the second of four processes; afterwards, once without it
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.masks or min(self.overlay_side, self.shown, self.workers, self.min_cells) < 1:
             raise ValueError("masks must name a format, and overlay_side, shown, workers and min_cells be at least 1")
 

@@ -227,7 +227,11 @@ def write_page(
     config: Config, summary: Summary, failures: Mapping[str, str], picture: UInt8[np.ndarray, "h w 3"]
 ) -> None:
     """index.html: numbers, the sheet, and what to know of single fields."""
-    numbers = [["fields", summary.fields], ["cells", summary.cells], ["fields without a cell", summary.empty]]
+    numbers: list[list[str | float]] = [
+        ["fields", summary.fields],
+        ["cells", summary.cells],
+        ["fields without a cell", summary.empty],
+    ]
     numbers += [[f"median seconds of a {size} field", seconds] for size, seconds in summary.seconds.items()]
     alt = "Microscope fields in the colours of the Human Protein Atlas; white lines around cells, cyan around nuclei."
     caption = "Cells in white, nuclei in cyan; microtubules red, protein green, nucleus blue, ER yellow."

@@ -28,7 +28,7 @@ class Augmentation:
     haze: float = 0.6  # of a channel's light, at most, spread widely around it; half of the channels have none
     channel_dropout: float = 0.15  # how often one channel is blank; never the last one, the nuclei
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("zoom", "gamma", "gain"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is a factor and must be at least 1, got {getattr(self, name)}")

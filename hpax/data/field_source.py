@@ -60,7 +60,7 @@ class FieldSource:
     @property
     def labelled(self) -> Bool[np.ndarray, " f"]:
         """Which fields have a label."""
-        return self.labels.any(1)
+        return np.any(self.labels, axis=1)
 
     @property
     def table(self) -> pd.DataFrame:

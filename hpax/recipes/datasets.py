@@ -56,7 +56,7 @@ class Data:
     data_dir: Path = Path("runs/data")  # where shards are built and masks are kept, once
     atlas: Atlas = Atlas()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.masks == "true" and self.fields is not None:
             raise ValueError("masks 'true' are those of the simulation, a folder has none; use 'networks'")
 
@@ -88,10 +88,12 @@ def open_fields(config: Data, *, seed: int) -> Split:
     if config.fields is not None:
         whole = open_folder(config)
         sides = splits.stratified_split(distil.groups(whole), whole.labels, FRACTIONS, seed=seed)
-        parts = [whole.part(np.flatnonzero(sides == name)) for name in FRACTIONS]
-        return Split(*parts, kind="real")
-    parts = [_with_masks(config, _atlas(config, name, seed)) for name in ("train", "validation", "test")]
-    return Split(*parts, kind="simulated")
+        training, validation, test = (whole.part(np.flatnonzero(sides == name)) for name in FRACTIONS)
+        return Split(training, validation, test, kind="real")
+    training, validation, test = (
+        _with_masks(config, _atlas(config, name, seed)) for name in ("train", "validation", "test")
+    )
+    return Split(training, validation, test, kind="simulated")
 
 
 def open_folder(config: Data, *, labelled: bool = True) -> FieldSource:

@@ -115,7 +115,7 @@ PICTURE = "Cells of real fields in the colour of their most probable class; the 
 
 def numbers_table(found: dict[str, float]) -> page.Table:
     """Every view with its interval."""
-    rows = []
+    rows: list[list[str | float | None]] = []
     for view in VIEWS:
         name = f"field mAP, {view}"
         interval = f"{found[f'{name}, low (95%)']:.3f} to {found[f'{name}, high (95%)']:.3f}"
@@ -131,7 +131,7 @@ def classes_table(done: CrossValidated) -> page.Table:
     """AP and chance of every class that some field shows, frequent ones first."""
     labels = done.source.labels
     columns = [classification.average_precision(labels, done.of_fields(view)) for view in VIEWS]
-    rows = []
+    rows: list[list[str | float | None]] = []
     for label in np.argsort(-labels.sum(0), kind="stable"):
         if labels[:, label].any():
             ap = [float(column[label]) for column in columns]

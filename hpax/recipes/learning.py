@@ -34,7 +34,7 @@ class Backbone:
     momentum: float = 0.95  # of BatchNorm's averages
     dropout: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.name not in BACKBONES:
             raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {self.name!r}")
 

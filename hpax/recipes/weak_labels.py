@@ -31,7 +31,7 @@ class Config:
     start: Literal["cells", "fresh"] = "cells"  # the image-level model: from the cell-level one, or fresh
     folds: int = 2  # of the training proteins, for the predictions that are distilled; 0: no distillation
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.folds == 1:
             raise ValueError("folds must be 2 or more, or 0 for no distillation, got 1")
         if self.start == "cells" and self.field.backbone.name != self.cell.backbone.name:

@@ -1,6 +1,7 @@
 """Where the cells of a field lie and which pixels are theirs: touching cells around nuclei of their own."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, UInt16
@@ -221,7 +222,7 @@ def _round(draw: np.random.Generator, morphology: Morphology) -> Float[np.ndarra
     return radius * (1 + _ripple(draw, 2, 5, 0.02))
 
 
-def _crowd(draw: np.random.Generator, canvas: Canvas, clumping: float):
+def _crowd(draw: np.random.Generator, canvas: Canvas, clumping: float) -> Callable[[complex], float]:
     """Position → probability that a cell may settle there: 1 in the middle of a colony."""
     extent = canvas.shape[0] * canvas.um_per_pixel
     middles = draw.uniform(0.1, 0.9, (draw.integers(1, 4), 2)) @ (1, 1j) * extent
@@ -240,7 +241,7 @@ def _fits(cell: Outline, others: list[Outline]) -> bool:
     return True
 
 
-def _window(cell: Outline, canvas: Canvas) -> tuple[tuple[slice, slice], np.ndarray]:
+def _window(cell: Outline, canvas: Canvas) -> tuple[tuple[slice, ...], np.ndarray]:
     """The part of the canvas that the cell may reach, and each pixel's position relative to the nucleus."""
     radius, scale = cell.reach.max(), canvas.um_per_pixel
     spans = [

@@ -33,7 +33,7 @@ class Optics:
     bleed_through: float = 0.0  # share of each channel that shows up in the next one towards red
     defocus: float = 0.0  # µm, standard deviation of a field's focus error
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if len(self.photons) != len(atlas.CHANNELS) or min(self.photons) <= 0:
             raise ValueError(f"photons must be {len(atlas.CHANNELS)} positive numbers, got {self.photons}")
         for field in dataclasses.fields(self):

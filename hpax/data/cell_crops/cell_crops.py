@@ -54,7 +54,7 @@ class Config(builder.Config):
     size: int = 64  # pixels of the stored crops
     min_cells: int | None = None  # smaller images are left out; None: as published, 5 human or 30 yeast cells
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.organism not in LAYOUTS:
             raise ValueError(f"organism must be one of {', '.join(LAYOUTS)}, got {self.organism!r}")
         if self.size < 1:
@@ -101,6 +101,7 @@ class CellCrops(builder.Builder):
     @staticmethod
     def pictures(config: Config, folder: pathlib.Path) -> list[builder.FieldGroup]:
         """One picture per folder with enough cells."""
+        assert config.min_cells is not None, "__post_init__ sets it"
         layout, pictures, left_out = LAYOUTS[config.organism], [], 0
         for image in sorted(path for path in folder.iterdir() if path.is_dir()):
             if not (name := layout.folder.fullmatch(image.name)):

@@ -32,7 +32,7 @@ class Config(builder.Config):
 
     nucleus_area: float = NUCLEUS_AREA  # µm², what the median nucleus of each image is taken to cover
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.nucleus_area > 0:
             raise ValueError(f"nucleus_area must be positive, got {self.nucleus_area}")
         super().__post_init__()

@@ -43,7 +43,7 @@ class Reading(builder.Config):
     um_per_pixel: float = 0.0  # µm; 0: as the files state, else by the width, see atlas.um_per_pixel
     max_pixels: int = fields.MAX_PIXELS  # a larger picture is an error
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.bits not in (8, 16):
             raise ValueError(f"bits must be 8 or 16, got {self.bits}")
         if self.camera_bits:
@@ -64,7 +64,7 @@ class Config(Reading):
 
     stored_um_per_pixel: float = STORED  # µm; finer fields are stored so, coarser ones as they are; 0: all as they are
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.stored_um_per_pixel < 0:
             raise ValueError(f"stored_um_per_pixel must not be negative, got {self.stored_um_per_pixel}; 0 stores all")
         super().__post_init__()

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -39,7 +39,7 @@ class SimulatedCells(builder.Builder):
     @staticmethod
     def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example]:
         """The cells of each image of one protein in one cell line."""
-        found = []
+        found: list[dict[str, Any]] = []
         for field in simulated_fields.fields(config, picture):
             centres = crops.centroids(field.nuclei)
             labels = {index: field.cell_labels[index - 1] for index in centres}

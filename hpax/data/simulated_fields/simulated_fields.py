@@ -31,7 +31,7 @@ class Config(builder.Config):
     bleed_through: float = 0.0  # share
     defocus: float = 0.0  # µm
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("cell_lines", "fields"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

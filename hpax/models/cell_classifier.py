@@ -67,7 +67,7 @@ class CellClassifier:
         turns = tta.ALL[: self.tta]
         views = np.concatenate([turn(crops) for turn in turns])
         (found,) = cells.of_crops(self._predict, [views])
-        return found.reshape(len(turns), len(crops), -1).mean(0)
+        return found.reshape(len(turns), len(crops), found.shape[1]).mean(0)
 
     def save(self, path: str | os.PathLike) -> pathlib.Path:
         """Writes the network to a .safetensors file, its card beside it; `hpax.load` reads it."""

@@ -71,7 +71,8 @@ def field(
         realism: "randomised" draws what real fields vary in (`simulate.ranges`), the microscope too.
 
     Raises:
-        ValueError: an unknown cell line, `optics` of a randomised field, a negative seed or index, a size or pixel that is too small or too large.
+        ValueError: an unknown cell line, `optics` of a randomised field, a negative seed or index, a size or pixel
+            that is too small or too large.
     """
     _check(cell_line, size, um_per_pixel)
     if realism == "randomised" and optics != DEFAULT_OPTICS:

@@ -74,6 +74,7 @@ def expose(
 
 
 def bled(photons: Float[np.ndarray, "h w 4"], share: float) -> Float[np.ndarray, "h w 4"]:
+    """Each channel with a share of the one before it towards red."""
     mixed = photons.copy()
     for source, target in itertools.pairwise(SPECTRUM):
         mixed[..., target] += share * photons[..., source]

@@ -1,4 +1,4 @@
-"""Fields as real ones vary: `ranges` drawn anew for every antibody, culture, staining and exposure, and what they do."""
+"""Fields that vary as real ones do: `ranges` drawn for every antibody, culture, staining and exposure."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -81,7 +81,8 @@ def cultured(line: Morphology, culture: ranges.Culture) -> Morphology:
 
 def stained(cell: Cell, protein: Protein, lit: Sequence[int], look: Look) -> list[Plane]:
     """The four stains of one cell that shows the locations `lit` of its protein."""
-    levels = np.exp(cell.draw("levels").normal(0, (look.staining.expression, 0.2, 0.35, 0.35)))
+    markers = look.markers.expression
+    levels = np.exp(cell.draw("levels").normal(0, (look.staining.expression, 0.2, markers, markers)))
     specific = np.zeros(cell.inside.shape)
     for location in lit:
         weight = 1.0 if location == protein.locations[0] else look.staining.second
@@ -142,7 +143,8 @@ def tubulin(cell: Cell, markers: ranges.Markers) -> Plane:
     if cell.mitotic:
         return stains.microtubules(cell)
     network = variants.microtubule_network(cell, markers.tubulin_width)
-    network = network + markers.tubulin_pool * cell.thickness + markers.tubulin_edge * np.exp(-cell.membrane / 0.8)
+    network = (network + markers.tubulin_pool) * cell.thickness**markers.tubulin_depth
+    network = network + markers.tubulin_edge * np.exp(-cell.membrane / 0.8)
     return network * np.where(cell.envelope > 0, 1, markers.tubulin_in_nucleus) * cell.inside
 
 
@@ -172,7 +174,8 @@ def exposed(
     images = np.empty(signal.shape, np.uint8)
     for channel, plane in enumerate(seen):
         brightest = max(np.quantile(plane[::4, ::4], 0.998), 1e-3)
-        gain = min(BRIGHT * levels[channel] / np.sqrt(strength[channel]), microscope.ceiling / brightest)
+        ceiling = microscope.ceiling if channel == PROTEIN else microscope.marker_ceiling
+        gain = min(BRIGHT * levels[channel] / np.sqrt(strength[channel]), ceiling / brightest)
         images[..., channel] = _digitised(draw, plane, microscope, photons[channel], gain)
     return images
 
@@ -220,11 +223,12 @@ def _digitised(
 ) -> UInt8[np.ndarray, "h w"]:
     """Counted, read, offset, amplified and exported: noise of counting and reading, black, clipping, compression."""
     noise = draw.standard_normal(plane.shape)
-    if microscope.correlated > 0.3:
+    if microscope.correlated:
         noise = ndimage.gaussian_filter(noise, microscope.correlated, mode="wrap", truncate=3.0)
         noise /= noise.std()
     counted = photons * plane
-    counted = counted + noise * np.sqrt(counted + READ_NOISE**2) - microscope.clipped * READ_NOISE
+    black = microscope.clipped * READ_NOISE + microscope.black * photons
+    counted = counted + noise * np.sqrt(counted + READ_NOISE**2) - black
     grey = np.clip(gain / photons * counted + 255 * microscope.pedestal, 0, 255)
     grey = 255 * (grey / 255) ** microscope.gamma
     grey = compressed(grey, microscope.quality) if microscope.quality else grey
@@ -245,5 +249,3 @@ def compressed(plane: Float[np.ndarray, "h w"], coarsest: float) -> Float[np.nda
     out = plane.copy()
     out[:height, :width] = fft.idctn(waves, axes=(1, 3), norm="ortho").reshape(height, width)
     return out
-
-

@@ -81,8 +81,9 @@ def cultured(line: Morphology, culture: ranges.Culture) -> Morphology:
 
 def stained(cell: Cell, protein: Protein, lit: Sequence[int], look: Look) -> list[Plane]:
     """The four stains of one cell that shows the locations `lit` of its protein."""
-    markers = look.markers.expression
-    levels = np.exp(cell.draw("levels").normal(0, (look.staining.expression, 0.2, markers, markers)))
+    deviations = (look.staining.expression, 0.2, look.markers.expression, 0.15)
+    levels = np.exp(cell.draw("levels").normal(0, deviations))
+    levels[ER] *= levels[TUBULIN]  # a thick cell is bright in both
     specific = np.zeros(cell.inside.shape)
     for location in lit:
         weight = 1.0 if location == protein.locations[0] else look.staining.second
@@ -152,8 +153,9 @@ def reticulum(cell: Cell, markers: ranges.Markers) -> Plane:
     """The stain of the endoplasmic reticulum: its net, resolved or not, above and below the nucleus too."""
     fade = np.exp(-np.maximum(cell.envelope, 0) / cell.morphology.er_reach) * np.minimum(cell.membrane / 0.7, 1)
     net = (1 - markers.er_contrast) * 0.6 + markers.er_contrast * stains.reticulum(cell, "er")
+    net = net * cell.thickness**markers.er_depth
     edge = markers.er_edge * np.exp(-cell.membrane / 0.8)
-    return (0.9 * fade * net * np.where(cell.envelope > 0, 1, markers.er_in_nucleus) + edge) * cell.inside
+    return (1.2 * fade * net * np.where(cell.envelope > 0, 1, markers.er_in_nucleus) + edge) * cell.inside
 
 
 def exposed(

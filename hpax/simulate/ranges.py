@@ -84,7 +84,7 @@ class Culture:
     bundling: float = _row(uniform(0.0, 0.7))  # added to the line's: parallel flows (look)
     wander: float = _row(log_uniform(0.5, 1.5))  # (look)
     scattered: float = _row(uniform(0.0, 0.6))  # share of microtubules that start anywhere in the cell (look)
-    er_reach: float = _row(log_uniform(0.7, 3.0))  # (look)
+    er_reach: float = _row(log_uniform(1.0, 4.0))  # (look)
     debris: float = _row(sometimes(0.4, log_uniform(0.5, 8.0)))  # pieces per cell, bright in all but DNA (look)
 
 
@@ -99,8 +99,9 @@ class Markers:
     tubulin_in_nucleus: float = _row(uniform(0.05, 0.6))  # above and below it (look)
     er_contrast: float = _row(uniform(0.1, 0.8))  # of the net: mostly grainy, rarely resolved (look)
     er_in_nucleus: float = _row(uniform(0.08, 0.7))  # above and below it (look)
+    er_depth: float = _row(uniform(0.2, 1.6))  # as `tubulin_depth` (look)
     er_edge: float = _row(sometimes(0.3, uniform(0.1, 0.4)))  # (look)
-    expression: float = _row(uniform(0.2, 0.6))  # deviation of the logarithm of a cell's levels (look)
+    expression: float = _row(uniform(0.15, 0.6))  # deviation of the logarithm of a cell's level, alike in both (look)
     er_grain: float = _row(log_uniform(0.1, 0.8))  # as an antibody's `grain` (look)
     tubulin_grain: float = _row(log_uniform(0.1, 0.6))  # likewise (look)
     dna_grain: float = _row(uniform(0.02, 0.14))  # chromatin's contrast at each of two scales (look)

@@ -19,7 +19,7 @@ import rich.progress
 from jaxtyping import Float
 
 from experiments import build_cells
-from hpax import atlas, data, launch, pretrained, train
+from hpax import atlas, data, launch, pretrained, simulate, train
 from hpax.data import augment, balance, segmented
 from hpax.data.fair import FairBatches
 from hpax.data.images import ImageBatches
@@ -55,6 +55,7 @@ class Atlas:
     balanced: bool = True  # main classes equally frequent; else over two orders of magnitude
     multilocalised: float = 0.55  # share of proteins
     varying: float = 0.35  # share of proteins whose cells differ
+    realism: simulate.Realism = "plain"  # or "randomised", as real fields vary
     masks: Literal["networks", "classical", "true"] = "networks"  # what finds the cells, or truth
     seed: int = 1  # of the simulated atlas, the first parameters, and the batches; segment-cells learnt from atlas 0
 
@@ -118,7 +119,7 @@ class Fields(NamedTuple):
 
 def open_fields(config: Atlas) -> Fields:
     """Builds the shards if they are not there, finds the cells if nobody did, and opens both."""
-    names = ("proteins", "cell_lines", "fields", "size", "balanced", "multilocalised", "varying", "seed")
+    names = ("proteins", "cell_lines", "fields", "size", "balanced", "multilocalised", "varying", "realism", "seed")
     options = {name: getattr(config, name) for name in names}
     source = functools.partial(
         data.build, "simulated_fields", config.data_dir, workers=os.cpu_count() or 1, progress=True, **options

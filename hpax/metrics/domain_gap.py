@@ -166,7 +166,7 @@ def _levels(first: Patches, second: Patches) -> Float64[np.ndarray, " c"]:
     return np.array(found)
 
 
-def _of(described: Float64[np.ndarray, "n k"], names: Sequence[str], kind: str) -> Float64[np.ndarray, " k"]:
+def _of(described: Float64[np.ndarray, "n k"], names: Sequence[str], kind: str) -> Float64[np.ndarray, " j"]:
     """The mean of the features whose name holds `kind`."""
     return described[:, [number for number, name in enumerate(names) if f" {kind} " in name]].mean(0)
 

@@ -164,7 +164,7 @@ def filament_cage(cell: Cell, style: Style) -> Plane:
     paths = walk(cell, draw, start, tangent(draw, cell, start, 0.7), steps=24, step=0.7, wander=0.3)
     basket = threads(cell, paths, 0.13 * style.size, alive(cell, paths, 8 + draw.exponential(9, count)))
     haze = 0.3 * style.contrast * np.exp(-np.maximum(cell.envelope, 0) / 2.5) * lopsided(cell, 0.8)
-    return ((1 - np.exp(-0.5 * basket)) * lopsided(cell, 0.5) + haze) * np.where(cell.envelope > 0, 1, 0.3)
+    return _in_cytoplasm(cell, (1 - np.exp(-0.5 * basket)) * lopsided(cell, 0.5) + haze, 0.3)
 
 
 def filament_network(cell: Cell, style: Style) -> Plane:

@@ -170,7 +170,7 @@ def class_rows(reports: Mapping[str, zero_shot.Report]) -> list[list[str | float
     """Class, fields, chance, average precision by every head, and what its fields are taken for by the first."""
     first = next(iter(reports.values()))
     rows: list[list[str | float | None]] = []
-    for label in np.argsort(-first.scores.positives, kind="stable"):
+    for label in np.argsort(-first.scores.positives, kind="stable").tolist():
         wrong, count = first.taken_for(label)
         taken = f"{atlas.LOCATIONS[wrong]} ({count})" if count else "–"
         own = [float(report.scores.ap[label]) for report in reports.values()]

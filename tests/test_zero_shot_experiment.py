@@ -59,7 +59,7 @@ def test_the_probabilities_are_those_of_the_cells(done):
 def test_the_table_and_the_page_name_classes_and_mistakes(done):
     with (done / "classes.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["class"] for row in rows][0] == "Nucleoplasm"
+    assert rows[0]["class"] == "Nucleoplasm"
     assert len(rows) == 19
     text = (done / "index.html").read_text()
     assert text.count("<img") == 2

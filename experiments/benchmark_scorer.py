@@ -20,12 +20,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from experiments import score as command
 from experiments import simulate_submission
 from hpax import launch
 from hpax.formats import kaggle, rle
-from hpax.metrics import bootstrap, detection
-from hpax.metrics import tally as tallies
+from hpax.metrics import bootstrap, counting, detection
 
 TEST_SET = simulate_submission.Config()
 REPEATS = 3  # of what is timed on decoded masks; the least counts, for both sides
@@ -53,9 +51,9 @@ def run(config: Config, workdir: Path) -> launch.Result:
     truth, submission = workdir / "truth.csv", workdir / "submission.csv"
     metrics = {"drawing the files (s)": drawing, **whole(truth, submission, workdir)}
     pairs = list(zip(kaggle.Table(submission), kaggle.Table(truth), strict=True))
-    found, tally, scores = parts(pairs)
+    found, counts, scores = parts(pairs)
     metrics |= found
-    _, metrics["bootstrap, 1000 resamples (s)"] = timed(lambda: bootstrap.intervals(tally, scores))
+    _, metrics["bootstrap, 1000 resamples (s)"] = timed(lambda: bootstrap.intervals(counts, scores))
     metrics["mAP"] = scores.mean()
     headline = ["CSV to score (s)", "peak memory (GB)", "decoded to score (s)", "scoring alone (s)"]
     if config.coco:
@@ -84,7 +82,7 @@ def whole(truth: Path, submission: Path, workdir: Path) -> dict[str, float]:
     options = [str(part) for name, path in paths.items() for part in (name, path.resolve())]
     line = [sys.executable, "-m", "experiments.score", *options]
     start = time.perf_counter()
-    process = subprocess.Popen(line, cwd=Path(command.__file__).parents[1], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(line, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -95,19 +93,19 @@ def whole(truth: Path, submission: Path, workdir: Path) -> dict[str, float]:
 
 def parts(
     pairs: Sequence[tuple[kaggle.Listing, kaggle.Listing]],
-) -> tuple[dict[str, float], tallies.Tally, detection.Scores]:
+) -> tuple[dict[str, float], counting.Counts, detection.Scores]:
     """Seconds of overlaps and of scoring, of decoded masks."""
-    tally, overlaps = timed(
-        lambda: tallies.merge(tallies.of_listings(number, *pair) for number, pair in enumerate(pairs)), REPEATS
+    counts, overlaps = timed(
+        lambda: counting.merge(counting.from_listings(number, *pair) for number, pair in enumerate(pairs)), REPEATS
     )
-    _, first = timed(lambda: detection.score(tally))
-    scores, scoring = timed(lambda: detection.score(tally), REPEATS)
+    _, first = timed(lambda: detection.score(counts))
+    scores, scoring = timed(lambda: detection.score(counts), REPEATS)
     metrics = {
         "decoded to score (s)": overlaps + scoring,
         "scoring alone (s)": scoring,
         "compilation (s)": first - scoring,
     }
-    return metrics, tally, scores
+    return metrics, counts, scores
 
 
 def beside_coco(
@@ -152,7 +150,7 @@ def coco(listings: Iterator[kaggle.Listing]) -> Any:
             one = {"id": len(objects) + 1, "image_id": number, "category_id": label, "score": value, "iscrowd": 0}
             objects.append({**one, "segmentation": masks[mask], "area": areas[mask]})
     held = COCO()
-    categories = [{"id": label} for label in range(tallies.CLASSES)]
+    categories = [{"id": label} for label in range(counting.CLASSES)]
     held.dataset = {"images": images, "annotations": objects, "categories": categories}
     held.createIndex()
     return held

@@ -15,7 +15,6 @@ import multiprocessing
 import os
 import re
 import statistics
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,17 +24,17 @@ import jax
 import numpy as np
 import optax
 from flax import linen as nn
-from jaxtyping import Float
 from sklearn.neighbors import NearestNeighbors
 
-from experiments import inpaint_pairs
 from hpax import data, launch, train
 from hpax.metrics import neighbours
-from hpax.nn import inpainter
+from hpax.metrics.timing import Sides, ratio, take_turns
 from hpax.nn.heads import CellNet
 from hpax.nn.inception import Inception
 from hpax.nn.inpainter import Inpainter
+from hpax.nn.reference import PlainInpainter, drawn_weights, hold_alike
 from hpax.predict.cells import of_crops
+from hpax.recipes.cells import Atlas, Data, open_cells
 from hpax.segment.cells import cell_images
 from hpax.tasks.inpaint import PairedInpainting
 from hpax.train.update import update
@@ -53,7 +52,7 @@ class Config:
     features: int = 384  # neighbours
     k: int = 11  # neighbours
     side: int = 128  # features and pytorch: pixels of a cell's side
-    fields: int = 4  # features and pytorch: whose cells are read in a turn
+    field_count: int = 4  # features and pytorch: fields whose cells are read in a turn
     turns: int = 5  # of each side
     data_dir: Path = Path("runs/data")  # pipeline: where shards are built
     proteins: int = 38  # pipeline: of the simulated atlas
@@ -64,14 +63,10 @@ SWEEPS = {
     "parts": (
         {"part": "training"},
         {"part": "training", "width": 1.0},
-        {"part": "pipeline"},
-        {"part": "neighbours"},
-        {"part": "features"},
+        *launch.grid(part=["pipeline", "neighbours", "features"]),
     ),
     "pytorch": ({"part": "pytorch"},),
 }
-
-Sides = dict[str, Callable[[], Any]]
 
 
 def run(config: Config, workdir: Path) -> launch.Result:
@@ -79,59 +74,6 @@ def run(config: Config, workdir: Path) -> launch.Result:
     parts = {"training": time_training, "pipeline": time_pipeline}
     parts |= {"neighbours": time_neighbours, "features": time_features, "pytorch": time_features}
     return parts[config.part](config)
-
-
-def take_turns(sides: Sides, turns: int) -> dict[str, list[float]]:
-    """Seconds of every side in every turn; a first turn, which compiles, does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(turns + 1):
-        for name, side in sides.items():
-            start = time.perf_counter()
-            jax.block_until_ready(side())
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
-    """How many times less `fast` took, the median over turns."""
-    return statistics.median(one / other for one, other in zip(slow, fast, strict=True))
-
-
-class PlainEncoder(nn.Module):
-    """`hpax.nn.inpainter.Encoder` of Flax's own layers."""
-
-    widths: Sequence[int]
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h4 w4 k"]:
-        """The code of each image."""
-        for layer, width in enumerate(self.widths, start=1):
-            x = nn.relu(nn.Conv(width, (3, 3))(x))
-            x = nn.BatchNorm(use_running_average=not train, momentum=0.99, epsilon=1e-3)(x)
-            x = nn.max_pool(x, (2, 2), (2, 2)) if layer in inpainter.POOLED else x
-        return x
-
-
-class PlainInpainter(nn.Module):
-    """`hpax.nn.inpainter.Inpainter` of Flax's own layers."""
-
-    width: float
-
-    @nn.compact
-    def __call__(self, source: Array, markers: Array, *, mask: Array | None = None, train: bool = False) -> Array:
-        """The painted protein; padding is not masked here."""
-        told = PlainEncoder(self._scaled(inpainter.SOURCE_WIDTHS))(source, train)
-        seen = PlainEncoder(self._scaled(inpainter.MARKER_WIDTHS))(markers, train)
-        x = jax.numpy.concatenate([told, seen], axis=-1)
-        for group, widths in enumerate(inpainter.DECODER_WIDTHS):
-            x = x.repeat(2, axis=1).repeat(2, axis=2) if group else x
-            for width in self._scaled(widths):
-                x = nn.relu(nn.Conv(width, (3, 3))(x))
-        return nn.Conv(1, (1, 1))(x)
-
-    def _scaled(self, widths: Sequence[int]) -> list[int]:
-        return [max(1, round(width * self.width)) for width in widths]
 
 
 def updater(model: nn.Module, batch: dict[str, np.ndarray]) -> Callable[[], Array]:
@@ -162,8 +104,7 @@ def time_training(config: Config) -> launch.Result:
 
 def time_pipeline(config: Config) -> launch.Result:
     """An epoch of pairs from shards, none of them cached, beside what training eats."""
-    asked = inpaint_pairs.Config(proteins=config.proteins, data_dir=config.data_dir, seed=config.seed)
-    cells = inpaint_pairs.open_cells(asked)
+    cells = open_cells(Data(data_dir=config.data_dir, atlas=Atlas(proteins=config.proteins)), config.seed)
     pairs = data.PairBatches(cells.training, config.batch_size, prepare=cells.prepare, cache_bytes=0)
     batches = pairs.iterate(0)
     steps = max(1, len(cells.training) // config.batch_size)
@@ -266,27 +207,6 @@ def torchvision_inception(variables: Mapping[str, Any]) -> Callable[[np.ndarray]
     return features
 
 
-def drawn_weights(shapes: Mapping[str, Any], seed: int) -> Mapping[str, Any]:
-    """Weights of an untrained network that keep the size of its signal, and statistics that are not trivial."""
-    random = np.random.default_rng(seed)
-
-    def draw(path: Sequence[Any], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-        if path[-1].key == "kernel":
-            return random.standard_normal(leaf.shape, np.float32) * np.float32((2 / np.prod(leaf.shape[:-1])) ** 0.5)
-        low, high = (0.5, 1.5) if path[-1].key == "var" else (-0.2, 0.2)
-        return random.uniform(low, high, leaf.shape).astype(np.float32)
-
-    return jax.tree_util.tree_map_with_path(draw, shapes)
-
-
-def hold_alike(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], *, tolerance: float = 1e-3) -> None:
-    """Raises a ValueError if features differ by more than `tolerance` of the largest."""
-    largest = np.max([np.abs(each).max(initial=0) for each in ours])
-    apart = np.max([np.abs(one - other).max(initial=0) for one, other in zip(ours, theirs, strict=True)]) / largest
-    if not apart <= tolerance:
-        raise ValueError(f"networks of the same weights must agree to {tolerance}, got {apart:.2g}; do not time them")
-
-
 def time_features(config: Config) -> launch.Result:
     """Both networks read the same fields from shards, cut the same cells and batch them alike."""
     model = CellNet(Inception())
@@ -298,14 +218,14 @@ def time_features(config: Config) -> launch.Result:
         name, theirs = "pytorch", torchvision_inception(backbone)
     else:
         name, theirs = "keras", keras_inception(config.side)
-    source = data.build("simulated_fields", config.data_dir, proteins=config.proteins, fields=1, seed=config.seed)
+    built = data.build("simulated_fields", config.data_dir, proteins=config.proteins, fields=1, seed=config.seed)
+    source = data.FieldSource(built, data.mask_sources.ground_truth)
     cut = {"crop_um": 41.0, "size": config.side, "masked": True}
 
     def cells() -> Iterator[np.ndarray]:
-        for place in range(config.fields):
+        for place in range(config.field_count):
             field = source[place]
-            masks = data.segmented.true(field)
-            yield cell_images(field["image"], masks, float(field["um_per_pixel"]), **cut)[1]
+            yield cell_images(field.image, field.found, field.um_per_pixel, **cut)[1]
 
     def features(predict: Callable[[np.ndarray], Any]) -> list[np.ndarray]:
         return [np.asarray(each) for each in of_crops(predict, cells())]
@@ -316,7 +236,7 @@ def time_features(config: Config) -> launch.Result:
     seconds, count = take_turns(sides, config.turns), sum(map(len, cells()))
     metrics = {f"{side} (cells/s)": count / statistics.median(each) for side, each in seconds.items()}
     metrics["times faster"] = ratio(seconds[name], seconds["hpax"])
-    counts = {"cells": count, "fields": config.fields}
+    counts = {"cells": count, "fields": config.field_count}
     return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=list(metrics))
 
 

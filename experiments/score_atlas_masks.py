@@ -3,7 +3,7 @@
 Reads the folder `hpa_single_cell_truth` of the one that HPAX_REAL_DATA names: index images of 100 fields and the
 labels of their 1,484 cells. Each predicted cell takes the labels of the true cell that it overlaps most, its score is
 the share of its pixels that lie there; so what is lost against an mAP of 1 is lost to segmentation. Writes `truth.csv`,
-`submission.csv`, `cells.csv` (the matched cells of every image) and the plots of `experiments.score`.
+`submission.csv`, `cells.csv` (the matched cells of every image) and the plots of `hpax score`.
 """
 
 import csv
@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from experiments import score as command
 from hpax import atlas, launch
-from hpax.formats import kaggle, labels
-from hpax.metrics import bootstrap, detection
-from hpax.metrics import tally as tallies
+from hpax.commands import scoring
+from hpax.formats import kaggle, label_images
+from hpax.metrics import bootstrap, counting, detection
 from hpax.ops import overlap
 
 
@@ -40,13 +39,13 @@ def run(config: Config, workdir: Path) -> launch.Result:
     truth, submission = workdir / "truth.csv", workdir / "submission.csv"
     for path, listings in zip((truth, submission), zip(*fields(folder), strict=True), strict=True):
         kaggle.write(path, listings)
-    tally, ids = tallies.of_files(truth, submission)
-    scores = detection.score(tally, iou=config.iou)
-    official = detection.score(tally)
-    spread = bootstrap.intervals(tally, official, resamples=config.resamples, seed=config.seed)
-    command.bars(official, spread).savefig(workdir / "average_precision.png", dpi=120)
-    command.curves(official).savefig(workdir / "precision_recall.png", dpi=120)
-    write_cells(workdir / "cells.csv", tally, ids)
+    counts, ids = counting.from_csv(truth, submission)
+    scores = detection.score(counts, iou=config.iou)
+    official = detection.score(counts)
+    spread = bootstrap.intervals(counts, official, resamples=config.resamples, seed=config.seed)
+    scoring.bars(official, spread).savefig(workdir / "average_precision.png", dpi=120)
+    scoring.curves(official).savefig(workdir / "precision_recall.png", dpi=120)
+    write_cells(workdir / "cells.csv", counts, ids)
     print(official.table())
     metrics = {
         "mAP": official.mean(),
@@ -80,17 +79,21 @@ def fields(folder: Path) -> Iterator[tuple[kaggle.Listing, kaggle.Listing]]:
             named = [int(label) for label in row["cell_labels"].split(";") if label]
             classes.setdefault(row["image_id"], {})[int(row["cell_index"])] = named
     for id, cells in sorted(classes.items()):
-        truth, predicted = (labels.read(folder / f"{side}_masks" / f"{id}.png") for side in ("truth", "predicted"))
+        truth, predicted = (
+            label_images.read(folder / f"{side}_masks" / f"{id}.png") for side in ("truth", "predicted")
+        )
         hot = np.zeros((max(int(truth.max()), *cells), len(atlas.LOCATIONS)), bool)
         for index, named in cells.items():
             hot[index - 1, named] = True
         yield (
-            labels.listing(id, truth, labels.truth_scores(hot)),
-            labels.listing(id, predicted, carried(predicted, truth, hot)),
+            label_images.listing(id, truth, label_images.truth_scores(hot)),
+            label_images.listing(id, predicted, carried(predicted, truth, hot)),
         )
 
 
-def carried(predicted: labels.Labels, truth: labels.Labels, hot: Bool[np.ndarray, "m c"]) -> Float64[np.ndarray, "n c"]:
+def carried(
+    predicted: label_images.Labels, truth: label_images.Labels, hot: Bool[np.ndarray, "m c"]
+) -> Float64[np.ndarray, "n c"]:
     """The scores of predicted cells by the true cell that each overlaps most; none where it overlaps no cell."""
     shared, indices, true_indices = overlap.of_labels(predicted, truth)
     scores = np.full((int(predicted.max()), len(atlas.LOCATIONS)), np.nan)
@@ -102,13 +105,13 @@ def carried(predicted: labels.Labels, truth: labels.Labels, hot: Bool[np.ndarray
     return scores
 
 
-def write_cells(path: Path, tally: tallies.Tally, ids: Sequence[str]) -> None:
+def write_cells(path: Path, counts: counting.Counts, ids: Sequence[str]) -> None:
     """How many cells of each image match at the competition's threshold, and their mean IoU."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", "true cells", "predicted cells", "matched cells", "mean IoU"])
-        for number, (found, true) in zip(tally.images, tally.cells, strict=True):
-            ious = tally.matched_iou[(tally.matched == number) & (tally.matched_iou >= detection.IOU)]
+        for number, (found, true) in zip(counts.images, counts.cells, strict=True):
+            ious = counts.matched_iou[(counts.matched == number) & (counts.matched_iou >= detection.IOU)]
             writer.writerow([ids[number], true, found, len(ious), f"{ious.mean():.4f}" if len(ious) else ""])
 
 

@@ -47,12 +47,14 @@ NEGATIVE = LOCATIONS.index("Negative")
 
 TERMS: dict[str, int | None] = {
     **{name.lower(): index for index, name in enumerate(LOCATIONS)},
+    "no staining": 18,
     "nucleoli rim": 2,
     "nucleolus": 2,
     "nucleoli fibrillar centre": 3,
     "focal adhesion sites": 9,
     "microtubule ends": 10,
     "centriolar satellite": 12,
+    "microtubule organizing center": 12,
     "cell junctions": 13,
     "aggresomes": 15,
     "vesicles": 17,
@@ -68,6 +70,9 @@ TERMS: dict[str, int | None] = {
     "midbody ring": None,
     "mitotic chromosome": None,
     "kinetochore": None,
+    "primary cilium": None,
+    "primary cilium tip": None,
+    "primary cilium transition zone": None,
     "predicted to be secreted": None,
 }
 """HPA term in lower case → class, or None where the 19 classes have no counterpart."""

@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hpax import files
+
 Row = dict[str, str]
 """One run as its table holds it. Metrics and counts have columns of their own: `metric:…`, `count:…`."""
 
@@ -43,9 +45,9 @@ class ReportError(ValueError):
     """Something that no table can be made of; the message names the file and what is wrong."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m hpax.report") -> int:
     """The command line; the exit status is 0 if all went well, 1 if a file is wrong or BENCHMARKS.md out of date."""
-    parser = argparse.ArgumentParser(prog="python -m hpax.report", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__.split("\n\n")[0])
     parser.add_argument("runs", nargs="*", type=Path, help="folders to search for result.json files")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the tables")
     parser.add_argument("--benchmarks", type=Path, default=Path("BENCHMARKS.md"), help="the page to render")
@@ -55,12 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.check and options.runs:
             raise ReportError(f"--check writes nothing, so it takes no folders, got {list(map(str, options.runs))}")
         for path, rows in merge(collect(options.runs), options.results).items():
-            _write(path, table(rows))
+            files.write_text(path, table(rows))
             print(f"{path}: {len(rows)} runs")
         page = render(read(options.results))
         if options.check:
             return check(page, options.benchmarks)
-        _write(options.benchmarks, page)
+        files.write_text(options.benchmarks, page)
         return 0
     except ReportError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -235,9 +237,9 @@ def duration(seconds: float) -> str:
 
 def _results(folder: Path) -> Iterator[Path]:
     """Every result.json below a folder."""
-    for parent, _, files in os.walk(folder):
+    for parent, _, names in os.walk(folder):
         path = Path(parent) / "result.json"
-        if "result.json" in files and not path.is_symlink():
+        if "result.json" in names and not path.is_symlink():
             yield path
 
 
@@ -355,14 +357,6 @@ def _escaped(text: str) -> str:
 def _unquoted(command: str) -> str:
     """A command for a code span, which ends at a backtick."""
     return command.replace("`", "'")
-
-
-def _write(path: Path, text: str) -> None:
-    """A file under a temporary name, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(draft, path)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The Task protocol: where training and tasks meet."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
@@ -26,4 +27,16 @@ class Task(Protocol):
 
     def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> dict[str, Array]:
         """Named numbers of each example, each (b,), at inference; must hold "loss"."""
+        ...
+
+    @property
+    def predict(self) -> Callable[..., Any]:
+        """`predict(params, model_state, images, ...)`: what the network answers for images (b, ...), at inference.
+
+        An array with a row for each, or a tuple of such arrays; what images a network must be shown is the task's own.
+        """
+        ...
+
+    def encode(self, params: Params, model_state: ModelState, images: Array) -> Mapping[str, Array]:
+        """Named features of each image, each (b, k), at inference."""
         ...

@@ -1,6 +1,6 @@
 """The array types that the seams of hpax speak."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -19,3 +19,6 @@ Params = Any
 
 ModelState = Any
 """A pytree of everything else that a module keeps, such as `{"batch_stats": ...}`; may be empty."""
+
+Take = Callable[[Array], dict[str, Array]]
+"""Indices (n,) of examples that live on devices → these examples, wherever they lie; within what is compiled."""

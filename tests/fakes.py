@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from hpax.fields import Field, Masks
 from hpax.nn.norm import BatchNorm
 
 FEATURES = 5
@@ -30,6 +31,12 @@ class Regression:
     def evaluate(self, params, model_state, batch):
         error = batch["x"] @ params["w"] - batch["y"]
         return {"loss": jnp.square(error), "bias": error}
+
+    def predict(self, params, model_state, x):
+        return x @ params["w"]
+
+    def encode(self, params, model_state, images):
+        return {"terms": images * params["w"]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,14 +91,14 @@ class Pairs:
 class Fields:
     """A source of oblong noisy fields, of 0 to 6 cells each; a cell is a rectangle without one corner."""
 
-    LABELS = 3
+    LABELS, UM = 3, 0.5  # µm per pixel
 
     def __init__(self, n: int = 7, seed: int = 0):
         rng = np.random.default_rng((seed, 5))
         self.labels = rng.integers(0, 2, (n, self.LABELS)).astype(np.uint8)
         self.examples = [self._field(rng, number) for number in range(n)]
 
-    def _field(self, rng: np.random.Generator, number: int) -> dict:
+    def _field(self, rng: np.random.Generator, number: int) -> Field:
         height, width = rng.integers(40, 70, 2)
         cells, places = np.zeros((height, width), np.uint16), rng.permutation(6)[: number % 7]
         for index, place in enumerate(places, 1):
@@ -101,13 +108,13 @@ class Fields:
         nuclei = np.where(rng.random(cells.shape) < 0.5, cells, 0).astype(np.uint16)
         image = rng.integers(1, 40, (height, width, 4)) + 20 * (cells[..., None] // 3)
         labels = self.labels[number]
-        own = {"image": image.astype(np.uint8), "cells": cells, "nuclei": nuclei, "labels": labels}
-        return {"id": f"field{number}", "um_per_pixel": np.float32(0.5), **own}
+        masks = Masks(cells, nuclei)
+        return Field(f"field{number}", image.astype(np.uint8), self.UM, labels, masks=masks, truth=masks)
 
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> Field:
         return self.examples[index]
 
 
@@ -122,3 +129,42 @@ class Backbone(nn.Module):
     def __call__(self, images, *, mask=None, train=False):
         x = nn.Conv(self.width, (3, 3), strides=self.stride)(images)
         return nn.relu(BatchNorm(self.axis_name, momentum=0.8)(x, mask=mask, train=train))
+
+
+def _numbers_at(take, draw):
+    return {**take(draw["index"]), "mask": draw["mask"]}
+
+
+@dataclasses.dataclass(frozen=True)
+class ResidentNumbers:
+    """Endless batches for `Regression` of rows that devices hold; the last `padding` rows of a batch do not count."""
+
+    n: int = 37
+    size: int = 16
+    padding: int = 0
+    part: int = 0  # of the processes that share a batch
+    parts: int = 1
+    materialise = staticmethod(_numbers_at)
+
+    def examples(self, first: int, last: int) -> dict[str, np.ndarray]:
+        x = np.random.default_rng(7).normal(size=(self.n, FEATURES)).astype(np.float32)[first:last]
+        return {"x": x, "y": x @ np.arange(FEATURES, dtype=np.float32)}
+
+    def draw(self, step: int) -> dict[str, np.ndarray]:
+        index = np.random.default_rng((2, step)).integers(0, self.n, self.size).astype(np.int32)
+        mask = (np.arange(self.size) < self.size - self.padding).astype(np.float32)
+        return {name: np.split(value, self.parts)[self.part] for name, value in {"index": index, "mask": mask}.items()}
+
+    def draws(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+        while True:
+            yield self.draw(start)
+            start += 1
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        everything = self.examples(0, self.n)
+        return _numbers_at(lambda rows: {name: value[rows] for name, value in everything.items()}, self.draw(step))
+
+    def iterate(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+        while True:
+            yield self[start]
+            start += 1

@@ -11,10 +11,11 @@ import tifffile
 from PIL import Image
 
 from experiments import build_cells
-from hpax import data
+from hpax import atlas, data
+from hpax.commands import found_cells
 from hpax.data.hpa_fields import dummy
 from hpax.formats import fields, masks
-from hpax.segment import grow
+from hpax.segment import classical
 
 SIZE = 192  # pixels; nine cells to a field
 
@@ -62,7 +63,7 @@ def test_masks_table_and_shards_agree(source, whole):
     pixels = {}
     for field in fields.find_fields(source):
         found, image = masks.read(whole / "masks", field.id), fields.read_field(field)
-        expected = grow.segment(image, dummy.UM_PER_PIXEL)
+        expected = classical.segment(image, dummy.UM_PER_PIXEL)
         for mask, right in zip(found, (expected.cells, expected.nuclei), strict=True):
             np.testing.assert_array_equal(mask, right)
         pixels |= {f"{field.id}_{i}": np.count_nonzero(found[0] == i) for i in np.unique(found[0]) if i}
@@ -168,10 +169,10 @@ def test_what_fails_for_reasons_unforeseen_fails_alone(own, tmp_path, monkeypatc
     def moody(image, um_per_pixel):
         if image[0, 0, 0] == first[0, 0, 0] and (image == first).all():
             raise RuntimeError("a moody segmenter")
-        return grow.segment(image, um_per_pixel)
+        return classical.segment(image, um_per_pixel)
 
     first = fields.read_field(fields.find_fields(own)[0])
-    monkeypatch.setattr(build_cells, "segmenter", lambda *_: moody)
+    monkeypatch.setattr(found_cells, "by_name", lambda *_: moody)
     assert main(own, tmp_path / "work") == 1
     assert "RuntimeError: a moody segmenter" in capsys.readouterr().err
     monkeypatch.undo()
@@ -203,7 +204,7 @@ class Clock:
         if self.calls == self.patience:
             raise KeyboardInterrupt
         self.calls += 1
-        return grow.segment(image, um_per_pixel)
+        return classical.segment(image, um_per_pixel)
 
 
 def contents(workdir):
@@ -216,7 +217,7 @@ def contents(workdir):
 def test_an_interrupted_run_ends_like_an_unbroken_one(source, whole, tmp_path, monkeypatch, capsys):
     first, second, third = Clock(patience=2), Clock(), Clock()
     for clock, status in ((first, 130), (second, 0), (third, 0)):
-        monkeypatch.setattr(build_cells, "segmenter", lambda *_, clock=clock: clock)
+        monkeypatch.setattr(found_cells, "by_name", lambda *_, clock=clock: clock)
         assert main(source, tmp_path) == status
     assert "goes on from here" in capsys.readouterr().err
     assert (first.calls, second.calls, third.calls) == (2, 2, 0)
@@ -228,7 +229,7 @@ def test_a_field_that_lost_its_masks_or_changed_its_files_is_segmented_again(own
     assert main(own, tmp_path / "work") == 0
     (tmp_path / "work" / "masks" / "00000000-bb9b-11e8_nuclei.png").unlink()
     again = Clock()
-    monkeypatch.setattr(build_cells, "segmenter", lambda *_: again)
+    monkeypatch.setattr(found_cells, "by_name", lambda *_: again)
     assert main(own, tmp_path / "work") == 0
     assert again.calls == 1
     picture(own, "red").write_bytes(picture(own, "red").read_bytes() + b" ")
@@ -237,6 +238,26 @@ def test_a_field_that_lost_its_masks_or_changed_its_files_is_segmented_again(own
     picture(own, "red").write_bytes(b"")
     assert main(own, tmp_path / "work") == 1
     assert masks.flavours(tmp_path / "work" / "masks", "00000000-bb9b-11e8") == []
+
+
+def images(cells):
+    return np.stack([cells[place]["image"] for place in range(len(cells))])
+
+
+def test_shards_follow_pictures_of_equal_size(own, tmp_path):
+    pixels = fields.read_channel(picture(own, "green"))
+    for colour in ("green", "red", "blue", "yellow"):
+        channel = fields.read_channel(picture(own, colour))
+        picture(own, colour).unlink()
+        tifffile.imwrite(own / f"00000000-bb9b-11e8_{colour}.tif", channel)
+    assert main(own, tmp_path / "work") == 0
+    before = images(shards(own, tmp_path / "work"))
+    tifffile.imwrite(own / "00000000-bb9b-11e8_green.tif", 255 - pixels)
+    assert main(own, tmp_path / "work") == 0
+    after = images(shards(own, tmp_path / "work"))
+    channel = atlas.CHANNELS.index("protein")
+    assert not np.array_equal(after[..., channel], before[..., channel])
+    np.testing.assert_array_equal(np.delete(after, channel, -1), np.delete(before, channel, -1))
 
 
 def test_another_option_wants_another_folder(source, whole, tmp_path, capsys):

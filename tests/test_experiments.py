@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 import experiments
+from hpax import launch
 from hpax.data.cell_crops import dummy
-from hpax.formats import labels
+from hpax.formats import label_images
+from hpax.metrics import neighbours
 
-NAMES = sorted(path.stem for path in pathlib.Path(experiments.__path__[0]).glob("*.py") if path.stem != "__init__")
-TINY = ["--width", "0.05", "--steps", "3", "--batch-size", "16"]
+NAMES = sorted(path.stem for path in pathlib.Path(experiments.__path__[0]).glob("[!_]*.py"))
+TINY = ["--recipe.network.width", "0.05", "--recipe.optimizer.steps", "3", "--recipe.optimizer.batch-size", "16"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -24,6 +26,15 @@ def test_an_experiment_explains_itself(name, capsys):
         module.main(["--help"])
     assert end.value.code == 0
     assert "--workdir" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_arm_and_preset_makes_a_config(name):
+    module = importlib.import_module(f"experiments.{name}")
+    sweeps = [difference for sweep in getattr(module, "SWEEPS", {}).values() for difference in sweep]
+    for difference in [*sweeps, *getattr(module, "PRESETS", {}).values()]:
+        config = launch.replaced(module.Config(), difference)
+        assert len(launch.settings(config)) <= len(difference)
 
 
 def result(folder: pathlib.Path) -> dict:
@@ -38,30 +49,59 @@ def test_inpaint_pairs_on_crops_in_the_published_layout(tmp_path):
     assert inpaint_pairs.main([*command, "--workdir", str(tmp_path / "run")]) == 0
     record = result(tmp_path / "run" / "default" / "seed0")
     assert record["data"] == "real"
-    assert record["metrics"]["chance"] == pytest.approx(1 / record["counts"]["classes"])
     table = anndata.read_h5ad(tmp_path / "run" / "default" / "seed0" / "features.h5ad")
     assert set(table.var["layer"]) == set(inpaint_pairs.LAYERS)
-    assert {"field", "image_id", "protein", "label"} <= set(table.obs)
+    assert {"field", "group_id", "protein", "label"} <= set(table.obs)
+    blind = np.arange(table.n_obs, dtype=np.float32)[:, None]
+    labels, fields = (table.obs[name].to_numpy(str) for name in ("label", "field"))
+    expected = neighbours.benchmark(blind, labels, fields, k=11, drop_single_group_classes=True)
+    assert record["metrics"]["chance"] == expected.chance[11]
+    page = (tmp_path / "run" / "default" / "seed0" / "index.html").read_text()
+    assert "All cells are real." in page
+    assert "simulated" not in page
+
+
+def test_cells_without_labels_end_with_features_umap_and_page(tmp_path):
+    from experiments import inpaint_pairs
+    from hpax.data.hpa_fields import dummy as fields
+
+    fields.write(tmp_path / "fields", kaggle=4, proteinatlas=0, size=512)
+    for table in (tmp_path / "fields").glob("*.csv"):
+        table.unlink()
+    command = ["--fields", str(tmp_path / "fields"), "--data-dir", str(tmp_path / "data"), *TINY]
+    assert inpaint_pairs.main([*command, "--workdir", str(tmp_path / "run")]) == 0
+    folder = tmp_path / "run" / "default" / "seed0"
+    record, table = result(folder), anndata.read_h5ad(folder / "umap.h5ad")
+    assert (record["data"], record["counts"]["classes"]) == ("real", 0)
+    assert set(record["metrics"]) == {"correlation", "loss"}
+    assert table.obsm["X_umap"].shape == (record["counts"]["cells"], 2)
+    assert (folder / "features.h5ad").exists()
+    assert "Neighbours were not asked" in (folder / "index.html").read_text()
 
 
 def test_arms_that_train_alike_share_an_encoder_and_others_do_not(tmp_path):
     from experiments.inpaint_pairs import Config, encoder_folder
+    from hpax.recipes import inpaint
 
     one, other = (tmp_path / arm / "seed0" for arm in ("one", "other"))
-    assert encoder_folder(Config(layer="conv1"), one) == encoder_folder(Config(layer="conv5"), other)
-    for change in ({"pair": "self"}, {"seed": 1}, {"width": 0.3}, {"proteins": 57}):
-        assert encoder_folder(Config(**change), one) != encoder_folder(Config(), one)
+    assert encoder_folder(Config(layer="conv1"), "a", one) == encoder_folder(Config(layer="conv5"), "a", other)
+    recipes = (inpaint.Config(pair="self"), inpaint.Config(network=inpaint.Network(width=0.3)))
+    changed = [Config(seed=1), *(Config(recipe=recipe) for recipe in recipes)]
+    for config in changed:
+        assert encoder_folder(config, "a", one) != encoder_folder(Config(), "a", one)
+    assert encoder_folder(Config(), "b", one) != encoder_folder(Config(), "a", one)  # other cells
 
 
 def test_quickstart_ends_with_a_page_and_a_feature_table(tmp_path):
     from experiments import quickstart
 
-    atlas = ["--proteins", "57", "--size", "256", "--data-dir", str(tmp_path / "data")]
+    atlas = ["--atlas.proteins", "57", "--atlas.size", "256", "--data-dir", str(tmp_path / "data")]
     assert quickstart.main([*atlas, *TINY, "--workdir", str(tmp_path / "run")]) == 0
     folder = tmp_path / "run" / "default" / "seed0"
     page = (folder / "index.html").read_text()
     assert page.count("<img") == 4
     assert "conv3" in page
+    assert "All cells are simulated." in page
     unseen = anndata.read_h5ad(folder / "unseen.h5ad")
     assert unseen.obsm["X_umap"].shape == (unseen.n_obs, 2)
     table = anndata.read_h5ad(folder / "features.h5ad")
@@ -69,7 +109,7 @@ def test_quickstart_ends_with_a_page_and_a_feature_table(tmp_path):
     assert record["data"] == "simulated"
     assert record["counts"]["classes"] >= 15
     # the encoder never saw the proteins that it is asked about
-    asked, others = (set(table.obs["protein"][table.obs["asked"] == value]) for value in (True, False))
+    asked, others = (set(table.obs["protein"][table.obs["query"] == value]) for value in (True, False))
     assert asked
     assert not asked & others
 
@@ -103,7 +143,7 @@ def test_the_features_of_torchvision_are_ours(tmp_path):
     pytest.importorskip("torchvision", reason="PyTorch is no dependency")
     from experiments import benchmark_speed
 
-    small = ["--side", "75", "--fields", "1", "--turns", "1", "--data-dir", str(tmp_path / "data")]
+    small = ["--side", "75", "--field-count", "1", "--turns", "1", "--data-dir", str(tmp_path / "data")]
     assert benchmark_speed.main(["--part", "pytorch", *small, "--workdir", str(tmp_path / "run")]) == 0
     assert result(tmp_path / "run" / "default" / "seed0")["metrics"]["pytorch (cells/s)"] > 0
 
@@ -129,21 +169,29 @@ def test_networks_that_differ_are_not_timed():
 
 def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
     from experiments import segment_fields
-    from hpax import pretrained
+    from hpax import models
     from hpax.data.dsb2018_nuclei import dummy as images
     from hpax.data.hpa_fields import dummy as fields
 
     images.write(tmp_path / "images")
     fields.write(tmp_path / "fields", kaggle=2, proteinatlas=0, size=128)
     (tmp_path / "fields" / "cell_masks").mkdir()
-    labels.write(tmp_path / "fields" / "cell_masks" / "00000001-bb9b-11e8.png", np.tri(128, dtype=np.uint8))
-    atlas = ["--proteins", "57", "--cell-lines", "1", "--size", "96", "--data-dir", str(tmp_path / "data")]
-    small = [*atlas, "--widths", "4", "--patch", "32", "--steps", "3", "--batch-size", "8"]
+    label_images.write(tmp_path / "fields" / "cell_masks" / "00000001-bb9b-11e8.png", np.tri(128, dtype=np.uint8))
+    atlas = ["--atlas.proteins", "57", "--atlas.cell-lines", "1", "--atlas.size", "96"]
+    small = [*atlas, "--recipe.network.widths", "4", "--recipe.patch", "32"]
+    small += [
+        "--recipe.optimizer.steps",
+        "3",
+        "--recipe.optimizer.batch-size",
+        "8",
+        "--data-dir",
+        str(tmp_path / "data"),
+    ]
 
     nuclei = ["--target", "nuclei", "--folder", str(tmp_path / "images"), "--workdir", str(tmp_path / "nuclei")]
     assert segment_fields.main([*small, *nuclei]) == 0
     folder = tmp_path / "nuclei" / "default" / "seed0"
-    record, trained = result(folder), pretrained.load(folder / "segment-nuclei.safetensors")
+    record, trained = result(folder), models.load_network(folder / "segment-nuclei.safetensors")
     assert record["data"] == "real"
     assert record["counts"]["held-out real objects"] == 4 * 9
     assert record["metrics"]["otsu real f1"] == 1  # discs, far from each other
@@ -158,5 +206,17 @@ def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
     assert record["data"] == "simulated"
     assert record["counts"]["held-out real agreement fields"] == 1
     assert record["metrics"]["grown simulated f1"] > 0.3
-    trained = pretrained.load(tmp_path / "cells" / "default" / "seed0" / "segment-cells.safetensors")
+    trained = models.load_network(tmp_path / "cells" / "default" / "seed0" / "segment-cells.safetensors")
     assert trained.channels == ("microtubules", "er", "nucleus")
+
+
+@pytest.mark.parametrize("part", ["inpainting", "efficientnet", "inception", "scoring", "neighbours"])
+def test_benchmark_accelerator_times_every_part_in_seconds(tmp_path, part):
+    from experiments import benchmark_accelerator
+
+    options = ["--width", "0.05", "--dtype", "float32", "--no-beside", "--minutes", "1e6"]
+    command = ["--part", part, "--fast", *options, "--workdir", str(tmp_path)]
+    assert benchmark_accelerator.main(command) == 0
+    metrics = result(tmp_path / "default" / "seed0")["metrics"]
+    assert all(value > 0 for value in metrics.values())
+    assert ("busy, resident" in metrics) == (part == "inpainting")

@@ -1,6 +1,7 @@
 """Real fields, cross-validated: no group is on both sides, nothing is chosen by the fields asked about."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 import scipy.stats
 from sklearn.metrics import average_precision_score
 
-from experiments import localize_cells, probe_fields
-from hpax import data, pretrained, train
+from experiments import probe_fields
+from hpax import atlas, data, models, train
 from hpax.data.hpa_fields import dummy
 from hpax.nn.heads import CamNet
 from hpax.nn.plain import Plain
+from hpax.recipes import probe
+from hpax.recipes.optimizers import Optimizer
 from hpax.tasks.localize import Localization
 
 
@@ -28,26 +31,35 @@ def folder(tmp_path_factory):
 def trained(tmp_path_factory):
     """A network's file, as localize_cells leaves it."""
     batch = {"image": np.zeros((8, 32, 32, 4), np.float32), "mask": np.ones(8, np.float32)}
-    state = train.create(Localization(CamNet(Plain())), localize_cells.optimizer(probe_fields.Config()), batch, seed=9)
-    path = tmp_path_factory.mktemp("trained") / "localize.safetensors"
-    localize_cells.keep(localize_cells.Config(), jax.tree.map(np.asarray, state), path, "cam-net", 32, 1.0)
-    return path
-
-
-def config(folder, tmp_path, **changes):
-    sizes = {"resolution": 32, "folds": 2, "least": 1, "steps": 1, "batch_size": 8}
-    return probe_fields.Config(folder=folder, data_dir=tmp_path / "data", **(sizes | changes))
+    state = train.create(Localization(CamNet(Plain())), Optimizer().make(60), batch, seed=9)
+    return models.save(
+        tmp_path_factory.mktemp("trained") / "localize.safetensors",
+        architecture="cam-net",
+        options={"backbone": "plain-tiny", "pooling": "average"},
+        channels=atlas.CHANNELS,
+        um_per_pixel=0.32,
+        state=jax.tree.map(np.asarray, state),
+        card="",
+        size=32,
+    )
 
 
 @pytest.mark.parametrize(
     ("method", "init"), [("probe", "intensity"), ("probe", "fresh"), ("finetune", "fresh"), ("finetune", "file")]
 )
-def test_every_field_is_answered_for_and_nothing_is_left_on_disk(folder, trained, tmp_path, method, init):
-    command = ["--folder", str(folder), "--method", method, "--init", init, "--file", str(trained)]
-    command += ["--resolution", "32", "--folds", "2", "--least", "1", "--steps", "1", "--batch-size", "8"]
+def test_every_field_is_answered_for_and_a_network_is_left_where_one_was_trained(
+    folder, trained, tmp_path, method, init
+):
+    command = ["--fields", str(folder), "--method", method, "--recipe.start.init", init]
+    command += ["--recipe.start.file", str(trained), "--recipe.window", "32", "--folds", "2", "--least", "1"]
+    command += ["--recipe.optimizer.steps", "1", "--recipe.optimizer.batch-size", "8"]
     assert probe_fields.main([*command, "--data-dir", str(tmp_path / "data"), "--workdir", str(tmp_path / "run")]) == 0
     arm = tmp_path / "run" / "default" / "seed0"
-    assert {path.name for path in arm.iterdir()} == {"config.json", "result.json"}
+    left = {"network"} if method == "finetune" else set()
+    assert {path.name for path in arm.iterdir()} == {"config.json", "result.json"} | left
+    if left:
+        network = models.load_network(arm / "network" / probe.FILE)
+        assert (network.architecture, network.size, network.channels) == ("cam-net", 32, atlas.CHANNELS)
     record = json.loads((arm / "result.json").read_text())
     counts, metrics = record["counts"], record["metrics"]
     assert record["data"] == "real"
@@ -59,10 +71,15 @@ def test_every_field_is_answered_for_and_nothing_is_left_on_disk(folder, trained
     assert 0 < metrics["low (95%)"] <= metrics["high (95%)"] <= 1
 
 
+def cross_probed(x, labels, group, *, count, strengths):
+    predict = probe.probed(x, labels, group, strengths=strengths, count=count, seed=0)
+    return probe.cross_validated(group, predict, count=count, seed=0)
+
+
 def test_folds_ask_about_every_field_once_and_share_no_group():
     group = np.random.default_rng(0).integers(0, 15, 60)
     for seed in range(5):
-        sides = list(probe_fields.folds(probe_fields.Config(folds=4, seed=seed), group))
+        sides = list(probe.folds(group, count=4, seed=seed))
         assert sorted(np.concatenate([asked for _, asked in sides])) == list(range(60))
         for known, asked in sides:
             assert not set(group[known]) & set(group[asked])
@@ -71,20 +88,16 @@ def test_folds_ask_about_every_field_once_and_share_no_group():
 
 def test_answers_go_back_to_the_fields_that_were_asked_about():
     group = np.random.default_rng(1).permutation(20)
-    found = probe_fields.cross_validated(probe_fields.Config(), group, lambda known, asked: asked[:, None] / 20)
+    found = probe.cross_validated(group, lambda known, asked: asked[:, None] / 20, count=5, seed=0)
     np.testing.assert_array_equal(found[:, 0], np.arange(20) / 20)
 
 
 def test_a_probe_is_blind_to_fields_of_the_same_group():
-    config = probe_fields.Config(folds=4, strengths=(100.0,))
     rng = np.random.default_rng(0)
     group = np.repeat(np.arange(16), 2)
     known = rng.integers(0, 2, (16, 1))[group]
     twins = np.eye(16)[group]  # each group has a feature of its own: useless where the group is left out
-    blind, sighted = (
-        probe_fields.cross_validated(config, each, probe_fields.probed(config, twins, known, each))
-        for each in (group, np.arange(32))
-    )
+    blind, sighted = (cross_probed(twins, known, each, count=4, strengths=(100.0,)) for each in (group, np.arange(32)))
     assert np.abs(sighted - known).mean() < 0.5 * np.abs(blind - known).mean()
 
 
@@ -92,10 +105,10 @@ def test_the_penalty_is_chosen_without_the_fields_asked_about():
     rng = np.random.default_rng(2)
     x, labels, group = rng.normal(size=(40, 6)), rng.integers(0, 2, (40, 2)), np.arange(40)
     known, asked = np.arange(30), np.arange(30, 40)
-    config = probe_fields.Config(folds=3, strengths=(1e-3, 1.0))
-    said = probe_fields.probed(config, x, labels, group)(known, asked)
+    how = {"strengths": (1e-3, 1.0), "count": 3, "seed": 0}
+    said = probe.probed(x, labels, group, **how)(known, asked)
     other = np.where(np.arange(40)[:, None] < 30, labels, 1 - labels)
-    np.testing.assert_array_equal(probe_fields.probed(config, x, other, group)(known, asked), said)
+    np.testing.assert_array_equal(probe.probed(x, other, group, **how)(known, asked), said)
 
 
 def test_the_penalty_is_strong_for_noise_and_weak_where_only_that_tells_classes_apart():
@@ -104,13 +117,11 @@ def test_the_penalty_is_strong_for_noise_and_weak_where_only_that_tells_classes_
     loud = rng.normal(size=(60, 1))
     faint = 1e-3 * (labels - 0.5 + 0.1 * rng.normal(size=(60, 1)))
     x = np.hstack([loud, loud + faint])  # the classes differ in the difference of two features that are nearly one
-    free = probe_fields.Config(folds=3, strengths=(1e-4, 1e8))
-    kept = dict.fromkeys(free.strengths, 0.0)
+    kept = dict.fromkeys((1e-4, 1e8), 0.0)
     for strength in kept:
-        fixed = probe_fields.Config(folds=3, strengths=(strength,))
-        prob = probe_fields.cross_validated(fixed, np.arange(60), probe_fields.probed(fixed, x, labels, np.arange(60)))
+        prob = cross_probed(x, labels, np.arange(60), count=3, strengths=(strength,))
         kept[strength] = average_precision_score(labels, prob)
-    chosen = probe_fields.cross_validated(free, np.arange(60), probe_fields.probed(free, x, labels, np.arange(60)))
+    chosen = cross_probed(x, labels, np.arange(60), count=3, strengths=tuple(kept))
     assert kept[1e8] > kept[1e-4] + 0.2
     assert average_precision_score(labels, chosen) == pytest.approx(kept[1e8])
 
@@ -132,25 +143,43 @@ def test_the_interval_is_scipy_s_where_each_field_is_its_own_group():
 
 
 def test_fine_tuning_begins_with_the_file_and_learns_from_the_other_folds_alone(folder, trained, tmp_path, monkeypatch):
-    asked_for = config(folder, tmp_path, init="file", file=trained)
-    fields = data.build("hpa_fields", asked_for.data_dir, source=folder)
-    there, state = pretrained.load(trained), probe_fields.plan(asked_for, fields).initial()
+    config = probe.Config(
+        start=probe.Start(init="file", file=trained),
+        window=32,
+        optimizer=Optimizer(batch_size=8, steps=1),
+    )
+    fields, _ = probe.open_fields(folder, tmp_path / "data")
+    there, state = models.load_network(trained), probe.build(config, fields).initial()
     jax.tree.map(np.testing.assert_array_equal, {"params": state.params, **state.model_state}, dict(there.variables))
 
-    seen, planned = [], probe_fields.plan
+    seen, built = [], probe.build
 
-    def plan(config, part):
+    def build(config, part, *, seed):
         seen.append(set(part.table.index))
-        return planned(config, part)
+        return built(config, part, seed=seed)
 
-    monkeypatch.setattr(probe_fields, "plan", plan)
+    monkeypatch.setattr(probe, "build", build)
     known, asked = np.arange(2, 8), np.arange(2)
-    prob = probe_fields.finetuned(asked_for, fields, np.array([0, 3, 5]))(known, asked)
+    prob = probe.finetuned(config, fields, np.array([0, 3, 5]))(known, asked)
     assert seen == [set(fields.table.index[known])]
     assert prob.shape == (2, 3)
+
+
+def test_a_field_without_a_label_is_left_out_and_counted(folder, tmp_path):
+    some = shutil.copytree(folder, tmp_path / "some")
+    (table,) = some.glob("*.csv")
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join(lines[:-3]) + "\n")
+    fields, unlabelled = probe.open_fields(some, tmp_path / "data")
+    assert (len(fields), unlabelled) == (5, 3)
+    assert fields.labels.any(1).all()
+    table.unlink()
+    with pytest.raises(ValueError, match=r"there is no table; put one .* at the top of that folder"):
+        probe.open_fields(some, tmp_path / "other")
+    assert not (tmp_path / "other").exists()  # said before anything was built
 
 
 @pytest.mark.usefixtures("untyped")
 def test_what_cannot_be_fine_tuned_is_refused():
     with pytest.raises(ValueError, match="needs a network"):
-        probe_fields.Config(method="finetune", init="intensity")
+        probe_fields.Config(method="finetune", recipe=probe.Config(start=probe.Start(init="intensity")))

@@ -7,8 +7,9 @@ import pytest
 
 from experiments import score, simulate_submission
 from hpax import atlas
+from hpax.commands import scoring
 from hpax.formats import kaggle
-from hpax.metrics import detection, tally
+from hpax.metrics import counting, detection
 
 CONFIG = simulate_submission.Config(images=5, cells=31, size=96)
 
@@ -38,7 +39,7 @@ def test_simulated_cells_are_whole_and_disjoint(files):
 
 def test_the_result_and_the_pictures(files, tmp_path, capsys):
     record = scored(files, tmp_path, "--iou", "0.6", "0.8", "--bootstrap", "20")
-    expected = detection.score(tally.of_files(*files)[0], iou=(0.6, 0.8))
+    expected = detection.score(counting.from_csv(*files)[0], iou=(0.6, 0.8))
     assert record["map_fixed"] == expected.mean()
     assert record["map_present"] == expected.mean("present")
     assert [record["ap"][name] for name in atlas.LOCATIONS] == [None if np.isnan(ap) else ap for ap in expected.ap[0]]
@@ -51,6 +52,7 @@ def test_the_result_and_the_pictures(files, tmp_path, capsys):
         "result.json",
         "average_precision.png",
         "precision_recall.png",
+        "index.html",
     }
     printed = capsys.readouterr().out
     assert f"mean over 19 classes{' ' * 20}  {record['map_fixed']:.4f}" in printed
@@ -89,7 +91,7 @@ def test_damage_ends_with_status_2_and_nothing_written(files, tmp_path, capsys):
 def test_damaged_class_files_are_named(tmp_path, text):
     (tmp_path / "v.csv").write_text(text)
     with pytest.raises(ValueError, match=r"v.csv line 2 must be an ID and classes"):
-        score.read_classes(tmp_path / "v.csv")
+        scoring.read_classes(tmp_path / "v.csv")
 
 
 @pytest.mark.real
@@ -103,6 +105,6 @@ def test_the_sample_submission_scores_zero(real_data, tmp_path):
         for number, (id, size) in enumerate(sizes.items())
     )
     kaggle.write(tmp_path / "truth.csv", listings)
-    scores = detection.score(tally.of_files(tmp_path / "truth.csv", sample)[0])
+    scores = detection.score(counting.from_csv(tmp_path / "truth.csv", sample)[0])
     assert (scores.images, scores.truths.sum(), scores.detections.sum()) == (559, 559, 0)
     assert (scores.mean("fixed"), scores.mean("present")) == (0, 0)

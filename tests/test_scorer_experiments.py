@@ -8,7 +8,7 @@ import pytest
 from pycocotools import mask as coco
 
 from experiments import benchmark_scorer, score_atlas_masks, simulate_submission
-from hpax.formats import labels, rle
+from hpax.formats import label_images, rle
 from hpax.ops import overlap
 
 DRAWN = simulate_submission.Config(images=12, cells=150, size=160)
@@ -38,7 +38,7 @@ def test_predicted_masks_carry_the_labels_of_the_cells_they_cover(tmp_path):
     predicted[:5, 25:] = 4  # a cell that is none
     for side, image in (("truth", truth), ("predicted", predicted)):
         (tmp_path / f"{side}_masks").mkdir()
-        labels.write(tmp_path / f"{side}_masks" / "a.png", image)
+        label_images.write(tmp_path / f"{side}_masks" / "a.png", image)
     rows = [
         {"image_id": "a", "cell_index": index, "cell_labels": text} for index, text in ((1, "0;7"), (2, "18"), (3, ""))
     ]
@@ -64,8 +64,8 @@ def test_predicted_masks_carry_the_labels_of_the_cells_they_cover(tmp_path):
 def test_real_cells_overlap_as_pycocotools_says(real_data):
     folder = real_data / "hpa_single_cell_truth"
     for path in sorted((folder / "truth_masks").iterdir())[:6]:
-        sides = [labels.read(side / path.name) for side in (folder / "predicted_masks", folder / "truth_masks")]
-        runs, indices = zip(*map(labels.runs, sides), strict=True)
+        sides = [label_images.read(side / path.name) for side in (folder / "predicted_masks", folder / "truth_masks")]
+        runs, indices = zip(*map(label_images.runs, sides), strict=True)
         counts = len(indices[0]), len(indices[1])
         shared = overlap.of_runs(*runs, counts)
         ious = overlap.iou(shared, *(overlap.areas(*side) for side in zip(runs, counts, strict=True)))

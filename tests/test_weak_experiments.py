@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from experiments import classify_cells, combine_labels, label_cells, localize_cells
-from hpax import atlas, data, pretrained
+from hpax import atlas, data, models
 from hpax.data import segmented
 from hpax.data.hpa_fields import dummy
 from hpax.formats import kaggle
-from hpax.metrics import detection, tally
+from hpax.metrics import counting, detection
 
 SMALL = ["--proteins", "57", "--size", "128", "--masks", "true"]
 STEPS = ["--image-resolution", "32", "--cell-resolution", "32", "--image-steps", "2", "--cell-steps", "2"]
@@ -45,7 +45,7 @@ def test_every_way_is_scored_and_the_submission_is_the_ensemble_s(combined):
     record = json.loads((combined / "result.json").read_text())
     assert record["data"] == "simulated"
     assert record["metrics"]["mAP, labels copied"] > record["metrics"]["mAP, field copied"]
-    found, _ = tally.of_files(combined / "truth.csv", combined / "submission.csv")
+    found, _ = counting.from_csv(combined / "truth.csv", combined / "submission.csv")
     scores = detection.score(found)
     assert scores.mean() == pytest.approx(record["metrics"]["mAP of the submission, 19 classes"])
     assert scores.mean("present") == pytest.approx(record["metrics"]["mAP, ensemble"], abs=1e-6)
@@ -96,7 +96,7 @@ def test_arms_that_share_a_network_train_it_once(combined, shards):
 def test_a_field_s_network_starts_from_that_of_cells(combined, shards):
     start = combined / "classify.safetensors"
     config = localize_cells.Config(data_dir=shards, proteins=57, size=128, masks="true", resolution=32, start=start)
-    initial, known = localize_cells.build(config, fields(shards)).initial(), pretrained.load(str(start))
+    initial, known = localize_cells.build(config, fields(shards)).initial(), models.load(str(start))
     jax.tree.map(np.testing.assert_array_equal, initial.params, known.params)
     jax.tree.map(np.testing.assert_array_equal, initial.model_state, known.model_state)
     pooled = localize_cells.build(dataclasses.replace(config, pooling="gem"), fields(shards)).initial().params
@@ -114,10 +114,10 @@ def test_no_protein_is_on_two_sides(shards):
 
 def test_perfect_answers_score_one_and_true_masks_know_their_labels(shards):
     there = fields(shards)
-    truth = classify_cells.true_labels(there.test, segmented.true)
+    truth = classify_cells.true_labels(there.test, segmented.ground_truth)
     for example in localize_cells.examples(there.test):
         np.testing.assert_array_equal(truth[example["id"]], example["cell_labels"])
-    assert localize_cells.scored(there.test, segmented.true, truth.values()).mean("present") == 1
+    assert localize_cells.scored(there.test, segmented.ground_truth, truth.values()).mean("present") == 1
 
 
 def test_a_part_of_a_source_is_its_rows(shards):
@@ -168,7 +168,7 @@ def test_distillation_learns_from_proteins_left_out(shards, tmp_path):
     assert combine_labels.main([*SMALL, *STEPS, "--data-dir", str(shards), "--workdir", str(tmp_path)]) == 0
     record = json.loads((tmp_path / "default" / "seed1" / "result.json").read_text())
     assert {"mAP, distilled", "mAP, ensemble, distilled", "mAP, labels × distilled"} <= set(record["metrics"])
-    student, plain = (pretrained.load(str(tmp_path / "default" / "seed1" / name)) for name in FILES)
+    student, plain = (models.load(str(tmp_path / "default" / "seed1" / name)) for name in FILES)
     assert student.architecture == plain.architecture == "cell-net"
     same = jax.tree.map(lambda a, b: np.array_equal(a, b), student.params, plain.params)
     assert not all(jax.tree.leaves(same))

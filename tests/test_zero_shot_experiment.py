@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from experiments import zero_shot
-from hpax import atlas, pretrained
+from hpax import atlas, models
 from hpax.data.hpa_fields import dummy
 from hpax.nn.backbones import BACKBONES
 
 
 def save(path, kind, seed):
-    net = pretrained.ARCHITECTURES[kind](BACKBONES["plain-tiny"]())
+    net = models.ARCHITECTURES[kind](BACKBONES["plain-tiny"]())
     variables = jax.jit(net.init)(jax.random.key(seed), jnp.zeros((1, 32, 32, 4)))
     state = types.SimpleNamespace(params=variables.pop("params"), model_state=variables)
     told = {"channels": atlas.CHANNELS, "um_per_pixel": 0.64, "size": 32, "masked": kind == "cell-net"}
-    pretrained.save(path, architecture=kind, options={"backbone": "plain-tiny"}, state=state, card="", **told)
+    models.save(path, architecture=kind, options={"backbone": "plain-tiny"}, state=state, card="", **told)
 
 
 @pytest.fixture(scope="module")

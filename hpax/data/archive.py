@@ -21,7 +21,7 @@ from typing import IO
 import rich.progress
 from rich.console import Console
 
-from hpax.data import locks
+from hpax import files
 
 _KINDS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".csv", ".tsv")
 _HELD_OUT = ("test", "test_tfrecords", "train_tfrecords", "sample_submission.csv")
@@ -91,7 +91,7 @@ def unpack(
     with _opened(archive) as file:
         members = _checked(archive, file.infolist(), limits)
         draft.mkdir(parents=True, exist_ok=True)
-        with locks.alone(draft):
+        with files.exclusive(draft):
             missing = [member for member in members if not _is_there(draft / member.filename, member)]
             _check_space(archive, draft, missing)
             try:

@@ -1,15 +1,13 @@
 """Patches as other microscopes, stains and cells would have shown them; randomness comes with the generator."""
 
 import dataclasses
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 from scipy import ndimage
 
-from hpax import atlas
-from hpax.data import preprocess
+from hpax import atlas, images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +25,8 @@ class Augmentation:
     offset: float = 0.1  # of full scale, added
     blur: float = 2.0  # pixels, standard deviation at most; half of the channels stay sharp
     noise: float = 0.1  # of full scale, standard deviation at most
-    glow: float = 0.6  # of a channel's light, at most, spread widely around it; half of the channels have none
-    lost: float = 0.15  # how often one channel is blank; never the last one, the nuclei
+    haze: float = 0.6  # of a channel's light, at most, spread widely around it; half of the channels have none
+    channel_dropout: float = 0.15  # how often one channel is blank; never the last one, the nuclei
     missing: float = 0.0  # how often a marker of fields (atlas.CHANNELS) is blank: the ER, or the microtubules
     bleed: float = 0.0  # of each channel's light, at most, in each other one; half of the patches have none
     cutout: float = 0.0  # how often a rectangle is blank in all channels; it covers up to a ninth of the patch
@@ -38,7 +36,7 @@ class Augmentation:
         for name in ("zoom", "gamma", "gain"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is a factor and must be at least 1, got {getattr(self, name)}")
-        for name in ("offset", "blur", "noise", "glow", "lost", "missing", "bleed", "cutout"):
+        for name in ("offset", "blur", "noise", "haze", "channel_dropout", "missing", "bleed", "cutout"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
@@ -46,7 +44,7 @@ class Augmentation:
 STRONG = Augmentation()
 """Enough for networks that learn from other microscopes, or from a simulation, to see real fields."""
 
-GENTLE = Augmentation(zoom=1.2, rotate=True, gamma=1.2, gain=1.2, offset=0, blur=0, noise=0, glow=0, lost=0)
+LIGHT = Augmentation(zoom=1.2, rotate=True, gamma=1.2, gain=1.2, offset=0, blur=0, noise=0, haze=0, channel_dropout=0)
 """Enough for networks that tell patterns apart, which faint or blurred stains would hide; what is 0 stays 0."""
 
 VARIED = Augmentation(
@@ -57,8 +55,8 @@ VARIED = Augmentation(
     offset=0,
     blur=1,
     noise=0.04,
-    glow=0.4,
-    lost=0,
+    haze=0.4,
+    channel_dropout=0,
     missing=0.12,
     bleed=0.1,
     cutout=0.25,
@@ -66,12 +64,7 @@ VARIED = Augmentation(
 )
 """Enough for networks that tell patterns apart in simulated fields or cells to know them in real ones."""
 
-Strength = Literal["light", "strong"]
-
-STRENGTHS: dict[Strength, Augmentation] = {"light": GENTLE, "strong": VARIED}
-"""How far fields and cells are varied in training, by name."""
-
-PLAIN = Augmentation(zoom=1, turn=False, gamma=1, gain=1, offset=0, blur=0, noise=0, glow=0, lost=0)
+NONE = Augmentation(zoom=1, turn=False, gamma=1, gain=1, offset=0, blur=0, noise=0, haze=0, channel_dropout=0)
 """Patches as they are, for validation."""
 
 
@@ -99,10 +92,11 @@ def stain(
 ) -> Float32[np.ndarray, "s s c"]:
     """A patch in [0, 1], or in bytes, stained, focused and exposed anew, in [0, 1]."""
     channels = patch.shape[-1]
-    lost = int(rng.integers(channels - 1)) if channels > 1 and rng.random() < augmentation.lost else None
+    blank = int(rng.integers(channels - 1)) if channels > 1 and rng.random() < augmentation.channel_dropout else None
     painted = [_channel(rng, augmentation, patch[..., channel]) for channel in range(channels)]
-    kept = np.stack([plane if index != lost else np.zeros_like(plane) for index, plane in enumerate(painted)], axis=-1)
-    return _disturbed(rng, augmentation, kept, patch)
+    if blank is not None:
+        painted[blank] = np.zeros_like(painted[blank])
+    return _disturbed(rng, augmentation, np.stack(painted, axis=-1), patch)
 
 
 def _disturbed(
@@ -133,11 +127,11 @@ def _channel(rng: np.random.Generator, augmentation: Augmentation, plane: np.nda
     gamma, gain = (factor ** rng.uniform(-1, 1) for factor in (augmentation.gamma, augmentation.gain))
     offset = rng.uniform(-1, 1) * augmentation.offset
     blur, noise = max(0, rng.uniform(-1, 1)) * augmentation.blur, rng.random() ** 2 * augmentation.noise
-    glow = max(0, rng.uniform(-1, 1)) * augmentation.glow if augmentation.glow else 0
+    haze = max(0, rng.uniform(-1, 1)) * augmentation.haze if augmentation.haze else 0
 
     def exposed(plane: np.ndarray) -> np.ndarray:
         plane = plane**gamma if gamma != 1 else plane
-        plane = plane + glow * _spread(plane, rng.uniform(0.04, 0.16) * len(plane)) if glow else plane
+        plane = plane + haze * _spread(plane, rng.uniform(0.04, 0.16) * len(plane)) if haze else plane
         plane = ndimage.gaussian_filter(plane, blur) if blur else plane
         plane = gain * plane + offset
         plane = plane + noise * rng.standard_normal(plane.shape, np.float32) if noise else plane
@@ -145,11 +139,11 @@ def _channel(rng: np.random.Generator, augmentation: Augmentation, plane: np.nda
 
     if plane.dtype != np.uint8:
         return exposed(plane)
-    by_level = not (glow or blur or noise)  # a pixel's own level decides
-    return exposed(_LEVELS)[plane] if by_level else exposed(preprocess.as_float(plane))
+    by_level = not (haze or blur or noise)  # a pixel's own level decides
+    return exposed(_LEVELS)[plane] if by_level else exposed(images.as_float(plane))
 
 
-_LEVELS = preprocess.as_float(np.arange(256, dtype=np.uint8))
+_LEVELS = images.as_float(np.arange(256, dtype=np.uint8))
 
 
 def _spread(plane: Float32[np.ndarray, "s s"], reach: float) -> Float32[np.ndarray, "s s"]:

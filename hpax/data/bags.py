@@ -6,15 +6,13 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 
-from hpax.data import augment, segmented
+from hpax.data import augment
 from hpax.data.balance import FieldBatches
-from hpax.data.images import varied
-from hpax.data.pipeline import Share
-from hpax.data.source import Fields
+from hpax.data.field_source import Fields
+from hpax.data.image_batches import varied
+from hpax.data.pipeline import ProcessShard
 from hpax.segment import nuclei
 from hpax.segment.cells import cell_images
-
-_ALONE = Share()
 
 
 class BagBatches(FieldBatches):
@@ -36,7 +34,6 @@ class BagBatches(FieldBatches):
     def __init__(
         self,
         source: Fields,
-        masks: segmented.MasksOf,
         batch_size: int,
         *,
         cells: int = 8,  # in a bag, m
@@ -45,15 +42,15 @@ class BagBatches(FieldBatches):
         masked: bool = True,  # without other cells and background
         targets: Mapping[str, Shaped[np.ndarray, "_ n"]] | None = None,  # id → by ascending index of the cell
         antibody: Int[np.ndarray, " f"] | None = None,  # its number, of each field
-        augmentation: augment.Augmentation = augment.GENTLE,
+        augmentation: augment.Augmentation = augment.LIGHT,
         weights: Float[np.ndarray, " f"] | None = None,
         seed: int = 0,
         shuffle: bool = True,
-        share: Share = _ALONE,
+        share: ProcessShard | None = None,  # None: that of this process
         cached: int = 512,  # fields in memory, as the crops of all their cells
-        threads: int = 1,
+        threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
-        self.cells, self.size, self._masks, self._targets, self._antibody = cells, size, masks, targets, antibody
+        self.cells, self.size, self._targets, self._antibody = cells, size, targets, antibody
         self._augmentation = augmentation
         wide = size + 2 * math.ceil(size * (augmentation.zoom - 1) / 2)  # what is left around for zooming out
         self._cut = {"crop_um": crop_um * wide / size, "size": wide, "masked": masked}
@@ -61,12 +58,11 @@ class BagBatches(FieldBatches):
         super().__init__(source, batch_size, **drawn, share=share, cached=cached, threads=threads)
 
     def _read(self, field: int) -> tuple[Int[np.ndarray, " k"], UInt8[np.ndarray, "k s s c"], np.ndarray]:
-        example = self._source[field]
-        masks, um_per_pixel = self._masks(example), float(example["um_per_pixel"])
-        indices, images = cell_images(example["image"], masks, um_per_pixel, **self._cut)
-        targets = np.zeros((len(indices), 0)) if self._targets is None else self._targets[example["id"]]
+        own = self._source[field]
+        indices, images = cell_images(own.image, own.found, own.um_per_pixel, **self._cut)
+        targets = np.zeros((len(indices), 0)) if self._targets is None else self._targets[own.id]
         if len(targets) != len(indices):
-            what = f"field {example['id']} has {len(indices)} cells and {len(targets)} rows of targets"
+            what = f"field {own.id} has {len(indices)} cells and {len(targets)} rows of targets"
             raise ValueError(f"{what}; there must be one for each cell of the same masks, by ascending index")
         return indices, images, np.asarray(targets, np.float32)
 

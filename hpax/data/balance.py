@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float64, Int, Shaped
 
-from hpax.data.pipeline import Epochs, HostBatch, Share
-from hpax.data.source import Fields
+from hpax.data.field_source import Fields
+from hpax.data.pipeline import Epochs, HostBatch, ProcessShard
 
 _PLAN, _ROW = range(2)  # streams of randomness
 
@@ -53,8 +53,8 @@ class FieldBatches(Epochs):
     it by a generator that belongs to (seed, epoch, place) (`_row`). `index` and `labels` come by themselves.
 
     Raises:
-        ValueError: no field, `batch_size` does not divide (see `Share.rows`), or weights are not one positive number
-            for each field.
+        ValueError: no field, `batch_size` does not divide (see `ProcessShard.rows`), or weights are not one positive
+            number for each field.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class FieldBatches(Epochs):
         weights: Float[np.ndarray, " f"] | None,
         seed: int,
         shuffle: bool,
-        share: Share,
+        share: ProcessShard | None,
         cached: int,
         threads: int,
     ):

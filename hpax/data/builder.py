@@ -8,7 +8,6 @@ import functools
 import hashlib
 import itertools
 import logging
-import multiprocessing
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ import rich.progress
 import tensorflow_datasets as tfds
 from rich.console import Console
 
-from hpax import atlas
+from hpax import atlas, processes
 from hpax.data import shards, splits
 from hpax.data.shards import Example
 
@@ -34,16 +33,20 @@ class Config(tfds.core.BuilderConfig):
     """
 
     name: str = ""
+    LATER: ClassVar[frozenset[str]] = frozenset()  # options that older shards lack: at their default, nothing tells
     fingerprint: str = ""  # of the folder that the data set is read from; "" where there is none
 
     def __post_init__(self):
         inherited = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
-        own = [field for field in dataclasses.fields(self) if field.name not in inherited]
+        own = [field for field in dataclasses.fields(self) if field.name not in inherited and not self._untold(field)]
         self.description = _spell((field.name, getattr(self, field.name)) for field in own)
         changed = _spell((f.name, getattr(self, f.name)) for f in own if getattr(self, f.name) != f.default)
         changed = re.sub(r"[^\w=,.+-]", "_", changed)[:120]  # of any option's text, only what a file system likes
         digest = hashlib.blake2b(self.description.encode(), digest_size=4).hexdigest()
         self.name = self.name or f"{changed or 'default'}-{digest}"
+
+    def _untold(self, field: dataclasses.Field) -> bool:
+        return field.name in self.LATER and getattr(self, field.name) == field.default
 
 
 def _spell(options: Iterable[tuple[str, Any]]) -> str:
@@ -51,7 +54,7 @@ def _spell(options: Iterable[tuple[str, Any]]) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
+class FieldGroup:
     """What a builder knows before it looks at a pixel: the fields of one image in Lu's sense, of one protein."""
 
     protein: str
@@ -74,12 +77,12 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
     shards_folder: pathlib.Path
 
     @staticmethod
-    def pictures(config: Config, folder: pathlib.Path | None) -> Iterable[Picture]:
+    def pictures(config: Config, folder: pathlib.Path | None) -> Iterable[FieldGroup]:
         """Every picture in a fixed order, cheaply; checks what can be checked without reading pixels."""
         raise NotImplementedError
 
     @staticmethod
-    def examples(config: Config, picture: Picture) -> Iterable[Example]:
+    def examples(config: Config, picture: FieldGroup) -> Iterable[Example]:
         """The examples of one picture under keys unique in the data set; none if it holds too few cells."""
         raise NotImplementedError
 
@@ -98,7 +101,7 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
             writer.move(shard, pathlib.Path(self.data_dir))
         self._describe(plan, receipts)
 
-    def _plan(self, pictures: Sequence[Picture]) -> dict[str, list[shards.Shard]]:
+    def _plan(self, pictures: Sequence[FieldGroup]) -> dict[str, list[shards.Shard]]:
         """Split → its shards, under the names that TFDS gives them."""
         plan = {}
         for split, part in _split(pictures).items():
@@ -155,14 +158,14 @@ def _counted(results: Iterable[Iterable[Example]], count: Callable[[], None]) ->
         count()
 
 
-def _pool(workers: int) -> concurrent.futures.Executor:
+def _pool(workers: int) -> contextlib.AbstractContextManager[concurrent.futures.Executor]:
     """Fresh processes: forking one that runs JAX's threads can hang."""
-    return concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    return processes.pool(workers)
 
 
 def _in_order(
-    work: Callable[[Picture], Iterable[Example]],
-    pictures: Sequence[Picture],
+    work: Callable[[FieldGroup], Iterable[Example]],
+    pictures: Sequence[FieldGroup],
     pool: concurrent.futures.Executor | None,
     *,
     ahead: int,
@@ -180,11 +183,11 @@ def _in_order(
         yield waiting.popleft().result()
 
 
-def _listed(work: Callable[[Picture], Iterable[Example]], picture: Picture) -> list[Example]:
+def _listed(work: Callable[[FieldGroup], Iterable[Example]], picture: FieldGroup) -> list[Example]:
     return list(work(picture))
 
 
-def _split(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:
+def _split(pictures: Sequence[FieldGroup]) -> dict[str, list[FieldGroup]]:
     """Split → its pictures, only splits that have any."""
     strata = {picture.protein: picture.stratum for picture in pictures if picture.stratum is not None}
     split_of = splits.by_protein({picture.protein for picture in pictures}) | splits.by_class(strata)
@@ -194,7 +197,7 @@ def _split(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:
     return {split: parts[split] for split in splits.FRACTIONS if split in parts}
 
 
-def _chunks(items: Sequence[Picture], size: int) -> Iterator[Sequence[Picture]]:
+def _chunks(items: Sequence[FieldGroup], size: int) -> Iterator[Sequence[FieldGroup]]:
     for start in itertools.count(0, size):
         if not (chunk := items[start : start + size]):
             return
@@ -209,8 +212,8 @@ def pixels(shape: tuple[int | None, ...], dtype: type[np.unsignedinteger]) -> tf
 def cell_features(
     size: int, channels: int, dtype: type[np.unsignedinteger], *, labels: bool
 ) -> tfds.features.FeaturesDict:
-    """One cell: its crop and where it comes from. `image_id` is the pairing group, `field` the single picture."""
-    text = ("id", "image_id", "field", "protein", "antibody", "cell_line")
+    """One cell: its crop and where it comes from. `group_id` is the pairing group, `field` the single picture."""
+    text = ("id", "group_id", "field", "protein", "antibody", "cell_line")
     return tfds.features.FeaturesDict(
         {
             "image": pixels((size, size, channels), dtype),
@@ -224,7 +227,7 @@ def cell_features(
 
 def field_features(dtype: type[np.unsignedinteger], *, masks: bool) -> tfds.features.FeaturesDict:
     """One field of view: four channels in `atlas.CHANNELS` order, its labels, and the truth where it is known."""
-    text = ("id", "image_id", "field", "protein", "antibody", "cell_line")
+    text = ("id", "group_id", "field", "protein", "antibody", "cell_line")
     truth = {
         "cells": pixels((None, None), np.uint16),
         "nuclei": pixels((None, None), np.uint16),

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt, UInt8
 
+from hpax import images
 from hpax.data import builder
+from hpax.fields import Masks
 from hpax.segment import crops, nuclei
-from hpax.segment.masks import Masks
 
 MASKS = ("cell_mask", "nucleus_mask")
 """The features that hold a cell's own masks: 1 inside, 0 outside."""
@@ -59,17 +60,17 @@ def cut(
             crop = crop if neighbours else crop * mask[..., :1]
             own = {"index": index} | dict(zip(MASKS, np.moveaxis(_resized(mask, config.crop_size), -1, 0), strict=True))
         id = f"{origin['field']}_{index}"
-        image_and_masks = {"image": crops.resize(crop, config.crop_size), **own}
+        image_and_masks = {"image": images.resize(crop, (config.crop_size, config.crop_size)), **own}
         yield {**image_and_masks, "id": id, **origin, "x": x, "y": y, "labels": labels[index]}
 
 
 def _resized(mask: Bool[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray, "{size} {size} c"]:
     """1 where at least half of a pixel lies in the mask."""
-    return (crops.resize(mask.astype(np.uint8) * 254, size) >= 127).astype(np.uint8)
+    return (images.resize(mask.astype(np.uint8) * 254, (size, size)) >= 127).astype(np.uint8)
 
 
 def of_large_images(cells: Iterable[dict[str, Any]], min_cells: int) -> Iterator[builder.Example]:
     """The cells of those images that have at least `min_cells`, with their ids as keys."""
     cells = list(cells)
-    counts = collections.Counter(cell["image_id"] for cell in cells)
-    return ((cell["id"], cell) for cell in cells if counts[cell["image_id"]] >= min_cells)
+    counts = collections.Counter(cell["group_id"] for cell in cells)
+    return ((cell["id"], cell) for cell in cells if counts[cell["group_id"]] >= min_cells)

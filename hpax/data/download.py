@@ -37,7 +37,7 @@ class _Again(Exception):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Manners:
+class RateLimit:
     """How to ask, so that the server is not overrun and a bad one does no harm."""
 
     workers: int = 4  # files at a time
@@ -49,7 +49,7 @@ class Manners:
     max_bytes: int = 2**26  # of one file; the largest HPA field has 9.4 megapixels
 
     def __post_init__(self):
-        for field in dataclasses.fields(Manners):
+        for field in dataclasses.fields(RateLimit):
             if not (value := getattr(self, field.name)) > 0:
                 raise ValueError(f"{field.name} must be positive, got {value}")
 
@@ -57,7 +57,7 @@ class Manners:
 class Downloader:
     """Fetches files politely; its methods may be called from several threads."""
 
-    def __init__(self, manners: Manners):
+    def __init__(self, manners: RateLimit):
         self.manners = manners
         self._opener = urllib.request.OpenerDirector()
         for handler in (

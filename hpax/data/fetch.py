@@ -19,9 +19,8 @@ import rich.progress
 import tyro
 from rich.console import Console
 
-from hpax import atlas
-from hpax.data import locks
-from hpax.data.download import Downloader, Manners, Missing, Refused
+from hpax import atlas, files
+from hpax.data.download import Downloader, Missing, RateLimit, Refused
 from hpax.formats import fields, proteinatlas
 
 TABLE = "fields.csv"
@@ -53,11 +52,11 @@ class _Outcome:
 
 
 def fetch(
-    wanted: Sequence[proteinatlas.Wanted],
+    wanted: Sequence[proteinatlas.FieldRequest],
     folder: str | os.PathLike,
     *,
     base: str = proteinatlas.BASE,
-    manners: Manners | None = None,
+    manners: RateLimit | None = None,
     progress: bool = False,
 ) -> Report:
     """Fetches fields from the server at `base` into `folder`, beside a table of what the list says of them.
@@ -72,9 +71,10 @@ def fetch(
         raise ValueError(f"base must be an http or https address, got {base!r}")
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with locks.alone(folder):
+    with files.exclusive(folder):
+        files.clear_drafts(folder)
         one = functools.partial(_fetch_field, folder=folder, base=base)
-        outcomes = _fetch_all(one, wanted, manners or Manners(), progress)
+        outcomes = _fetch_all(one, wanted, manners or RateLimit(), progress)
         there = [f for f in wanted if not outcomes[f.id].absent and not outcomes[f.id].failures]
         failures = [failure for f in wanted for failure in outcomes[f.id].failures]
         failures += _empty_wells(wanted, outcomes, base)
@@ -84,7 +84,9 @@ def fetch(
     return Report(was, [f.id for f in there if not outcomes[f.id].present], failures)
 
 
-def _fetch_all(one, wanted: Sequence[proteinatlas.Wanted], manners: Manners, progress: bool) -> dict[str, _Outcome]:
+def _fetch_all(
+    one, wanted: Sequence[proteinatlas.FieldRequest], manners: RateLimit, progress: bool
+) -> dict[str, _Outcome]:
     """Id → outcome; an interruption or a full disk stops all threads."""
     downloader, outcomes = Downloader(manners), {}
     columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
@@ -103,7 +105,9 @@ def _fetch_all(one, wanted: Sequence[proteinatlas.Wanted], manners: Manners, pro
     return outcomes
 
 
-def _fetch_field(downloader: Downloader, field: proteinatlas.Wanted, *, folder: pathlib.Path, base: str) -> _Outcome:
+def _fetch_field(
+    downloader: Downloader, field: proteinatlas.FieldRequest, *, folder: pathlib.Path, base: str
+) -> _Outcome:
     paths = {channel: folder / field.file(channel) for channel in atlas.CHANNELS}
     missing = [channel for channel, path in paths.items() if not _is_there(path, field.sha256.get(channel))]
     failures: list[Failure] = []
@@ -143,10 +147,10 @@ def _sha256(path: pathlib.Path) -> str:
 
 
 def _empty_wells(
-    wanted: Iterable[proteinatlas.Wanted], outcomes: Mapping[str, _Outcome], base: str
+    wanted: Iterable[proteinatlas.FieldRequest], outcomes: Mapping[str, _Outcome], base: str
 ) -> Iterator[Failure]:
     """A failure for each well of which not one field was found."""
-    wells: dict[str, list[proteinatlas.Wanted]] = {}
+    wells: dict[str, list[proteinatlas.FieldRequest]] = {}
     for field in wanted:
         wells.setdefault(field.image, []).append(field)
     for image, members in wells.items():
@@ -155,7 +159,7 @@ def _empty_wells(
             yield Failure(image, url, f"none of the fields {', '.join(field.field for field in members)} is there")
 
 
-def _write_table(path: pathlib.Path, there: Sequence[proteinatlas.Wanted]) -> None:
+def _write_table(path: pathlib.Path, there: Sequence[proteinatlas.FieldRequest]) -> None:
     """Adds fields to the table of those that earlier lists brought."""
     rows: dict[str, Mapping[str, str]] = {}
     if path.exists():
@@ -174,15 +178,14 @@ def _write_failures(path: pathlib.Path, failures: Sequence[Failure]) -> None:
 
 
 def _write_csv(path: pathlib.Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
-    with _part(path).open("w", newline="", encoding="utf-8") as file:
+    with files.replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore", restval="")
         writer.writeheader()
         writer.writerows(rows)
-    _part(path).replace(path)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Command(Manners):
+class Command(RateLimit):
     """Fetches fields of the Human Protein Atlas into a folder; run it again to go on."""
 
     list: tyro.conf.Positional[pathlib.Path]  # CSV with antibody, plate, well and field, or image

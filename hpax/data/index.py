@@ -34,8 +34,8 @@ def read(paths: Sequence[pathlib.Path]) -> tuple[pd.DataFrame, UInt[np.ndarray, 
     """The tables of several splits one after the other, with `id` as index, and their labels if they have any."""
     parts = []
     for path in paths:
-        with np.load(path, allow_pickle=False) as file:
-            parts.append({name: file[name] for name in file.files})
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            parts.append({name: arrays[name] for name in arrays.files})
     labels = np.concatenate([part.pop(LABELS) for part in parts]) if LABELS in parts[0] else None
     ids = [id.decode() for part in parts for id in part.pop(ID).tolist()]
     columns = {name: _column(parts, name) for name in parts[0] if not name.endswith(":names")}

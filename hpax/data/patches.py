@@ -10,9 +10,9 @@ from PIL import Image
 
 from hpax import atlas
 from hpax.data import augment, targets
-from hpax.data.pipeline import Epochs, HostBatch, Share
+from hpax.data.pipeline import Epochs, HostBatch, ProcessShard
 from hpax.data.source import Source
-from hpax.segment.normalise import stretch
+from hpax.images import percentile_normalise
 
 UM_PER_PIXEL = 0.32
 """At which the networks work; a quarter of the HPA's resolution, as HPACellSegmentator does."""
@@ -36,7 +36,6 @@ class View:
             raise ValueError(f"weight must be positive, got {self.weight}; leave the view out instead")
 
 
-_ALONE = Share()
 Field = tuple[Float32[np.ndarray, "h w c"], Integer[np.ndarray, "h w"], float]
 
 
@@ -50,7 +49,7 @@ class PatchBatches(Epochs):
     -1. With one view, an epoch of the default length takes one patch of each field.
 
     Raises:
-        ValueError: no view, views of different channel counts, or `batch_size` does not divide (see `Share.rows`).
+        ValueError: no view, views of different channel counts, or `batch_size` does not divide (`ProcessShard.rows`).
     """
 
     def __init__(
@@ -64,9 +63,9 @@ class PatchBatches(Epochs):
         patches: int | None = None,  # in an epoch; None: as many as fields
         seed: int = 0,
         shuffle: bool = True,
-        share: Share = _ALONE,
+        share: ProcessShard | None = None,  # None: that of this process
         cached: int = 128,  # fields in memory
-        threads: int = 1,
+        threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
         if not views or len({len(view.channels) for view in views}) > 1:
             raise ValueError(f"views must show one number of channels, got {[view.channels for view in views]}")
@@ -107,7 +106,7 @@ class PatchBatches(Epochs):
         number = int(np.searchsorted(self._first, field, side="right")) - 1
         view = self._views[number]
         example = view.source[field - int(self._first[number])]
-        image = np.stack([stretch(example["image"][..., channel]) for channel in view.channels], axis=-1)
+        image = np.stack([percentile_normalise(example["image"][..., channel]) for channel in view.channels], axis=-1)
         return image, example[view.mask], float(example["um_per_pixel"])
 
     def _patch(self, rng: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

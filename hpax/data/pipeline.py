@@ -8,24 +8,38 @@ import abc
 import collections
 import dataclasses
 import functools
+import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, SupportsIndex, runtime_checkable
 
-import grain
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt
 
 from hpax.data import pairs, preprocess
-from hpax.data.source import Source
+from hpax.types import Array
 
-Prepare = Callable[[UInt[np.ndarray, "b s s c"]], Float[np.ndarray, "b s s c"]]
+Prepare = Callable[[UInt[Array, "b s s c"]], Float[Array, "b s s c"]]
 HostBatch = dict[str, np.ndarray]
 
 FOREVER = 2**40  # steps of an endless iteration
 
 
+@runtime_checkable
+class Cells(Protocol):
+    """What batches of cells need of a Source; those of pairs also need `groups`, the image of each cell."""
+
+    info: Any  # `info.features["image"]` has the shape and the np_dtype of a crop
+
+    def __len__(self) -> int: ...
+
+    def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[Mapping[str, Any]]:
+        """Some examples, each with its "image"."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
-class Share:
+class ProcessShard:
     """Which rows of each global batch this process gets, and how many devices they must divide by.
 
     Raises:
@@ -58,10 +72,42 @@ class Share:
         return slice(self.process * share, (self.process + 1) * share)
 
 
+def this_process() -> ProcessShard:
+    """The share of this process in the running program, as JAX knows it; asking starts JAX's devices.
+
+    Devices do not count here: a run splits its process's rows over those that it uses, and says where they do not fit.
+    """
+    import jax  # here, so that whoever only builds data sets starts without it
+
+    return ProcessShard(jax.process_index(), jax.process_count())
+
+
+class ProcessRows:
+    """The rows of each batch of `batch_size` that a process gets; without a `share`, those of this process.
+
+    Then it is asked for at the first use, not before, so that batches may be made before `jax.distributed.initialize`.
+
+    Raises:
+        ValueError: `batch_size` does not divide, at once where a `share` is given.
+    """
+
+    def __init__(self, batch_size: int, share: ProcessShard | None):
+        self._batch_size = batch_size
+        self._rows = (share or ProcessShard()).rows(batch_size)
+        self._known = share is not None
+
+    @property
+    def rows(self) -> slice:
+        """This process's contiguous rows of a global batch."""
+        if not self._known:
+            self._rows, self._known = this_process().rows(self._batch_size), True
+        return self._rows
+
+
 class Crops:
     """Decodes crops of a source; the last ones used stay in memory, up to `cache_bytes`. Safe for threads."""
 
-    def __init__(self, source: Source, cache_bytes: int):
+    def __init__(self, source: Cells, cache_bytes: int):
         feature = source.info.features["image"]
         self.shape, self.dtype = tuple(feature.shape), np.dtype(feature.np_dtype)
         self._source = source
@@ -79,6 +125,10 @@ class Crops:
         self._remember(known)
         return np.stack([known[index] for index in wanted]) if wanted else np.zeros((0, *self.shape), self.dtype)
 
+    def read(self, indices: Int[np.ndarray, " b"]) -> UInt[np.ndarray, "b s s c"]:
+        """The crops at `indices`, past the cache."""
+        return np.stack([example["image"] for example in self._source.__getitems__(indices.tolist())])
+
     def _remember(self, crops: dict[int, np.ndarray]):
         with self._lock:
             for index, crop in crops.items():
@@ -94,17 +144,21 @@ class Epochs(abc.ABC):
     A subclass says what stands at some places of an epoch (`_fill`): rows without padding, `index` among them.
 
     Raises:
-        ValueError: `batch_size` does not divide by the devices or processes of `share`.
+        ValueError: `batch_size` does not divide by the devices or processes of `share` (`ProcessRows`).
     """
 
-    def __init__(self, n: int, batch_size: int, *, share: Share, threads: int):
-        self._rows, self._threads = share.rows(batch_size), threads
+    def __init__(self, n: int, batch_size: int, *, share: ProcessShard | None, threads: int):
+        self._process, self._threads = ProcessRows(batch_size, share), threads
         self.n, self.batch_size, self.steps_per_epoch = n, batch_size, -(-n // batch_size)
 
     def __getitem__(self, step: int) -> HostBatch:
+        return padded(self._fill(*self._places(step)), self._process.rows)
+
+    def _places(self, step: int) -> tuple[int, Int[np.ndarray, " b"]]:
+        """The epoch of a step, and the places of it that are this process's."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        places = np.arange(self.n)[window(position, self.batch_size, self._rows, self.n)]
-        return padded(self._fill(epoch, places), self._rows)
+        rows = self._process.rows
+        return epoch, np.arange(self.n)[window(position, self.batch_size, rows, self.n)]
 
     def iterate(self, start: int = 0) -> Iterator[HostBatch]:
         """The batches from step `start` on, for ever, read ahead by threads."""
@@ -142,7 +196,7 @@ class PairBatches(Epochs):
 
     def __init__(
         self,
-        source: Source,
+        source: Cells,
         batch_size: int,
         *,
         seed: int = 0,
@@ -150,25 +204,34 @@ class PairBatches(Epochs):
         prepare: Prepare = preprocess.human,
         flip: bool = True,
         shuffle: bool = True,
-        share: Share = Share(),
+        share: ProcessShard | None = None,  # None: that of this process
         cache_bytes: int = 2**28,
-        threads: int = 1,
+        threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
         super().__init__(len(source), batch_size, share=share, threads=threads)
-        self._groups, self._crops, self._prepare = source.groups, Crops(source, cache_bytes), prepare
-        self._seed, self._pair, self._flip, self._shuffle = seed, pair, flip, shuffle
+        self.crops, self.prepare, self.flip = Crops(source, cache_bytes), prepare, flip
+        self._groups, self._seed, self._pair, self._shuffle = source.groups, seed, pair, shuffle
         self._plan = functools.lru_cache(maxsize=2)(self._make_plan)
         self._plan(0)
 
-    def _fill(self, epoch: int, places: Int[np.ndarray, " b"]) -> HostBatch:
+    def draw(self, step: int) -> HostBatch:
+        """The batch of `step` before any pixel is read: `index`, `target_index`, `mask`, and `flips` (b, 2, 2)."""
+        epoch, places = self._places(step)
+        return padded(self._drawn(epoch, places), self._process.rows)
+
+    def draws(self, start: int = 0) -> Iterator[HostBatch]:
+        """`draw` of the steps from `start` on, for ever, read ahead by a thread."""
+        return read_ahead(self.draw, range(start, FOREVER), threads=1)
+
+    def _drawn(self, epoch: int, places: Int[np.ndarray, " b"]) -> HostBatch:
         plan = self._plan(epoch)
         sources = plan.order[places]
-        targets = plan.targets[sources]
-        images = self._prepare(self._crops(np.concatenate([sources, targets])))
-        flips = plan.flips[sources].swapaxes(0, 1).reshape(-1, 2)
-        images = preprocess.flip(images, flips) if self._flip else images
-        rows = {"source": images[: len(sources)], "target": images[len(sources) :]}
-        return {**rows, "index": sources, "target_index": targets}
+        return {"index": sources, "target_index": plan.targets[sources], "flips": plan.flips[sources]}
+
+    def _fill(self, epoch: int, places: Int[np.ndarray, " b"]) -> HostBatch:
+        drawn = self._drawn(epoch, places)
+        flips = drawn.pop("flips")
+        return paired(self.crops, drawn["index"], drawn["target_index"], flips, self.prepare, self.flip) | drawn
 
     def _make_plan(self, epoch: int) -> Plan:
         drawn = {"seed": self._seed, "epoch": epoch}
@@ -191,14 +254,14 @@ class CellBatches(Sequence[HostBatch]):
 
     def __init__(
         self,
-        source: Source,
+        source: Cells,
         batch_size: int,
         *,
         prepare: Prepare = preprocess.human,
-        share: Share = Share(),
-        threads: int = 1,
+        share: ProcessShard | None = None,  # None: that of this process
+        threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
-        self._rows, self._threads = share.rows(batch_size), threads
+        self._process, self._threads = ProcessRows(batch_size, share), threads
         self.n, self.batch_size = len(source), batch_size
         self._crops, self._prepare = Crops(source, cache_bytes=0), prepare
 
@@ -208,8 +271,9 @@ class CellBatches(Sequence[HostBatch]):
     def __getitem__(self, step: int) -> HostBatch:
         if not 0 <= step < len(self):
             raise IndexError(f"step must be in 0..{len(self) - 1}, got {step}")
-        cells = np.arange(self.n)[window(step, self.batch_size, self._rows, self.n)]
-        return padded({"image": self._prepare(self._crops(cells)), "index": cells}, self._rows)
+        rows = self._process.rows
+        cells = np.arange(self.n)[window(step, self.batch_size, rows, self.n)]
+        return padded({"image": self._prepare(self._crops(cells)), "index": cells}, rows)
 
     def __iter__(self) -> Iterator[HostBatch]:
         return self.iterate()
@@ -217,6 +281,21 @@ class CellBatches(Sequence[HostBatch]):
     def iterate(self, start: int = 0) -> Iterator[HostBatch]:
         """The batches from step `start` to the last, read ahead by threads."""
         return read_ahead(self.__getitem__, range(start, len(self)), self._threads)
+
+
+def paired(
+    crops: Callable[[Int[Array, " n"]], UInt[Array, "n s s c"]],
+    sources: Int[Array, " b"],
+    targets: Int[Array, " b"],
+    flips: Bool[Array, "b 2 2"],
+    prepare: Prepare,
+    flip: bool,
+) -> dict[str, Float[Array, "b s s c"]]:
+    """The cells `source` and `target` as a network sees them, of crops by index; of NumPy or of JAX."""
+    xp = sources.__array_namespace__()
+    images = prepare(crops(xp.concatenate([sources, targets])))
+    images = preprocess.flip(images, flips.swapaxes(0, 1).reshape(-1, 2)) if flip else images
+    return {"source": images[: len(sources)], "target": images[len(sources) :]}
 
 
 def window(position: int, batch_size: int, rows: slice, n: int) -> slice:
@@ -236,7 +315,16 @@ def padded(batch: HostBatch, rows: slice) -> HostBatch:
     return {**filled_up, "mask": (np.arange(size) < filled).astype(np.float32)}
 
 
+def cores() -> int:
+    """The cores that this process may run on, at least 2: how many threads make batches unless told otherwise."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return max(2, len(affinity(0)) if affinity else os.cpu_count() or 1)
+
+
 def read_ahead(batch: Callable[[int], HostBatch], steps: range, threads: int) -> Iterator[HostBatch]:
-    """The batches of `steps` in order, made by threads a few ahead of their use."""
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(4, 2 * threads))
+    """The batches of `steps` in order, made a few ahead of their use by so many threads; 0 is one for each core."""
+    import grain  # here, as nothing else needs it
+
+    threads = threads or cores()
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 2)
     return iter(grain.MapDataset.range(steps.start, steps.stop).map(batch).to_iter_dataset(options))

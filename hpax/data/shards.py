@@ -1,15 +1,15 @@
 """Shards: each one written whole or not at all, known by its receipt, by whichever process or machine gets to it."""
 
 import dataclasses
-import hashlib
 import json
-import os
 import pathlib
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
+
+from hpax import files
 
 Example = tuple[str, dict[str, Any]]
 
@@ -51,8 +51,8 @@ class Writer:
         try:
             results = map(self.examples, shard.pictures) if results is None else results
             tfds.core.file_adapters.ArrayRecordFileAdapter.write_examples(part, self._records(results, counts))
-            receipt = Receipt(sum(counts), counts.count(0), part.stat().st_size, _digest(part))
-            _replace(self._receipt(shard), json.dumps(dataclasses.asdict(receipt)))
+            receipt = Receipt(sum(counts), counts.count(0), part.stat().st_size, files.digest(part, size=32))
+            files.write_json(self._receipt(shard), dataclasses.asdict(receipt))
             part.replace(self.folder / shard.name)
         finally:
             part.unlink(missing_ok=True)
@@ -72,7 +72,7 @@ class Writer:
         path = self.folder / shard.name
         try:
             receipt = Receipt(**json.loads(self._receipt(shard).read_text(encoding="utf-8")))
-            whole = path.stat().st_size == receipt.size and _digest(path) == receipt.digest
+            whole = path.stat().st_size == receipt.size and files.digest(path, size=32) == receipt.digest
         except (FileNotFoundError, ValueError, TypeError):  # no shard, or a receipt cut short
             return None
         return receipt if whole else None
@@ -108,14 +108,3 @@ def write_with_beam(writer: Writer, shards: Sequence[Shard], flags: Sequence[str
 def _written(shard: Shard, writer: Writer) -> str:
     writer.write(shard)
     return shard.name
-
-
-def _digest(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

@@ -1,9 +1,11 @@
 """A built data set: examples at random access, and a table of everything but the pixels."""
 
+import contextlib
+import errno
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Protocol, SupportsIndex, runtime_checkable
+from typing import Any, SupportsIndex
 
 import numpy as np
 import pandas as pd
@@ -13,18 +15,26 @@ from jaxtyping import Int, UInt
 from hpax.data import index, splits
 
 
-@runtime_checkable
-class Fields(Protocol):
-    """What batches of fields need of a Source: every field, and the labels of all."""
+class Damaged(ValueError):
+    """The files of a built data set no longer hold what was built."""
 
-    @property
-    def labels(self) -> UInt[np.ndarray, "n k"]:
-        """The multi-hot labels of every field."""
-        ...
 
-    def __len__(self) -> int: ...
+@contextlib.contextmanager
+def intact(folder: pathlib.Path) -> Iterator[None]:
+    """Whatever reading the data set in `folder` raises in here becomes one error that says what to do.
 
-    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
+    Raises:
+        Damaged: (a ValueError) a record, an index or dataset_info.json is cut, changed or missing.
+    """
+    try:
+        yield
+    except (Damaged, MemoryError):
+        raise
+    except Exception as error:  # damaged files can raise nearly anything
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):  # such as too many open files
+            raise
+        why = str(error).partition("\n")[0][:300] or type(error).__name__
+        raise Damaged(f"the data set in {folder} is damaged ({why}); delete that folder and build it again") from error
 
 
 class Source:
@@ -35,13 +45,19 @@ class Source:
 
     Raises:
         ValueError: the split holds nothing, as when no protein falls in it.
+        Damaged: (a ValueError) files are cut, changed or missing; also later, where that is noticed later (`intact`).
     """
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str = "all"):
         self.info = builder.info
-        self.splits = _resolve(split, filled_splits(builder))
         self._folder = pathlib.Path(builder.data_dir)
-        self._examples = builder.as_data_source(split="+".join(self.splits))
+        with intact(self._folder):
+            filled = filled_splits(builder)
+            if not filled:
+                raise ValueError("dataset_info.json is missing, or names no split with an example")
+        self.splits = _resolve(split, filled)
+        with intact(self._folder):
+            self._examples = builder.as_data_source(split="+".join(self.splits))
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -51,7 +67,11 @@ class Source:
 
     def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[dict[str, Any]]:
         """Several examples at once: faster, and what grain asks for."""
-        return [_as_text(example) for example in self._examples.__getitems__([int(i) for i in indices])]
+        wanted = [int(index) for index in indices]
+        if outside := [index for index in wanted if not 0 <= index < len(self)]:
+            raise IndexError(f"an example must be one of 0..{len(self) - 1}, got {outside[0]}")
+        with intact(self._folder):
+            return [_as_text(example) for example in self._examples.__getitems__(wanted)]
 
     @property
     def table(self) -> pd.DataFrame:
@@ -69,14 +89,23 @@ class Source:
             raise KeyError(f"{self.info.name} holds no labels, only {', '.join(self.table)}; group by one of those")
         return self._index[1]
 
+    @property
+    def index_files(self) -> list[pathlib.Path]:
+        """The files with everything but the pixels, one of each split."""
+        return [index_path(self._folder, split) for split in self.splits]
+
     @cached_property
     def groups(self) -> Int[np.ndarray, " n"]:
         """The image of every example as a number: cells of one group may be paired."""
-        return self.table["image_id"].cat.codes.to_numpy(np.int32)
+        return self.table["group_id"].cat.codes.to_numpy(np.int32)
 
     @cached_property
     def _index(self) -> tuple[pd.DataFrame, np.ndarray | None]:
-        return index.read([index_path(self._folder, split) for split in self.splits])
+        with intact(self._folder):
+            table, labels = index.read(self.index_files)
+            if len(table) != len(self):
+                raise ValueError(f"its indices tell of {len(table)} examples, its records hold {len(self)}")
+        return table, labels
 
 
 class Part:

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from hpax import atlas
 from hpax.explore import grids, overlays
-from hpax.segment.masks import Masks
+from hpax.fields import Masks
 
 GREY = (150, 150, 150)
 TINT = 0.25  # of a label's colour where a cell is dark

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt, UInt8
 from PIL import Image
 
+from hpax import images
 from hpax.explore import colour, grids
-from hpax.segment import normalise
-from hpax.segment.masks import Masks
+from hpax.fields import Masks
 
 CELLS, NUCLEI = (255, 255, 255), (0, 255, 255)  # white and cyan, which no single channel has
 BRIGHT = 0.999  # share of a channel's pixels under its full light
@@ -46,7 +46,7 @@ def light(image: UInt[np.ndarray, "h w c"], side: int) -> Float[np.ndarray, "hei
     channels = []
     for channel in np.moveaxis(image, -1, 0):
         grey = Image.fromarray(channel.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
-        channels.append(normalise.stretch(np.rint(np.asarray(grey)).astype(channel.dtype), high=BRIGHT))
+        channels.append(images.percentile_normalise(np.rint(np.asarray(grey)).astype(channel.dtype), high=BRIGHT))
     return np.stack(channels, axis=-1) ** GAMMA
 
 

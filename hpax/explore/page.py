@@ -4,13 +4,13 @@ import base64
 import dataclasses
 import html
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
+from hpax import files
 from hpax.explore import colour
 
 STYLE = """
@@ -136,10 +136,8 @@ def page(title: str, about: str, sections: Sequence[Section]) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """A page under a temporary name, then renamed."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(draft, path)
+    """A page, all of it or nothing."""
+    files.write_text(path, text)
 
 
 def _first(value: str | float | None) -> str:

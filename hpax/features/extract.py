@@ -11,9 +11,12 @@ import h5py
 import jax
 import numpy as np
 import pandas as pd
+from jax.experimental import multihost_utils
 from jaxtyping import Float
 from rich.progress import Progress
 
+from hpax import files
+from hpax.train.processes import together
 from hpax.types import Array, Batch
 
 Encode = Callable[[Float[Array, "b h w c"]], Mapping[str, Float[Array, "b k"]]]
@@ -34,6 +37,9 @@ def extract(
 ) -> pathlib.Path:
     """Writes the features of every cell of `obs` to the `.h5ad` file `path`, holding one batch at a time.
 
+    Where several processes run the program, each encodes its own rows of every batch (as `hpax.data.CellBatches` hands
+    them out), and the first one writes them all. They end together, with the file there for all that see its folder.
+
     `X` (cells, features) float32 has the layers side by side, `var` says which "layer" and "channel" a column is:
     `cells[:, cells.var["layer"] == "conv3"]`. The file appears when it is complete and replaces an older one.
 
@@ -51,26 +57,40 @@ def extract(
         ValueError: a cell comes twice or never, a feature is not finite, or a layer is unknown.
     """
     path = pathlib.Path(path)
-    blocks = _blocks(encode, batches, layers)
+    with together("the extraction of features"):
+        _extract(path, _blocks(encode, batches, layers), obs, names or {}, {"obsm": obsm, "uns": uns}, progress)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"features in {path.name}")
+    return path
+
+
+def _extract(
+    path: pathlib.Path,
+    blocks: "Iterator[Block]",
+    obs: pd.DataFrame,
+    names: Mapping[str, Sequence[str]],
+    more: Mapping[str, Any],
+    progress: bool,
+) -> None:
     first = next(blocks, None)
     if first is None:
         raise ValueError(f"there must be at least one batch to extract, got none for {len(obs)} cells; check the split")
-    var = _columns(first[1], names or {})
-    with _replacing(path) as partial:
-        anndata.AnnData(obs=_with_text_index(obs), var=var, obsm=obsm, uns=uns).write_h5ad(partial)
-        with h5py.File(partial, "r+") as file, Progress(disable=not progress, transient=True) as bar:
-            matrix = _matrix(file, len(obs), len(var))
-            seen = np.zeros(len(obs), bool)
+    table = anndata.AnnData(obs=_with_text_index(obs), var=_columns(first[1], names), **more)
+    writes = jax.process_index() == 0
+    with _matrix(path, table) if writes else contextlib.nullcontext() as matrix:
+        seen = np.zeros(len(obs), bool)
+        with Progress(disable=not (progress and writes), transient=True) as bar:
             bar_task = bar.add_task("features", total=len(obs))
             for rows, features in _chain(first, blocks):
-                _write(matrix, seen, rows, features)
+                block = _checked(seen, rows, features)
+                if matrix is not None:
+                    _write(matrix, rows, block)
                 bar.advance(bar_task, len(rows))
         if not seen.all():
             raise ValueError(
                 f"every cell needs an image, {(~seen).sum()} of {len(seen)} had none, the first of them in "
                 f"row {seen.argmin()} of obs; pass the obs of the same cells as the batches"
             )
-    return path
 
 
 def on_devices(encode: Callable, *state: Any, devices: Sequence[jax.Device] | None = None) -> Encode:
@@ -121,8 +141,13 @@ def _chosen(features: Mapping[str, Array], layers: Sequence[str] | None) -> dict
 
 
 def _fetched(batch: Batch, features: Mapping[str, Array]) -> Block:
-    real = np.asarray(batch["mask"]) > 0
-    return np.asarray(batch["index"])[real], {layer: np.asarray(values)[real] for layer, values in features.items()}
+    """The real rows of a batch, those of all processes one after the other."""
+    rows = {layer: np.asarray(values) for layer, values in features.items()}
+    mask, index = np.asarray(batch["mask"]), np.asarray(batch["index"])
+    if jax.process_count() > 1:
+        mask, index, rows = multihost_utils.process_allgather((mask, index, rows), tiled=True)
+    real = mask > 0
+    return index[real], {layer: values[real] for layer, values in rows.items()}
 
 
 def _chain(first: Block, rest: Iterator[Block]) -> Iterator[Block]:
@@ -151,16 +176,21 @@ def _with_text_index(obs: pd.DataFrame) -> pd.DataFrame:
     return obs
 
 
-def _matrix(file: h5py.File, cells: int, features: int) -> h5py.Dataset:
-    """An empty X, as anndata's file format has it (array 0.2.0)."""
-    if "X" in file:
-        del file["X"]
-    matrix = file.create_dataset("X", (cells, features), np.float32)
-    matrix.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-    return matrix
+@contextlib.contextmanager
+def _matrix(path: pathlib.Path, table: anndata.AnnData) -> Iterator[h5py.Dataset]:
+    """The X of a table, to be filled; the file appears at the end. As anndata's file format has it (array 0.2.0)."""
+    with files.replacing(path) as draft:
+        table.write_h5ad(draft)
+        with h5py.File(draft, "r+") as file:
+            if "X" in file:
+                del file["X"]
+            matrix = file.create_dataset("X", table.shape, np.float32)
+            matrix.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+            yield matrix
 
 
-def _write(matrix: h5py.Dataset, seen: np.ndarray, rows: np.ndarray, features: Mapping[str, np.ndarray]) -> None:
+def _checked(seen: np.ndarray, rows: np.ndarray, features: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The features of some rows side by side; notes in `seen` that these came."""
     block = np.concatenate([np.asarray(values, np.float32) for values in features.values()], axis=1)
     if len(outside := rows[(rows < 0) | (rows >= len(seen))]):
         raise ValueError(
@@ -171,6 +201,10 @@ def _write(matrix: h5py.Dataset, seen: np.ndarray, rows: np.ndarray, features: M
     if len(bad := rows[~np.isfinite(block).all(1)]):
         raise ValueError(f"features must be finite, those of row {bad[0]} are not; look for NaN in its pixels")
     seen[rows] = True
+    return block
+
+
+def _write(matrix: h5py.Dataset, rows: np.ndarray, block: np.ndarray) -> None:
     order = np.argsort(rows)
     rows = rows[order]
     consecutive = len(rows) and rows[-1] - rows[0] + 1 == len(rows)
@@ -180,15 +214,3 @@ def _write(matrix: h5py.Dataset, seen: np.ndarray, rows: np.ndarray, features: M
 def _repeated(rows: np.ndarray, seen: np.ndarray) -> int:
     values, counts = np.unique(rows, return_counts=True)
     return int(values[(counts > 1) | seen[values]][0])
-
-
-@contextlib.contextmanager
-def _replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path to write to; what is there becomes `path` at the end, and nothing is left behind if an error ends it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int32
 
-from hpax import atlas
+from hpax import atlas, files
 from hpax.formats import rle
 
 HEADER = ("ID", "ImageWidth", "ImageHeight", "PredictionString")
@@ -231,24 +231,18 @@ def write(path: str | os.PathLike[str], listings: Iterable[Listing]) -> None:
 @contextlib.contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[Callable[[Listing], None]]:
     """As `write`, for listings that come one by one: takes each; the file appears at the end, if no error came."""
-    path, seen = Path(path), set()
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(draft, "w", encoding="utf-8", newline="\n") as file:
-            file.write(",".join(HEADER) + "\n")
+    seen: set[str] = set()
+    with files.replacing(path) as draft, open(draft, "w", encoding="utf-8", newline="\n") as file:
+        file.write(",".join(HEADER) + "\n")
 
-            def add(listing: Listing) -> None:
-                if listing.id in seen or not listing.id or re.search(r'[,"\s\x00-\x1f]', listing.id):
-                    raise ValueError(
-                        f"IDs must be unique, without commas, quotes and spaces, got {listing.id!r}; rename it"
-                    )
-                seen.add(listing.id)
-                file.write(f"{listing.id},{listing.width},{listing.height},{prediction_string(listing)}\n")
+        def add(listing: Listing) -> None:
+            if listing.id in seen or not listing.id or re.search(r'[,"\s\x00-\x1f]', listing.id):
+                what = "IDs must be unique, without commas, quotes and spaces"
+                raise ValueError(f"{what}, got {listing.id!r}; rename it")
+            seen.add(listing.id)
+            file.write(f"{listing.id},{listing.width},{listing.height},{prediction_string(listing)}\n")
 
-            yield add
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+        yield add
 
 
 def prediction_string(listing: Listing) -> str:

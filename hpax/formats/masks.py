@@ -2,10 +2,12 @@
 
 Three flavours: `png`, {id}_cells.png and {id}_nuclei.png with 16 bits, or .tif with 32 beyond 65,535 cells;
 `ome-tiff`, {id}.ome.tif with the channels cells and nuclei; `ome-zarr`, {id}.ome.zarr with the field and both as its
-labels.
+labels. What other programs write is taken where it can be meant: nuclei numbered for themselves are matched to the
+cells by overlap; masks without numbers, or whose numbers wrapped, are refused.
 """
 
 import itertools
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -13,11 +15,18 @@ from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import UInt
+from skimage import measure
 
-from hpax.formats import labels, ome
+from hpax import fields
+from hpax.formats import label_images, ome
 
 Flavour = Literal["png", "ome-tiff", "ome-zarr"]
 NAMES = ("cells", "nuclei")
+BINARY = (1, 255, 2**16 - 1)  # what masks without numbers have inside
+LARGE = 20  # pixels: a part that may be a cell
+SHARE = 0.1  # of its cell, and of that cell's nuclei: a part that may be a cell
+
+log = logging.getLogger(__name__)
 
 Plane = UInt[np.ndarray, "h w"]
 
@@ -38,7 +47,7 @@ def write(
     if flavour == "png":
         for name, plane in planes.items():
             _index_image(folder, id, name, tiff=not wide).unlink(missing_ok=True)
-            labels.write(_index_image(folder, id, name, tiff=wide), plane)
+            label_images.write(_index_image(folder, id, name, tiff=wide), plane)
         return
     planes = {name: plane.astype(np.uint32 if wide else np.uint16) for name, plane in planes.items()}
     if flavour == "ome-tiff":
@@ -69,18 +78,22 @@ def flavours(folder: str | os.PathLike[str], id: str) -> list[Flavour]:
 
 
 def read(folder: str | os.PathLike[str], id: str) -> tuple[Plane, Plane]:
-    """The cells and nuclei of one field, in whichever flavour the folder holds them.
+    """The cells and nuclei of one field, in whichever flavour the folder holds them; a nucleus has its cell's index.
+
+    Nuclei whose numbers are others than their cells' are matched by overlap (`fields.matched`); those that no cell
+    covers are left out, and their count is logged.
 
     Raises:
         FileNotFoundError: the folder holds no masks of it.
-        ValueError: a file is damaged or too large, cells and nuclei differ in shape, or an index exceeds their pixels.
+        ValueError: a file is damaged or too large, cells and nuclei differ in shape, an index exceeds their pixels,
+            all cells have one number, or far cells share one.
     """
     folder, found = Path(folder), flavours(folder, id)
     if not found:
         raise FileNotFoundError(f"{folder} holds no masks of field {id}; expected {id}_cells.png and {id}_nuclei.png")
     if found[0] == "png":
         paths = (_index_image(folder, id, name, tiff=False) for name in NAMES)
-        cells, nuclei = (labels.read(path if path.exists() else path.with_suffix(".tif")) for path in paths)
+        cells, nuclei = (label_images.read(path if path.exists() else path.with_suffix(".tif")) for path in paths)
     elif found[0] == "ome-tiff":
         planes, _ = ome.read_tiff(folder / f"{id}.ome.tif")
         if missing := set(NAMES) - set(planes):
@@ -92,7 +105,55 @@ def read(folder: str | os.PathLike[str], id: str) -> tuple[Plane, Plane]:
         raise ValueError(f"the masks of field {id} must have one shape, got cells {cells.shape}, nuclei {nuclei.shape}")
     if (highest := int(max(cells.max(initial=0), nuclei.max(initial=0)))) > cells.size:
         raise ValueError(f"the masks of field {id} have {cells.size} pixels, and so no cell {highest}; renumber them")
-    return cells, nuclei
+    _check_numbered(folder, id, cells, nuclei)
+    return _matched(folder, id, cells, nuclei)
+
+
+def _check_numbered(folder: Path, id: str, cells: Plane, nuclei: Plane) -> None:
+    """Refuses masks whose values are no numbers of cells, or are so of several at once."""
+    present = np.flatnonzero(np.bincount(cells.ravel()))
+    inside = present[present > 0]
+    if len(inside) == 1 and int(inside[0]) in BINARY:
+        regions = int((np.bincount(measure.label(cells > 0).ravel())[1:] >= LARGE).sum())
+        if int(inside[0]) > 1 or regions > 1:
+            raise ValueError(
+                f"the cells of field {id} in {folder} all have the value {inside[0]}, in {regions} parts: inside and "
+                "outside, but no numbers; number the parts (skimage.measure.label), or export instances"
+            )
+    if shared := _shared(cells, nuclei):
+        some = ", ".join(map(str, shared[:3]))
+        raise ValueError(
+            f"{len(shared)} of {len(inside)} cells of field {id} in {folder} consist of far parts with a nucleus each, "
+            f"such as {some}: several cells have one number, as 8 bits make beyond 255; export 16 bits"
+        )
+
+
+def _shared(cells: Plane, nuclei: Plane) -> list[int]:
+    """The indices of cells of several parts, each of which is large and has a fair share of the cell's nucleus."""
+    parts = measure.label(cells, connectivity=2)
+    count = int(parts.max(initial=0)) + 1
+    owner = np.zeros(count, np.int64)
+    owner[parts.ravel()] = cells.ravel()
+    area = np.bincount(parts.ravel(), minlength=count)
+    core = np.bincount(parts.ravel(), weights=(nuclei > 0).ravel(), minlength=count)
+    own_area, own_core = (np.bincount(owner, weights=values) for values in (area, core))
+    fair = (area >= np.maximum(LARGE, SHARE * own_area[owner])) & (core >= np.maximum(LARGE, SHARE * own_core[owner]))
+    fair[owner == 0] = False
+    return np.flatnonzero(np.bincount(owner[fair], minlength=1) > 1).tolist()
+
+
+def _matched(folder: Path, id: str, cells: Plane, nuclei: Plane) -> tuple[Plane, Plane]:
+    if np.array_equal(nuclei, np.where(nuclei == cells, nuclei, 0)):
+        return cells, nuclei
+    masks, alone = fields.matched(cells, nuclei)
+    if len(alone):
+        nuclear = len(np.unique(nuclei[nuclei > 0]))
+        log.warning(
+            "%d of %d nuclei of field %s in %s lie in no cell, and are left out", len(alone), nuclear, id, folder
+        )
+    if not masks.nuclei.any() and len(masks):
+        raise ValueError(f"no nucleus of field {id} in {folder} lies in a cell; are these masks of one field?")
+    return masks.cells, masks.nuclei
 
 
 def _index_image(folder: Path, id: str, name: str, *, tiff: bool) -> Path:

@@ -6,21 +6,21 @@ reference to another file, and stop at a bound before memory does.
 
 import itertools
 import os
-import shutil
 import xml.etree.ElementTree as ElementTree
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
-import zarr
-import zarr.codecs
 from jaxtyping import UInt
 
-from hpax import atlas
-from hpax.formats import labels
+from hpax import atlas, files
+from hpax.formats import label_images
+
+if TYPE_CHECKING:
+    import zarr  # is slow to import, so the functions that need it do
 
 METADATA = 2**20  # bytes of XML or JSON that a reader looks at
 PLANES = 16  # the most that a reader looks at
@@ -34,17 +34,12 @@ Plane = UInt[np.ndarray, "h w"]
 
 def write_tiff(path: str | os.PathLike[str], planes: Mapping[str, Plane], um_per_pixel: float) -> None:
     """Planes of one shape and dtype as the named channels of an OME-TIFF, deflated."""
-    path = Path(path)
-    draft = path.with_name(f".{os.getpid()}.{path.name}")
     size = {"PhysicalSizeX": um_per_pixel, "PhysicalSizeY": um_per_pixel}
     units = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
     metadata = {"axes": "CYX", **size, **units, "Channel": {"Name": list(planes)}}
     stack = np.stack(list(planes.values()))
-    try:
+    with files.replacing(path) as draft:
         tifffile.imwrite(draft, stack, ome=True, metadata=metadata, compression="zlib", photometric="minisblack")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def read_tiff(path: str | os.PathLike[str]) -> tuple[dict[str, Plane], float]:
@@ -58,7 +53,7 @@ def read_tiff(path: str | os.PathLike[str]) -> tuple[dict[str, Plane], float]:
             names, um_per_pixel = _described(file.ome_metadata or "")
             if len(file.pages) != len(names):
                 raise ValueError(f"it names {len(names)} channels, but has {len(file.pages)} pages")
-            planes = {name: labels.read_page(file, index) for index, name in enumerate(names)}
+            planes = {name: label_images.read_page(file, index) for index, name in enumerate(names)}
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged TIFF can raise nearly anything
@@ -96,27 +91,24 @@ def write_zarr(
 
     Replaces what is at `path`.
     """
-    path = Path(path)
-    draft = path.with_name(f".{os.getpid()}.{path.name}")
+    import zarr
+
     names = atlas.CHANNELS[: image.shape[-1]]
     highest = int(np.iinfo(image.dtype).max)
     window = {"min": 0, "start": 0, "max": highest, "end": highest}
     shown = [{"label": name, "color": _HEX[atlas.COLOURS[name]], "active": True, "window": window} for name in names]
-    try:
+    with files.replacing(path) as draft:
         field = zarr.create_group(draft, overwrite=True)
         _write_image(field, np.moveaxis(image, -1, 0), um_per_pixel, omero={"channels": shown})
         group = field.create_group("labels", attributes=_ome(labels=list(masks)))
         for name, mask in masks.items():
             source = {"image-label": {"source": {"image": "../../"}}}
             _write_image(group.create_group(name), mask, um_per_pixel, **source)
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(draft, path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
-def _write_image(group: zarr.Group, pixels: UInt[np.ndarray, "..."], um_per_pixel: float, **metadata: Any):
+def _write_image(group: "zarr.Group", pixels: UInt[np.ndarray, "..."], um_per_pixel: float, **metadata: Any):
+    import zarr.codecs
+
     axes = [{"name": "c", "type": "channel"}] * (pixels.ndim - 2)
     axes += [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
     scale = [1.0] * (pixels.ndim - 2) + [um_per_pixel] * 2
@@ -145,6 +137,8 @@ def read_zarr(path: str | os.PathLike[str], mask: str) -> Plane:
         FileNotFoundError: no such label.
         ValueError: damaged, too large, or not in plain or gzipped chunks; it names the folder.
     """
+    import zarr
+
     folder = Path(path, "labels", mask, "0")
     if (folder / "zarr.json").stat().st_size > METADATA:
         raise ValueError(f"{folder}/zarr.json must have at most {METADATA} bytes")
@@ -155,13 +149,13 @@ def read_zarr(path: str | os.PathLike[str], mask: str) -> Plane:
         raise ValueError(f"{folder} is no label image that hpax can read: {error}") from error
 
 
-def _assembled(folder: Path, array: zarr.Array) -> Plane:
+def _assembled(folder: Path, array: "zarr.Array") -> Plane:
     """An array read chunk by chunk, each inflated to its size and no further."""
     codecs = [codec.to_dict()["name"] for codec in array.metadata.codecs]
     if array.ndim != 2 or array.dtype.kind != "u" or codecs not in (["bytes"], ["bytes", "gzip"]):
         raise ValueError(f"it is {array.ndim}-dimensional {array.dtype} in {codecs}; unsigned bytes, gzip are read")
-    if max(np.prod(array.shape, dtype=float), np.prod(array.chunks, dtype=float)) > labels.PIXELS:
-        raise ValueError(f"it must have at most {labels.PIXELS} pixels, it has {array.shape} by {array.chunks}")
+    if max(np.prod(array.shape, dtype=float), np.prod(array.chunks, dtype=float)) > label_images.PIXELS:
+        raise ValueError(f"it must have at most {label_images.PIXELS} pixels, it has {array.shape} by {array.chunks}")
     if array.nchunks > CHUNKS:
         raise ValueError(f"it must have at most {CHUNKS} chunks, it has {array.nchunks}")
     pixels = np.zeros(array.shape, array.dtype)
@@ -173,7 +167,7 @@ def _assembled(folder: Path, array: zarr.Array) -> Plane:
     return pixels
 
 
-def _chunk(path: Path, array: zarr.Array, *, gzipped: bool) -> Plane:
+def _chunk(path: Path, array: "zarr.Array", *, gzipped: bool) -> Plane:
     if not path.exists():
         return np.full(array.chunks, array.fill_value, array.dtype)
     size = int(np.prod(array.chunks)) * array.dtype.itemsize

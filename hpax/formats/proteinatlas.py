@@ -6,13 +6,13 @@ antibody is the number in its name (HPA006872 and CAB006872: 6872). The atlas li
 larger one carries a mark: `1843_E1_11_cr5af96f44b4a7b`.
 """
 
-import csv
 import dataclasses
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
 
 from hpax import atlas
+from hpax.formats import tables
 
 BASE = "https://images.proteinatlas.org"
 
@@ -30,7 +30,8 @@ _FIELD = r"\d{1,4}(_cr[0-9a-f]{1,32})?"
 _ID = re.compile(rf"(?P<image>{_IMAGE})_{_FIELD}")
 _ADDRESS = re.compile(
     rf"(https?://[^/?#]+/(images/)?)?(?P<antibody>\d{{1,9}})/{_IMAGE}_(?P<field>{_FIELD})"
-    rf"(_({'|'.join(atlas.COLOURS.values())}))*(\.jpg)?"
+    rf"(_({'|'.join(atlas.COLOURS.values())}|selected))*_?(\.(jpe?g|png|tiff?)(\.gz)?)?",
+    re.IGNORECASE,
 )
 _PATTERNS = {
     "antibody": re.compile(r"(HPA|CAB)?0*(?P<number>\d{1,9})"),
@@ -38,11 +39,11 @@ _PATTERNS = {
     "well": re.compile(r"[A-Z]{1,2}\d{1,2}"),
     "field": re.compile(rf"({_FIELD})?"),
 }
-_OTHER_NAMES = {"labels": ("labels", "label", "locations"), "gene": ("gene", "protein"), "cell_line": ("cell_line",)}
+_OTHER_NAMES = {"labels": tables.LABELS, "gene": ("gene", "protein", "gene_name"), "cell_line": tables.CELL_LINE}
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
+class FieldRequest:
     """One field that a list asks for."""
 
     antibody: int
@@ -78,45 +79,60 @@ def image_of(id: str) -> str | None:
     return name["image"] if name else None
 
 
-def read_list(path: str | pathlib.Path, *, fields: int = FIELDS) -> list[Wanted]:
-    """The fields that a CSV (or .tsv) with a header asks for.
+def read_list(path: str | pathlib.Path, *, fields: int = FIELDS) -> list[FieldRequest]:
+    """The fields that a table with a header asks for, whatever separates its values.
 
     Columns, in any capitalisation: `antibody`, `plate`, `well` and `field`, or `image` with an address or the end of
-    one (`6872/8_G3_1`); optional `sha256_{colour}`, the digest of a picture, and labels, gene and cell_line, under the
-    names that `formats.fields.read_annotations` knows. A row without field asks for the first `fields` of the well.
+    one (`6872/8_G3_1`), that of a picture or the beginning that its pictures share; optional `sha256_{colour}`, the
+    digest of a picture, and labels, gene and cell_line, under the names that `formats.tables` knows. A row without
+    field asks for the first `fields` of the well. A field of one antibody that is asked for again, as lists that were
+    joined do, is asked for once, and notes that differ are joined by ";".
 
     Raises:
-        ValueError: no such columns, a value that names no field, a digest that is none, or a field asked for twice.
+        ValueError: no such columns, a value that names no field, a digest that is none, or two antibodies for a field.
     """
     path = pathlib.Path(path)
-    wanted: dict[str, Wanted] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
-        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
-        if "image" not in reader.fieldnames and not {"antibody", "plate", "well"} <= set(reader.fieldnames):
-            raise ValueError(f"{path} needs the columns antibody, plate and well, or image; got {reader.fieldnames}")
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            for field in _rows(row, where, fields):
-                if wanted.setdefault(field.id, field) is not field:
-                    raise ValueError(f"{where}: field {field.id} is asked for twice; keep one row")
+    names = tables.columns(path)
+    if "image" not in names and not {"antibody", "plate", "well"} <= set(names):
+        raise ValueError(f"{path} needs the columns antibody, plate and well, or image; got {names}")
+    wanted: dict[str, FieldRequest] = {}
+    for row in tables.read(path):
+        for field in _rows(row, fields):
+            known = wanted.setdefault(field.id, field)
+            if known is not field:
+                wanted[field.id] = _joined(known, field, row.where)
     if not wanted:
         raise ValueError(f"{path} asks for no field; give at least one row")
     return list(wanted.values())
 
 
-def _rows(row: Mapping[str, str | None], where: str, fields: int) -> Iterator[Wanted]:
-    row = {name: (value or "").strip() for name, value in row.items() if isinstance(value, str | None)}
-    place = _address(row["image"], where) if row.get("image") else _place(row, where)
-    notes = {note: next((row[name] for name in names if row.get(name)), "") for note, names in _OTHER_NAMES.items()}
-    digests = _digests(row, where)
+def _joined(one: FieldRequest, other: FieldRequest, where: str) -> FieldRequest:
+    """A field that two rows ask for."""
+    against = [colour for colour in one.sha256 if other.sha256.get(colour, one.sha256[colour]) != one.sha256[colour]]
+    if one.antibody != other.antibody or against:
+        raise ValueError(f"{where}: field {one.id} is asked for twice, and differently; keep one row")
+    notes = {}
+    for note in NOTES:
+        values = [value for value in (*one.notes[note].split(";"), *other.notes[note].split(";")) if value]
+        notes[note] = ";".join(dict.fromkeys(values))
+    digests = {**one.sha256, **other.sha256}
+    return dataclasses.replace(one, sha256=digests, notes=notes, guessed=one.guessed and other.guessed)
+
+
+def _rows(row: tables.Row, fields: int) -> Iterator[FieldRequest]:
+    image = row.values.get("image", "")
+    place = _address(image, row.where) if image else _place(row)
+    notes = {note: row.first(*names) for note, names in _OTHER_NAMES.items()}
+    digests = _digests(row)
     if place["field"]:
-        yield Wanted(int(place["antibody"]), place["plate"], place["well"], place["field"], digests, notes)
+        yield FieldRequest(int(place["antibody"]), place["plate"], place["well"], place["field"], digests, notes)
     elif digests:
-        raise ValueError(f"{where}: digests belong to a field; name it")
+        raise ValueError(f"{row.where}: digests belong to a field; name it")
     else:
         for field in range(1, fields + 1):
-            yield Wanted(int(place["antibody"]), place["plate"], place["well"], str(field), {}, notes, guessed=True)
+            yield FieldRequest(
+                int(place["antibody"]), place["plate"], place["well"], str(field), {}, notes, guessed=True
+            )
 
 
 def _address(text: str, where: str) -> Mapping[str, str]:
@@ -125,18 +141,19 @@ def _address(text: str, where: str) -> Mapping[str, str]:
     return address.groupdict()
 
 
-def _place(row: Mapping[str, str], where: str) -> Mapping[str, str]:
+def _place(row: tables.Row) -> Mapping[str, str]:
     place = {}
     for name, pattern in _PATTERNS.items():
-        if not (value := pattern.fullmatch(row.get(name, ""))):
-            raise ValueError(f"{where}: {name} must match {pattern.pattern}, got {row.get(name, '')[:80]!r}")
+        text = row.values.get(name, "")
+        if not (value := pattern.fullmatch(text)):
+            raise ValueError(f"{row.where}: {name} must match {pattern.pattern}, got {text[:80]!r}")
         place[name] = value["number"] if name == "antibody" else value[0]
     return place
 
 
-def _digests(row: Mapping[str, str], where: str) -> dict[str, str]:
-    given = {channel: row.get(f"sha256_{colour}", "").lower() for channel, colour in atlas.COLOURS.items()}
+def _digests(row: tables.Row) -> dict[str, str]:
+    given = {channel: row.values.get(f"sha256_{colour}", "").lower() for channel, colour in atlas.COLOURS.items()}
     for channel, digest in given.items():
         if digest and not re.fullmatch("[0-9a-f]{64}", digest):
-            raise ValueError(f"{where}: sha256_{atlas.COLOURS[channel]} must be 64 hex digits, got {digest[:80]!r}")
+            raise ValueError(f"{row.where}: sha256_{atlas.COLOURS[channel]} must be 64 hex digits, got {digest[:80]!r}")
     return {channel: digest for channel, digest in given.items() if digest}

@@ -87,7 +87,7 @@ def _check(owner: np.ndarray, start: np.ndarray, stop: np.ndarray, masks: int, p
     if not (inside.all() and sorted_.all() and 0 < pixels <= PIXELS):
         raise ValueError(
             f"runs must lie in {masks} masks of {pixels} pixels (at most {PIXELS}), sorted by mask and pixel and apart;"
-            " make them with hpax.formats.rle.of_mask or hpax.formats.labels.runs"
+            " make them with hpax.formats.rle.of_mask or hpax.formats.label_images.runs"
         )
 
 

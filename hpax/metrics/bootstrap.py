@@ -8,13 +8,16 @@ exact where scores are distinct.
 
 import dataclasses
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse
 from jaxtyping import Float, Float64, Integer
 
+from hpax.metrics.counting import Counts
 from hpax.metrics.detection import Average, Scores, mean_ap
-from hpax.metrics.tally import Tally
+
+if TYPE_CHECKING:
+    import scipy.sparse  # is slow to import, so who needs it does
 
 _TOGETHER = 250
 """How many resamples are computed at once; bounds memory."""
@@ -53,18 +56,18 @@ class Comparison:
 
 
 def intervals(
-    tally: Tally, scores: Scores, *, resamples: int = 1000, seed: int = 0, level: float = 0.95, threshold: int = 0
+    counts: Counts, scores: Scores, *, resamples: int = 1000, seed: int = 0, level: float = 0.95, threshold: int = 0
 ) -> Intervals:
-    """Percentile intervals of `scores` over resamples of the images of its tally."""
-    ap = resample(tally, scores, resamples=resamples, seed=seed, threshold=threshold)
+    """Percentile intervals of `scores` over resamples of the images of its counts."""
+    ap = resample(counts, scores, resamples=resamples, seed=seed, threshold=threshold)
     means = [interval(scores.mean(name, threshold), mean_ap(ap, name), level) for name in ("fixed", "present")]
     classes = (interval(*pair, level) for pair in zip(scores.ap[threshold], ap.T, strict=True))
     return Intervals(*means, tuple(classes))
 
 
 def compare(
-    first: tuple[Tally, Scores],
-    second: tuple[Tally, Scores],
+    first: tuple[Counts, Scores],
+    second: tuple[Counts, Scores],
     *,
     average: Average = "fixed",
     resamples: int = 1000,
@@ -87,17 +90,17 @@ def compare(
 
 
 def resample(
-    tally: Tally, scores: Scores, *, resamples: int, seed: int, threshold: int = 0
+    counts: Counts, scores: Scores, *, resamples: int, seed: int, threshold: int = 0
 ) -> Float64[np.ndarray, "b c"]:
     """AP of every class in each of b resamples of the images; NaN where a resample has no truth of the class."""
-    images = len(tally.images)
+    images = len(counts.images)
     if not images or resamples < 1:
         raise ValueError(f"a bootstrap needs images and resamples, got {images} and {resamples}")
     generator = np.random.default_rng(seed)
     parts = []
     for size in sizes(resamples):
         weights = generator.multinomial(images, np.full(images, 1 / images), size).T.astype(np.float64)
-        positives = tally.truths.T @ weights
+        positives = counts.truths.T @ weights
         area = np.stack([_area(counts, hits, weights) for counts, hits in _classes(scores, images, threshold)])
         parts.append(np.divide(area, positives, out=np.full_like(area, np.nan), where=positives > 0))
     return np.concatenate(parts, 1).T
@@ -111,8 +114,10 @@ def sizes(resamples: int) -> Iterator[int]:
 
 def _classes(
     scores: Scores, images: int, threshold: int
-) -> Iterator[tuple[scipy.sparse.csr_array, Integer[np.ndarray, " h"]]]:
+) -> Iterator[tuple["scipy.sparse.csr_array", Integer[np.ndarray, " h"]]]:
     """For every class: detections of each image from one true positive to the next, and the images of these."""
+    import scipy.sparse
+
     for image, hit in zip(scores.ranking.image, scores.hit[threshold], strict=True):
         hits = np.flatnonzero(hit)
         upto = hits[-1] + 1 if len(hits) else 0
@@ -122,7 +127,7 @@ def _classes(
 
 
 def _area(
-    counts: scipy.sparse.csr_array, hits: Integer[np.ndarray, " h"], weights: Float[np.ndarray, "n b"]
+    counts: "scipy.sparse.csr_array", hits: Integer[np.ndarray, " h"], weights: Float[np.ndarray, "n b"]
 ) -> Float64[np.ndarray, " b"]:
     """Weighted true positives times the precision envelope at each, summed."""
     gained = weights[hits]

@@ -1,7 +1,7 @@
 """Mean average precision of detected cells: the score of the HPA single-cell competition, exactly and fast.
 
-    from hpax.metrics import detection, tally
-    found, ids = tally.of_files("truth.csv", "submission.csv")  # or of_labels of index images, and merge
+    from hpax.metrics import detection, counting
+    found, ids = counting.from_csv("truth.csv", "submission.csv")  # or from_label_images, and merge
     print(detection.score(found).table())
 
 The semantics are those of the Open Images challenge evaluator of the TensorFlow Object Detection API at a mask IoU of
@@ -16,11 +16,10 @@ from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
-import scipy.stats
 from jaxtyping import Bool, Float, Float64, Int32, Int64
 
 from hpax import atlas
-from hpax.metrics.tally import Tally
+from hpax.metrics.counting import Counts
 from hpax.ops import matching
 
 IOU = 0.6
@@ -32,7 +31,7 @@ Average = Literal["fixed", "present"]
 class Ranking(NamedTuple):
     """The detections of every class by descending score, padded to one length: c classes, d detections."""
 
-    image: Int32[np.ndarray, "c d"]  # row of `Tally.images`; −1 is padding
+    image: Int32[np.ndarray, "c d"]  # row of `Counts.images`; −1 is padding
     score: Float64[np.ndarray, "c d"]
     tier: Int32[np.ndarray, "c d"]  # equal where scores are
     truth: Int32[np.ndarray, "c d"]  # numbered within the class over all images; −1 if there is none
@@ -83,7 +82,7 @@ class Scores:
         return "\n".join(lines)
 
 
-def score(tally: Tally, *, iou: float | Sequence[float] = IOU) -> Scores:
+def score(counts: Counts, *, iou: float | Sequence[float] = IOU) -> Scores:
     """AP of every class, and counts, at one IoU threshold or several in one pass.
 
     Raises:
@@ -92,23 +91,23 @@ def score(tally: Tally, *, iou: float | Sequence[float] = IOU) -> Scores:
     thresholds = tuple(np.atleast_1d(np.asarray(iou, np.float64)).tolist())
     if not thresholds or not all(0 < threshold <= 1 for threshold in thresholds):
         raise ValueError(f"IoU thresholds must be above 0 and at most 1, got {thresholds}; the competition's is {IOU}")
-    ranking = rank(tally)
-    truths = tally.truths.sum(0, dtype=np.int64)
+    ranking = rank(counts)
+    truths = counts.truths.sum(0, dtype=np.int64)
     with jax.enable_x64(True):
         room = matching.bucket(int(truths.max(initial=0)))
         arrays = ranking.tier, ranking.truth, ranking.iou, truths, np.array(thresholds)
         ap, hit = map(np.asarray, matching.evaluate(*arrays, truths=room))
-    reached = [tally.matched_iou[tally.matched_iou >= threshold] for threshold in thresholds]
+    reached = [counts.matched_iou[counts.matched_iou >= threshold] for threshold in thresholds]
     return Scores(
         thresholds=thresholds,
         ap=ap,
         truths=truths,
         detections=(ranking.image >= 0).sum(1),
         hits=hit.sum(2),
-        images=len(tally.images),
-        predicted_cells=int(tally.cells[:, 0].sum()),
-        true_cells=int(tally.cells[:, 1].sum()),
-        ignored=int(tally.ignored.sum()),
+        images=len(counts.images),
+        predicted_cells=int(counts.cells[:, 0].sum()),
+        true_cells=int(counts.cells[:, 1].sum()),
+        ignored=int(counts.ignored.sum()),
         matched_cells=np.array([len(part) for part in reached]),
         matched_iou=np.array([part.mean() if len(part) else np.nan for part in reached]),
         ranking=ranking,
@@ -126,22 +125,22 @@ def mean_ap(ap: Float[np.ndarray, "*b c"], average: Average = "fixed") -> Float[
     return np.where(present > 0, total / np.maximum(present, 1), np.nan)
 
 
-def rank(tally: Tally) -> Ranking:
+def rank(counts: Counts) -> Ranking:
     """Order detections by (−score, −image, position) in each class, exactly in float64."""
-    amounts = np.bincount(tally.label, minlength=tally.truths.shape[1])
-    order = np.lexsort((tally.position, -tally.image))
-    order = order[np.argsort(tally.label[order].astype(np.uint16), kind="stable")]
+    amounts = np.bincount(counts.label, minlength=counts.truths.shape[1])
+    order = np.lexsort((counts.position, -counts.image))
+    order = order[np.argsort(counts.label[order].astype(np.uint16), kind="stable")]
     table = np.full((len(amounts), matching.bucket(int(amounts.max(initial=0)))), -1)
     for row, part in zip(table, np.split(order, np.cumsum(amounts)[:-1]), strict=True):
-        row[: len(part)] = part[np.argsort(-tally.score[part], kind="stable")]
-    image = _numbers_to_rows(tally)
-    earlier = np.cumsum(tally.truths, 0) - tally.truths
-    truth = np.where(tally.truth >= 0, earlier[image, tally.label] + tally.truth, -1)
+        row[: len(part)] = part[np.argsort(-counts.score[part], kind="stable")]
+    image = _numbers_to_rows(counts)
+    earlier = np.cumsum(counts.truths, 0) - counts.truths
+    truth = np.where(counts.truth >= 0, earlier[image, counts.label] + counts.truth, -1)
     columns = (
         (image, -1, np.int32),
-        (tally.score, -np.inf, np.float64),
+        (counts.score, -np.inf, np.float64),
         (truth, -1, np.int32),
-        (tally.iou, -1, np.float64),
+        (counts.iou, -1, np.float64),
     )
     image, score, truth, iou = (
         np.append(column, pad).astype(dtype).take(table, mode="wrap") for column, pad, dtype in columns
@@ -151,10 +150,10 @@ def rank(tally: Tally) -> Ranking:
     return Ranking(image, score, tier, truth, iou)
 
 
-def _numbers_to_rows(tally: Tally) -> Int64[np.ndarray, " d"]:
-    """The row of `tally.images` of each detection."""
-    order = np.argsort(tally.images)
-    return order[np.searchsorted(tally.images[order], tally.image)]
+def _numbers_to_rows(counts: Counts) -> Int64[np.ndarray, " d"]:
+    """The row of `counts.images` of each detection."""
+    order = np.argsort(counts.images)
+    return order[np.searchsorted(counts.images[order], counts.image)]
 
 
 def correlation(scores: Sequence[Scores], average: Average = "fixed") -> tuple[float, float]:
@@ -165,5 +164,7 @@ def correlation(scores: Sequence[Scores], average: Average = "fixed") -> tuple[f
     """
     if len(scores) < 3:
         raise ValueError(f"a correlation needs three or more submissions, got {len(scores)}")
+    import scipy.stats  # takes a second to import, and only this needs it
+
     result = scipy.stats.pearsonr([s.matched_iou[0] for s in scores], [s.mean(average) for s in scores])
     return float(result.statistic), float(result.pvalue)

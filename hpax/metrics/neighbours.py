@@ -3,10 +3,14 @@
 Protocol of Lu et al. (2019): standardised features, Euclidean distance, majority vote of k neighbours, balanced
 accuracy. Published numbers leave out the cell itself only; cells of the same protein, however, share plate, stain and
 antibody, and find each other by these. Leave out the whole group of a cell to ask for its class alone.
+
+All cells vote, those of classes too that nobody asks about, and a cell's own class loses its group to vote for it. So
+chance is not one over the classes: it is what neighbours drawn at random would tell under the same protocol.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import jax
@@ -21,6 +25,7 @@ PUBLISHED_K = (1, 5, 11, 25, 50)
 _BLOCK = 256  # cells whose distances to all others are in memory at once
 _SPARE = 8  # candidates beyond k whose true distance is taken as well
 _VOTES = 10_000_000  # cells × classes that are counted at once
+_DRAWS = 1000  # times that neighbours are drawn at random, for chance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,16 +34,12 @@ class Benchmark:
 
     balanced_accuracy: dict[int, float]  # k → mean recall over classes
     recall: dict[int, Float[np.ndarray, " classes"]]  # k → share of each class's cells that are told right
+    chance: dict[int, float]  # k → the balanced accuracy of neighbours drawn at random
     classes: tuple[str, ...]
-    counts: tuple[int, ...]  # cells of each class that were asked for
+    counts: tuple[int, ...]  # cells of each class that were query for
     groups: int  # groups of these cells; each was left out together
-    hopeless: tuple[str, ...]  # classes within one group: none of their cells can be right
-    short: int  # cells with fewer eligible neighbours than the largest k; all of those vote
-
-    @property
-    def chance(self) -> float:
-        """The balanced accuracy of guessing."""
-        return 1 / len(self.classes)
+    single_group_classes: tuple[str, ...]  # classes within one group: none of their cells can be right
+    n_incomplete: int  # cells with fewer eligible neighbours than the largest k; all of those vote
 
 
 def benchmark(
@@ -46,10 +47,10 @@ def benchmark(
     labels: ArrayLike,
     groups: ArrayLike | None,
     *,
-    k: Sequence[int] = PUBLISHED_K,
-    asked: ArrayLike | None = None,
+    k: int | Sequence[int] = PUBLISHED_K,
+    query: ArrayLike | None = None,
     standardise: bool = True,
-    drop_hopeless: bool = False,
+    drop_single_group_classes: bool = False,
 ) -> Benchmark:
     """Tells each cell's class by the majority of its `k` nearest neighbours in other groups.
 
@@ -59,37 +60,40 @@ def benchmark(
         features: one row per cell, finite.
         labels: the class of each cell.
         groups: what is left out with a cell, such as its protein or its image; None leaves out the cell alone.
-        k: numbers of neighbours that vote.
-        asked: the cells whose class is told, such as those of proteins that an encoder never saw; all cells vote.
+        k: numbers of neighbours that vote, or one number.
+        query: the cells whose class is told, such as those of proteins that an encoder never saw; all cells vote.
             None asks for all.
         standardise: give every feature mean 0 and standard deviation 1 first; constant ones become 0.
-        drop_hopeless: take classes that occur in one group only out of the cells, instead of counting them as wrong.
+        drop_single_group_classes: take classes that occur in one group only out of the cells, instead of counting
+            them as wrong.
 
     Raises:
-        ValueError: lengths differ, a feature is not finite, no cell is asked for, or none has a neighbour outside of
+        ValueError: lengths differ, a feature is not finite, no cell is query for, or none has a neighbour outside of
             its group.
     """
     features = np.asarray(features, np.float32)
+    k = (k,) if isinstance(k, int) else tuple(k)
     groups = np.arange(len(features)) if groups is None else np.asarray(groups)
-    asked = np.ones(len(features), bool) if asked is None else np.asarray(asked, bool)
+    query = np.ones(len(features), bool) if query is None else np.asarray(query, bool)
     labels = np.asarray(labels).astype(str)
-    _check(features, labels, groups, asked, k)
-    hopeless = _hopeless(labels, groups)
-    if drop_hopeless:
-        kept = ~np.isin(labels, hopeless)
-        features, labels, groups, asked = features[kept], labels[kept], groups[kept], asked[kept]
+    _check(features, labels, groups, query, k)
+    single_group_classes = _single_group_classes(labels, groups)
+    if drop_single_group_classes:
+        kept = ~np.isin(labels, single_group_classes)
+        features, labels, groups, query = features[kept], labels[kept], groups[kept], query[kept]
     codes = np.unique(labels, return_inverse=True)[1]
-    found = nearest(_standardised(features) if standardise else features, groups, k=max(k), rows=np.flatnonzero(asked))
-    recall = {each: _recall(vote(found[:, :each], codes), codes[asked]) for each in k}
-    told, counts = np.unique(labels[asked], return_counts=True)
+    found = nearest(_standardised(features) if standardise else features, groups, k=max(k), rows=np.flatnonzero(query))
+    recall = {each: _recall(vote(found[:, :each], codes), codes[query]) for each in k}
+    told, counts = np.unique(labels[query], return_counts=True)
     return Benchmark(
+        chance={each: _chance(codes, groups, query, each) for each in k},
         balanced_accuracy={each: float(shares.mean()) for each, shares in recall.items()},
         recall=recall,
         classes=tuple(told.tolist()),
         counts=tuple(counts.tolist()),
-        groups=len(np.unique(groups[asked])),
-        hopeless=tuple(hopeless.tolist()),
-        short=int((found[:, -1] < 0).sum()),
+        groups=len(np.unique(groups[query])),
+        single_group_classes=tuple(single_group_classes.tolist()),
+        n_incomplete=int((found[:, -1] < 0).sum()),
     )
 
 
@@ -159,7 +163,43 @@ def _recall(predicted: np.ndarray, codes: np.ndarray) -> Float[np.ndarray, " cla
     return np.bincount(codes, predicted == codes)[counts > 0] / counts[counts > 0]
 
 
-def _hopeless(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def _chance(codes: Int[np.ndarray, " n"], groups: np.ndarray, query: np.ndarray, k: int) -> float:
+    """The balanced accuracy of the votes of `k` cells drawn at random from other groups, by many draws of one seed."""
+    everything, voters, which = np.bincount(codes), [], np.unique(groups, return_inverse=True)[1]
+    kind_of = np.zeros(which.max() + 1, np.int64)  # groups of the same classes and counts share a kind
+    kinds: dict[tuple[bytes, bytes], int] = {}
+    for group, own, counts in _compositions(codes, which):
+        key = own.tobytes(), counts.tobytes()
+        if key not in kinds:
+            kinds[key] = len(voters)
+            others = everything.copy()
+            others[own] -= counts
+            voters.append(others)
+        kind_of[group] = kinds[key]
+    draws = int(np.clip(_VOTES * 5 // (len(voters) * len(everything)), 1, _DRAWS))
+    told = np.stack([_drawn(others, k, draws) for others in voters])
+    own = codes[query]
+    right, asked = np.bincount(own, told[kind_of[which[query]], own]), np.bincount(own)
+    return float((right[asked > 0] / asked[asked > 0]).mean())
+
+
+def _compositions(codes: np.ndarray, group: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Of each group its number, its classes and how many cells of each."""
+    classes = int(codes.max()) + 1
+    pairs, counts = np.unique(group.astype(np.int64) * classes + codes, return_counts=True)
+    starts = np.searchsorted(pairs // classes, np.arange(group.max() + 2))
+    for number, (start, stop) in enumerate(itertools.pairwise(starts)):
+        yield number, pairs[start:stop] % classes, counts[start:stop]
+
+
+def _drawn(counts: Int[np.ndarray, " classes"], k: int, draws: int) -> Float[np.ndarray, " classes"]:
+    """How often `k` of so many cells of each class, drawn without putting back, tell a class."""
+    rng = np.random.default_rng(0)
+    votes = rng.multivariate_hypergeometric(counts, min(k, counts.sum()), draws, method="marginals")
+    return np.bincount(votes.argmax(1), minlength=len(counts)) / draws
+
+
+def _single_group_classes(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """The classes all of whose cells share a group."""
     pairs = np.unique(np.stack([np.unique(each, return_inverse=True)[1] for each in (labels, groups)]), axis=1)
     return np.unique(labels)[np.bincount(pairs[0]) == 1]
@@ -172,11 +212,11 @@ def _standardised(features: np.ndarray) -> np.ndarray:
     return ((features - mean) / np.where(constant, np.inf, deviation)).astype(np.float32)
 
 
-def _check(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, asked: np.ndarray, k: Sequence[int]) -> None:
-    if len(sizes := {len(features), len(labels), len(groups), len(asked)}) > 1:
-        raise ValueError(f"features, labels, groups and asked must be of the same cells, got lengths {sorted(sizes)}")
-    if not asked.any():
-        raise ValueError("at least one cell must be asked for, got none; leave asked out to ask for all")
+def _check(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, query: np.ndarray, k: Sequence[int]) -> None:
+    if len(sizes := {len(features), len(labels), len(groups), len(query)}) > 1:
+        raise ValueError(f"features, labels, groups and query must be of the same cells, got lengths {sorted(sizes)}")
+    if not query.any():
+        raise ValueError("at least one cell must be query for, got none; leave query out to ask for all")
     if not k or min(k) < 1:
         raise ValueError(f"every k must be at least 1, got {tuple(k)}; the published ones are {PUBLISHED_K}")
     if len(bad := np.flatnonzero(~np.isfinite(features).all(1))):

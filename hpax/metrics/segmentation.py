@@ -10,11 +10,11 @@ Bowl 2018, TP / (TP + FP + FN); no scores are ranked.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64, Integer
+from jaxtyping import Float64, Int64, Integer, UInt
 
 from hpax.ops import overlap
 
@@ -99,6 +99,25 @@ def score(counts: Counts) -> Scores:
         ap=_quotient(hits, found + wanted - hits),
         image_ap=_quotient(counts.image_ap, counts.images),
     )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KnownField:
+    """A field whose objects are known."""
+
+    id: str
+    image: UInt[np.ndarray, "h w 4"]
+    mask: Integer[np.ndarray, "h w"]
+    um_per_pixel: float
+
+
+Method = Callable[[UInt[np.ndarray, "h w 4"], float], Integer[np.ndarray, "h w"]]
+"""Image and µm per pixel → the index mask of the objects found."""
+
+
+def score_method(method: Method, fields: Iterable[KnownField]) -> Scores:
+    """How well a method finds the objects of all fields together."""
+    return score(merge(count(method(field.image, field.um_per_pixel), field.mask) for field in fields))
 
 
 def _quotient(part: np.ndarray | np.generic, whole: np.ndarray | np.generic | int) -> Float64[np.ndarray, "*k"]:

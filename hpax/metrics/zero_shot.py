@@ -9,11 +9,12 @@ Few fields make few positives, so every number comes with its chance, and means 
 """
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from hpax import atlas
 from hpax.metrics import bootstrap, classification
 from hpax.metrics.classification import Labels, Probabilities
 
@@ -111,6 +112,24 @@ def mistakes(labels: Labels, probabilities: Probabilities, ids: Sequence[str]) -
         if alone[label] >= 0:
             found.append(Mistake(id, label, float(alone[label]), tuple(np.flatnonzero(row).tolist())))
     return tuple(sorted(found, key=lambda mistake: -mistake.probability))
+
+
+def columns(reports: Mapping[str, Report]) -> list[str]:
+    """Of `class_rows`."""
+    return ["class", "fields", "chance", *(f"AP, {head}" for head in reports), "taken for"]
+
+
+def class_rows(reports: Mapping[str, Report]) -> list[list[str | float | None]]:
+    """Class, fields, chance, average precision by every head, and what its fields are taken for by the first."""
+    first = next(iter(reports.values()))
+    rows: list[list[str | float | None]] = []
+    for label in np.argsort(-first.scores.positives, kind="stable").tolist():
+        wrong, count = first.taken_for(label)
+        taken = f"{atlas.LOCATIONS[wrong]} ({count})" if count else "–"
+        own = [float(report.scores.ap[label]) for report in reports.values()]
+        rows.append([atlas.LOCATIONS[label], int(first.scores.positives[label]), float(first.chance[label])])
+        rows[-1] += [*own, taken]
+    return rows
 
 
 def _interval(

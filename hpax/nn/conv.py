@@ -7,6 +7,7 @@ products there.
 
 import math
 import operator
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -34,8 +35,26 @@ class Conv3x3(nn.Module):
         """The images' features, as many as `features`."""
         kernel = self.param("kernel", glorot_uniform, (3, 3, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        convolve = correlate_doubled if self.doubled else correlate
-        return convolve(x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
+        convolved = correlate_doubled(x, kernel) if self.doubled else correlate(x, kernel.astype(x.dtype))
+        return biased(convolved, bias)
+
+
+class Conv1x1(nn.Module):
+    """1×1 convolution; parameters and numbers are those of `nn.Conv(features, (1, 1))`."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w k"]:
+        """The images' features, as many as `features`."""
+        kernel = self.param("kernel", glorot_uniform, (1, 1, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return biased(_native(x, kernel.astype(x.dtype), (0, 0)), bias)
+
+
+def biased(x: Float[Array, "b h w k"], bias: Float[Array, " k"]) -> Float[Array, "b h w k"]:
+    """`x + bias`, added in the bias's precision: its gradient is a sum over all pixels, too long for bfloat16."""
+    return (x.astype(bias.dtype) + bias).astype(x.dtype)
 
 
 def glorot_uniform(
@@ -92,12 +111,50 @@ def correlate_doubled(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c k"
     A pixel of the doubled image sees only 2×2 pixels of `x`; which, and with what sums of weights, depends on whether
     its row and column are even or odd.
     """
-    b, h, w, _ = x.shape
-    small = jnp.einsum("pai,qbj,ijck->pqabck", _SEEN, _SEEN, kernel)
-    parts = [[correlate(x, small[p, q], (1 - p, 1 - q)) for q in (0, 1)] for p in (0, 1)]
-    rows = [jnp.stack(part, axis=3) for part in parts]  # b h w 2 k
-    return jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, -1)
+    small = jnp.einsum("pai,qbj,ijck->pqabck", _SEEN, _SEEN, kernel).astype(x.dtype)
+    return _of_parities(x, small)
 
+
+@jax.custom_vjp
+def _of_parities(x: Float[Array, "b h w c"], small: Float[Array, "2 2 2 2 c k"]) -> Float[Array, "b 2*h 2*w k"]:
+    """The doubled image of which the pixels of every parity are what a kernel of their own sees of `x`."""
+    return jax.lax.platform_dependent(x, small, cpu=_one_by_one, default=_together)
+
+
+def _one_by_one(x: Array, small: Array) -> Array:
+    parts = [[correlate(x, small[p, q], (1 - p, 1 - q)) for q in (0, 1)] for p in (0, 1)]
+    return _interleaved(parts)
+
+
+def _together(x: Array, small: Array) -> Array:
+    """One convolution with an even border: accelerators like few and wide ones, and no zeros on one side only."""
+    (h, w), k = x.shape[1:3], small.shape[-1]
+    kernel = jnp.moveaxis(small, (0, 1), (3, 4)).reshape(2, 2, x.shape[-1], 4 * k)
+    border = jax.lax.conv_general_dilated(x, kernel, (1, 1), [(1, 1)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    every = border.reshape(len(x), h + 1, w + 1, 2, 2, k)
+    return _interleaved([[every[:, p : p + h, q : q + w, p, q] for q in (0, 1)] for p in (0, 1)])
+
+
+def _interleaved(parts: list[list[Array]]) -> Array:
+    """The image whose pixels of parities p and q are `parts[p][q]`."""
+    b, h, w, k = parts[0][0].shape
+    rows = [jnp.stack(part, axis=3) for part in parts]  # b h w 2 k
+    return jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, k)
+
+
+def _forward_parities(x: Array, small: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _of_parities(x, small), (x, small)
+
+
+def _backward_parities(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    def gradient(way: Callable[[Array, Array], Array], x: Array, small: Array, g: Array) -> tuple[Array, Array]:
+        return jax.vjp(way, x, small)[1](g)
+
+    ways = {"cpu": partial(gradient, _one_by_one), "default": partial(gradient, _together)}
+    return jax.lax.platform_dependent(*saved, g, **ways)
+
+
+_of_parities.defvjp(_forward_parities, _backward_parities)
 
 _SEEN = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
 """Which taps of a 3-tap kernel fall on which of 2 pixels, at even and at odd places of a doubled line."""
@@ -130,8 +187,8 @@ def _by_kernel(x: Array, g: Array, size: tuple[int, int], before: tuple[int, int
     parts = [each.reshape(-1, chunk, *each.shape[1:]) for each in (x, g)]
     if len(parts[0]) == 1:
         return product(x, g)
-    zero = jnp.zeros((*size, c, k), x.dtype)
-    return jax.lax.scan(lambda total, part: (total + product(*part), None), zero, parts)[0]
+    zero = jnp.zeros((*size, c, k), jnp.promote_types(x.dtype, jnp.float32))
+    return jax.lax.scan(lambda total, part: (total + product(*part), None), zero, parts)[0].astype(x.dtype)
 
 
 def _shared_product(x: Array, g: Array, size: tuple[int, int], before: tuple[int, int]) -> Array:

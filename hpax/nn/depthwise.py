@@ -101,8 +101,8 @@ def _by_kernel(x: Array, size: tuple[int, int], g: Array, stride: int) -> Array:
         sums = [ones @ jax.lax.optimization_barrier(tap).reshape(-1, tap.shape[-1]) for tap in taps]
         return total + jnp.stack(sums), None
 
-    zero = jnp.zeros((math.prod(size), 1, x.shape[-1]), x.dtype)
-    return jax.lax.scan(add, zero, (_phases(x, size, stride), g))[0].reshape(*size, 1, -1)
+    zero = jnp.zeros((math.prod(size), 1, x.shape[-1]), jnp.promote_types(x.dtype, jnp.float32))
+    return jax.lax.scan(add, zero, (_phases(x, size, stride), g))[0].reshape(*size, 1, -1).astype(x.dtype)
 
 
 def _taps_summed(phases: list[list[Array]], kernel: Array, sides: Sequence[int], stride: int) -> Array:

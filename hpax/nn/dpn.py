@@ -29,7 +29,9 @@ class DualPathEncoder(Network):
 
     def _forward(self, images: Float[Array, "b h w c"], mode: Mode) -> list[Float[Array, "b _ _ _"]]:
         self._check()
-        x = nn.Conv(self.stem, (7, 7), 2, 3, use_bias=False, kernel_init=glorot_uniform, name="stem")(images)
+        x = nn.Conv(
+            self.stem, (7, 7), 2, 3, use_bias=False, kernel_init=glorot_uniform, dtype=images.dtype, name="stem"
+        )(images)
         levels = [nn.relu(mode.norm(x, "stem_norm"))]
         x = nn.max_pool(levels[0], (3, 3), (2, 2), ((1, 1), (1, 1)))
         for stage, (width, growth, depth) in enumerate(zip(self.widths, self.growth, self.depths, strict=True), 1):

@@ -6,6 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
@@ -59,11 +60,11 @@ class EfficientNet(Network):
 
         x = (255 * images - 127) / 128 if self.lite else images
         stem, top = (self.stem, self.top) if self.lite else (self._scaled(self.stem), self._scaled(self.top))
-        convolution = partial(nn.Conv, use_bias=False, kernel_init=glorot_uniform)
+        convolution = partial(nn.Conv, use_bias=False, kernel_init=glorot_uniform, dtype=x.dtype)
         x = activated(convolution(stem, (3, 3), 2, name="stem")(x), "stem")
         for name, shape in self.blocks():
             x = mode.part(Block, x, shape, name=name)
-        return activated(nn.Dense(top, use_bias=False, kernel_init=glorot_uniform, name="top")(x), "top")
+        return activated(nn.Dense(top, use_bias=False, kernel_init=glorot_uniform, dtype=x.dtype, name="top")(x), "top")
 
     def blocks(self) -> Iterator[tuple[str, Shape]]:
         """The blocks' names, as Keras's, and their shapes."""
@@ -105,14 +106,15 @@ class Block(Network):
     def _forward(self, x: Float[Array, "b h w c"], mode: Mode) -> Float[Array, "b _ _ k"]:
         shape, before = self.shape, x
         act = activation(shape.lite)
-        pointwise = partial(nn.Dense, use_bias=False, kernel_init=glorot_uniform)
+        pointwise = partial(nn.Dense, use_bias=False, kernel_init=glorot_uniform, dtype=x.dtype)
         if shape.expansion > 1:
             x = act(mode.norm(pointwise(shape.expansion * x.shape[-1], name="expand")(x), "expand_norm"))
         x = act(mode.norm(Depthwise(shape.size, shape.stride, name="depthwise")(x), "depthwise_norm"))
         if not shape.lite:
             weight = partial(nn.Dense, kernel_init=glorot_uniform)
-            squeezed = act(weight(max(1, before.shape[-1] // 4), name="squeeze")(x.mean((1, 2))))
-            x = x * nn.sigmoid(weight(x.shape[-1], name="excite")(squeezed))[:, None, None]
+            squeezed = act(weight(max(1, before.shape[-1] // 4), name="squeeze")(x.mean((1, 2), dtype=jnp.float32)))
+            excited = nn.sigmoid(weight(x.shape[-1], name="excite")(squeezed))
+            x = (x * excited[:, None, None]).astype(x.dtype)
         x = mode.norm(pointwise(shape.width, name="project")(x), "project_norm")
         if x.shape != before.shape:
             return x

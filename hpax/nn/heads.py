@@ -14,7 +14,7 @@ from hpax.ops import cam
 from hpax.types import Array
 
 
-class Localized(NamedTuple):
+class CamOutput(NamedTuple):
     """What a network says of fields."""
 
     logits: Float[Array, "b n"]
@@ -48,20 +48,20 @@ class CamNet(nn.Module):
 
     def __call__(
         self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
-    ) -> Localized:
+    ) -> CamOutput:
         """What the network says of images in [0, 1]; rows of `mask` 0 are left out of batch statistics."""
         return self.read(self.backbone(images, mask=mask, train=train), train=train)
 
-    def read(self, features: Float[Array, "b h w k"], *, train: bool = False) -> Localized:
+    def read(self, features: Float[Array, "b h w k"], *, train: bool = False) -> CamOutput:
         """What the head says of features, such as those of tiles put together."""
         seen = self.drop(features, deterministic=not train)
         maps = self.classifier(seen)
         if self.pooling == "gem":
-            return Localized(self.classifier(cam.gem(seen, self.power)), maps, features)
-        return Localized(maps.mean((1, 2)) if self.pooling == "average" else cam.log_mean_exp(maps), maps, features)
+            return CamOutput(self.classifier(cam.gem(seen, self.power)), maps, features)
+        return CamOutput(maps.mean((1, 2)) if self.pooling == "average" else cam.log_mean_exp(maps), maps, features)
 
 
-class Described(NamedTuple):
+class CellOutput(NamedTuple):
     """What a network says of cells."""
 
     logits: Float[Array, "b n"]
@@ -88,16 +88,16 @@ class CellNet(nn.Module):
     @nn.compact
     def __call__(
         self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
-    ) -> Described:
+    ) -> CellOutput:
         """What the network says of images in [0, 1]; rows of `mask` 0 are left out of batch statistics."""
         features = self.backbone(images, mask=mask, train=train).mean((1, 2))
         seen = nn.Dropout(self.dropout)(features, deterministic=not train)
         logits = nn.Dense(self.classes, name="classifier")(seen)
         if not self.antibodies:
-            return Described(logits, features, None)
+            return CellOutput(logits, features, None)
         shape = (features.shape[-1], self.antibodies)
         directions = self.param("antibodies", nn.initializers.glorot_uniform(), shape, jnp.float32)
-        return Described(logits, features, _directed(seen, -1) @ _directed(directions, 0))
+        return CellOutput(logits, features, _directed(seen, -1) @ _directed(directions, 0))
 
 
 def _directed(vectors: Array, axis: int) -> Array:

@@ -1,10 +1,11 @@
 """The paired cell inpainting network of Lu et al. (2019, Methods; layer sizes as in their published code)."""
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
-from hpax.nn.conv import Conv3x3, glorot_uniform, halve
+from hpax.nn.conv import Conv1x1, Conv3x3, halve
 from hpax.nn.norm import BatchNorm
 from hpax.types import Array
 
@@ -13,6 +14,8 @@ MARKER_WIDTHS = (16, 32, 32)
 DECODER_WIDTHS = ((256, 384, 384), (256,), (96,))  # the resolution doubles between groups
 POOLED = (1, 2)  # the layers of an encoder whose output is halved
 STRIDE = 2 ** len(POOLED)
+LAYERS = tuple(f"conv{layer}" for layer in range(1, len(SOURCE_WIDTHS) + 1))
+"""What `Inpainter.encode` names."""
 
 
 class Encoder(nn.Module):
@@ -52,7 +55,7 @@ class Decoder(nn.Module):
                 layer += 1
                 doubled = group > 0 and place == 0
                 x = nn.relu(Conv3x3(width, doubled, name=f"conv{layer}")(x))
-        return nn.Conv(self.channels, (1, 1), kernel_init=glorot_uniform, name="paint")(x)
+        return Conv1x1(self.channels, name="paint")(x)
 
 
 class Inpainter(nn.Module):
@@ -67,6 +70,8 @@ class Inpainter(nn.Module):
     protein_channels: int = 1
     axis_name: str | None = None  # the mapped axis of data parallelism, for BatchNorm
     momentum: float = 0.99  # of BatchNorm's moving averages; lower it for runs of a few hundred steps
+    dtype: jax.typing.DTypeLike | None = None  # what is computed in, such as bfloat16; None: that of the images
+    stride = STRIDE
 
     def setup(self) -> None:
         """The three parts; `source` is the encoder that is kept after training."""
@@ -85,6 +90,8 @@ class Inpainter(nn.Module):
     ) -> Float[Array, "b h w p"]:
         """The protein of the cells whose structure is `markers`, given `source`, cells of the same protein.
 
+        Parameters, BatchNorm's statistics and the answer have the images' dtype, float32, whatever `dtype` is.
+
         Args:
             source: every channel of the source cells, in [0, 1].
             markers: the structural channels of the target cells, in [0, 1].
@@ -95,14 +102,17 @@ class Inpainter(nn.Module):
             ValueError: the images' sides are not multiples of 4, or differ between source and markers.
         """
         _check_sides(source.shape, markers.shape)
-        told, _ = self.source(source, mask=mask, train=train)
-        seen, _ = self.markers(markers, mask=mask, train=train)
-        return self.decoder(jnp.concatenate([told, seen], axis=-1))
+        told, _ = self.source(self._cast(source), mask=mask, train=train)
+        seen, _ = self.markers(self._cast(markers), mask=mask, train=train)
+        return self.decoder(jnp.concatenate([told, seen], axis=-1)).astype(source.dtype)
 
     def encode(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b k"]]:
         """The features of cells: the maximum over space of each source layer `conv1` … `conv5` after its ReLU."""
-        _, taps = self.source(images)
-        return {layer: tap.max((1, 2)) for layer, tap in taps.items()}
+        _, taps = self.source(self._cast(images))
+        return {layer: tap.max((1, 2)).astype(images.dtype) for layer, tap in taps.items()}
+
+    def _cast(self, images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        return images if self.dtype is None else images.astype(self.dtype)
 
 
 def _scaled(widths: tuple[int, ...], factor: float) -> tuple[int, ...]:

@@ -2,8 +2,10 @@
 
 import abc
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
+import jax
 from flax import linen as nn
 from jaxtyping import Float, PyTree
 
@@ -37,6 +39,7 @@ class Network(nn.Module, abc.ABC, kw_only=True):
 
     axis_name: str | None = None  # the mapped axis of data parallelism, for BatchNorm
     momentum: float = 0.99  # of BatchNorm's moving averages; lower it for runs of a few hundred steps
+    dtype: jax.typing.DTypeLike | None = None  # what is computed in, such as bfloat16; None: that of the images
 
     @nn.compact
     def __call__(
@@ -44,12 +47,24 @@ class Network(nn.Module, abc.ABC, kw_only=True):
     ) -> PyTree[Float[Array, "b _ _ _"]]:
         """What the network makes of images; where it leaves out parts by chance, it draws from the stream "dropout".
 
+        Parameters, BatchNorm's statistics and the answer have the images' dtype, float32, whatever `dtype` is.
+
         Args:
             images: in [0, 1]; of a block, the map before it.
             mask: 1 for an example, 0 for padding, which BatchNorm leaves out.
             train: normalise by the batch instead of by the moving averages, and leave out parts by chance.
         """
-        return self._forward(images, Mode(self.axis_name, self.momentum, mask, train))
+        return in_dtype(self.dtype, self._forward, images, Mode(self.axis_name, self.momentum, mask, train))
 
     @abc.abstractmethod
     def _forward(self, x: Float[Array, "b h w c"], mode: Mode) -> PyTree[Float[Array, "b _ _ _"]]: ...
+
+
+def in_dtype(
+    dtype: jax.typing.DTypeLike | None, compute: Callable[..., Any], images: Float[Array, "b h w c"], *options: Any
+) -> PyTree[Float[Array, "..."]]:
+    """`compute(images, *options)` of images in `dtype`, its answer in theirs; None leaves both as they are."""
+    if dtype is None:
+        return compute(images, *options)
+    answer = compute(images.astype(dtype), *options)
+    return jax.tree.map(lambda each: each.astype(images.dtype), answer)

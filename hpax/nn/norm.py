@@ -25,7 +25,8 @@ class BatchNorm(nn.Module):
         self, x: Float[Array, " b *space c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
     ) -> Float[Array, " b *space c"]:
         """`x` normalised by its batch if `train`, else by the moving averages; the rows of `mask` 0 are left out."""
-        c = x.shape[-1]
+        dtype, c = x.dtype, x.shape[-1]
+        x = x.astype(jnp.float32)  # once: the parts of its gradient nearly cancel, and are to be added before rounding
         moving_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,), jnp.float32)
         moving_var = self.variable("batch_stats", "var", jnp.ones, (c,), jnp.float32)
         scale = self.param("scale", nn.initializers.ones, (c,), jnp.float32) if self.scaled else 1.0
@@ -37,7 +38,7 @@ class BatchNorm(nn.Module):
             moving_mean.value += step * jax.lax.stop_gradient(mean - moving_mean.value)
             moving_var.value += step * jax.lax.stop_gradient(var - moving_var.value)
         gain = scale * jax.lax.rsqrt(var + self.epsilon)
-        return (x * gain + (bias - mean * gain)).astype(x.dtype)
+        return (x * gain + (bias - mean * gain)).astype(dtype)
 
     def _moments(self, x: Array, mask: Array | None, shift: Array) -> tuple[Array, Array, Array]:
         """Mean and variance (c,) of the real rows on all devices in one pass, and how many values they rest on.
@@ -46,7 +47,7 @@ class BatchNorm(nn.Module):
         spread. Space is summed row by row before the batch is, which makes the mask a matter of (b, c) numbers.
         """
         space = tuple(range(1, x.ndim - 1))
-        deviation = x.astype(jnp.float32) - jax.lax.stop_gradient(shift)
+        deviation = x - jax.lax.stop_gradient(shift)
         sums = jnp.stack([deviation.sum(space), jnp.square(deviation).sum(space)])
         rows = jnp.ones(x.shape[0]) if mask is None else jnp.asarray(mask)
         sums = jnp.where(rows[:, None] > 0, sums, 0.0).sum(1)

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
@@ -76,9 +77,11 @@ class Block(Network):
         x = nn.relu(normed("narrow", x, self.width))
         x = nn.relu(normed("grouped", x, self.width, (3, 3), stride=self.stride, groups=self.groups))
         x = normed("widen", x, features)
-        weights = nn.relu(nn.Dense(features // self.squeeze, name="squeeze_channels")(x.mean((1, 2))))
+        weights = nn.relu(
+            nn.Dense(features // self.squeeze, name="squeeze_channels")(x.mean((1, 2), dtype=jnp.float32))
+        )
         weights = jax.nn.sigmoid(nn.Dense(features, name="excite")(weights))
-        return nn.relu(kept + x * weights[:, None, None])
+        return nn.relu(kept + (x * weights[:, None, None]).astype(x.dtype))
 
 
 def _normed(module: nn.Module, mode: Mode, name: str, *args: Any, **options: Any) -> Array:

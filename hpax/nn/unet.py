@@ -45,7 +45,7 @@ class LightUNet(Network):
             doubled = Conv3x3(width, doubled=True, name=f"up{level}")(x)
             met = doubled + Conv3x3(width, name=f"across{level}")(levels[level])
             x = nn.relu(mode.norm(met, f"up{level}_norm"))
-        return unfold(nn.Dense(4 * len(MAPS), kernel_init=glorot_uniform, name="head")(x))
+        return unfold(nn.Dense(4 * len(MAPS), kernel_init=glorot_uniform, dtype=x.dtype, name="head")(x))
 
 
 class DualPathUNet(Network):

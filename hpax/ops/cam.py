@@ -57,7 +57,7 @@ def normalised(maps: Float[Array, "b h w n"], *, floor: float = 1e-5) -> Float[A
     return jnp.maximum(maps - floor, 0) / (highest + floor)
 
 
-def disagreement(
+def cam_consistency(
     maps: Float[Array, "b h w n"], others: Float[Array, "b h w n"], labels: Float[Array, "b n"]
 ) -> Float[Array, " b"]:
     """The mean absolute difference of maps of one image, those of absent classes counted as none (Puzzle-CAM)."""

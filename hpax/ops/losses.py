@@ -49,7 +49,7 @@ def lovasz(logits: Float[Array, "*b n"], labels: Float[Array, "*b n"]) -> Float[
     return _lovasz_hinge(jnp.stack([logits, -logits]), jnp.stack([labels, 1 - labels])).mean(0)
 
 
-def hard_bce(hardest: int = 5) -> Loss:
+def hard_negative_bce(hardest: int = 5) -> Loss:
     """Cross-entropy of the positives and of the `hardest` negatives of each example, their mean.
 
     With as many as there are negatives, or more, it is `bce`.
@@ -66,13 +66,15 @@ def hard_bce(hardest: int = 5) -> Loss:
     return loss
 
 
-def winners(logits: Float[Array, "*b n"], labels: Float[Array, "*b n"]) -> Float[Array, "*b"]:
-    """Half of each: `focal` summed over the classes, `lovasz`, and `hard_bce` (the winning team of Le et al. 2022).
+def focal_lovasz_bce(logits: Float[Array, "*b n"], labels: Float[Array, "*b n"]) -> Float[Array, "*b"]:
+    """Half of each: `focal` summed over the classes, `lovasz`, `hard_negative_bce` (the winners of Le et al. 2022).
 
     The team's code sorts the examples of a batch class by class in the latter two; here, as everywhere, an example's
     loss is its own, and what is sorted are its classes.
     """
-    return (labels.shape[-1] * focal()(logits, labels) + lovasz(logits, labels) + hard_bce()(logits, labels)) / 2
+    return (
+        labels.shape[-1] * focal()(logits, labels) + lovasz(logits, labels) + hard_negative_bce()(logits, labels)
+    ) / 2
 
 
 def smoothed(loss: Loss, amount: float = 0.1) -> Loss:

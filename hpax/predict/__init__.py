@@ -1,6 +1,1 @@
-"""Trained networks at work: fields to cells, and cells to labels."""
-
-from hpax.predict.label import Labeller
-from hpax.predict.segment import Segmenter
-
-__all__ = ["Labeller", "Segmenter"]
+"""From what networks answer to cells, labels and files: pure functions of arrays, without networks or data sets."""

@@ -38,7 +38,7 @@ def sigmoid_to_cells(maps: Maps, cells: Cells, *, quantile: float = QUANTILE) ->
     return scipy.special.expit(in_cells(maps, cells, quantile=quantile))
 
 
-def read_off(maps: Maps, probabilities: Float[np.ndarray, " n"], cells: Cells) -> Float32[np.ndarray, "k n"]:
+def cell_probabilities(maps: Maps, probabilities: Float[np.ndarray, " n"], cells: Cells) -> Float32[np.ndarray, "k n"]:
     """The mean of `cam_to_cells` and `sigmoid_to_cells`: a map's strength within its field, and by itself."""
     return (cam_to_cells(maps, probabilities, cells) + sigmoid_to_cells(maps, cells)) / 2
 

@@ -6,10 +6,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from jaxtyping import Float, UInt
 
-from hpax import atlas
-from hpax.data import preprocess
-from hpax.predict.turns import PredictCells, PredictFields
-from hpax.segment import crops
+from hpax import atlas, images
+from hpax.predict.tta import PredictCells, PredictFields
 
 BATCH = 64  # crops
 
@@ -18,7 +16,7 @@ def of_field(
     predict: PredictFields, image: UInt[np.ndarray, "h w c"], *, size: int
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "y x n"]]:
     """The probabilities of a field and its maps, the field seen as a square of `size` pixels as in training."""
-    probabilities, maps = predict(preprocess.as_float(crops.resize(image, size))[None])
+    probabilities, maps = predict(images.as_float(images.resize(image, (size, size)))[None])
     return np.asarray(probabilities)[0], np.asarray(maps)[0]
 
 
@@ -33,11 +31,11 @@ def of_crops(
     owed: list[int] = []  # cells of each field that is still to come
     waiting: list[np.ndarray] = []  # crops
     done: list[np.ndarray] = []  # probabilities of each cell
-    for images in itertools.chain(fields, [None]):
-        if images is not None:
-            owed.append(len(images))
-            waiting.extend(images)
-        while len(waiting) >= batch or (images is None and waiting):
+    for own in itertools.chain(fields, [None]):
+        if own is not None:
+            owed.append(len(own))
+            waiting.extend(own)
+        while len(waiting) >= batch or (own is None and waiting):
             done.extend(_predicted(predict, waiting[:batch], batch))
             del waiting[:batch]
         while owed and owed[0] <= len(done):
@@ -46,7 +44,7 @@ def of_crops(
             del done[:count]
 
 
-def _predicted(predict: PredictCells, images: list[np.ndarray], batch: int) -> Float[np.ndarray, "k n"]:
-    seen = np.zeros((batch, *images[0].shape), images[0].dtype)
-    seen[: len(images)] = images
-    return np.asarray(predict(preprocess.as_float(seen)))[: len(images)]
+def _predicted(predict: PredictCells, crops: list[np.ndarray], batch: int) -> Float[np.ndarray, "k n"]:
+    seen = np.zeros((batch, *crops[0].shape), crops[0].dtype)
+    seen[: len(crops)] = crops
+    return np.asarray(predict(images.as_float(seen)))[: len(crops)]

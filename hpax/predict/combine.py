@@ -2,9 +2,9 @@
 
 Probabilities are (k cells, n classes), of a field (n,); every function keeps them within 0 and 1.
 
-    cells = combine.ensemble([combine.multiplied(field, cells), combine.added(field, cells, share=0.1)])
+    cells = combine.ensemble([combine.product(field, cells), combine.weighted_mean(field, cells, share=0.1)])
     cells = combine.negative_excludes(cells)
-    cells = combine.weighted(cells, borders.weights(borders.table(masks, um_per_pixel)))
+    cells = combine.weighted(cells, borders.weights(borders.cell_properties(masks, um_per_pixel)))
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from hpax import atlas
 Probabilities = Float[np.ndarray, "k n"]
 
 
-def multiplied(field: Float[np.ndarray, " n"], cells: Probabilities) -> Probabilities:
+def product(field: Float[np.ndarray, " n"], cells: Probabilities) -> Probabilities:
     """Image × cell: a class needs both."""
     return field * cells
 
 
-def added(field: Float[np.ndarray, " n"], cells: Probabilities, *, share: float = 0.5) -> Probabilities:
+def weighted_mean(field: Float[np.ndarray, " n"], cells: Probabilities, *, share: float = 0.5) -> Probabilities:
     """The mean in which the field counts `share` and the cell the rest."""
     return share * field + (1 - share) * cells
 
@@ -44,12 +44,12 @@ def ensemble(
     return sum(share * prediction for share, prediction in zip(shares, predictions, strict=True))
 
 
-def together(field: Float[np.ndarray, " n"], cells: Sequence[Probabilities]) -> Probabilities:
-    """The mean in which the field counts half, and what its maps (`cams.read_off`) and crops say of a cell the rest.
+def fuse(field: Float[np.ndarray, " n"], cells: Sequence[Probabilities]) -> Probabilities:
+    """The mean in which the field counts half, and maps (`cams.cell_probabilities`) and crops of a cell the rest.
 
     Chosen among sums and products of the three on simulated atlas 0, which no reported number rests on.
     """
-    return added(field, ensemble(cells))
+    return weighted_mean(field, ensemble(cells))
 
 
 def negative_excludes(probabilities: Float[np.ndarray, "*k 19"]) -> Float[np.ndarray, "*k 19"]:
@@ -59,7 +59,7 @@ def negative_excludes(probabilities: Float[np.ndarray, "*k 19"]) -> Float[np.nda
     return found
 
 
-def negative_is_the_rest(probabilities: Float[np.ndarray, "*k 19"]) -> Float[np.ndarray, "*k 19"]:
+def negative_as_complement(probabilities: Float[np.ndarray, "*k 19"]) -> Float[np.ndarray, "*k 19"]:
     """Negative as what the surest other class leaves: its own prediction is not used."""
     found = probabilities.copy()
     found[..., atlas.NEGATIVE] = 1 - np.delete(probabilities, atlas.NEGATIVE, axis=-1).max(-1)
@@ -75,7 +75,7 @@ def weighted(probabilities: Probabilities, weights: Float[np.ndarray, " k"] | Bo
 
 
 def outlying(cells: pd.DataFrame, *, factor: float = 4.0) -> Bool[np.ndarray, " k"]:
-    """Cells of `segment.borders.table` that are likely no single cell: without a nucleus, or `factor` times off the
+    """Cells of `borders.cell_properties` that are likely no single cell: without a nucleus, or `factor` times off the
     median area of the field. A small cell at the border is none of them.
     """
     size, inner = cells["relative_size"].to_numpy(np.float64), ~cells["touches_border"].to_numpy(bool)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Float64, Integer
 
-from hpax.segment.masks import Masks
+from hpax.fields import Masks
 
 EDGE_UM2 = 80_000 * 0.08**2
 """The area that gives a cell at the border full weight."""
@@ -20,7 +20,7 @@ INNER_UM2 = 32_000 * 0.08**2
 """The area that gives any other cell full weight."""
 
 
-def table(masks: Masks, um_per_pixel: float) -> pd.DataFrame:
+def cell_properties(masks: Masks, um_per_pixel: float) -> pd.DataFrame:
     """A row for every cell of a field, by index.
 
     Columns: index; area_um2; nucleus_area_um2, 0 without a nucleus; touches_border; missing, the share of the whole

@@ -4,8 +4,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt, UInt8
 from scipy import ndimage
 
+from hpax.fields import Masks
+from hpax.images import as_bytes, nearest, resize
 from hpax.segment import crops
-from hpax.segment.masks import Masks, nearest
 
 
 def cell_images(
@@ -34,7 +35,7 @@ def cell_images(
     indices, middles = centres(masks)
     images = np.zeros((len(indices), size, size, image.shape[-1]), np.uint8)
     for row, (index, middle) in enumerate(zip(indices, middles, strict=True)):
-        images[row] = crops.as_bytes(crops.resize(crops.cut(image, middle[None], side)[0], size))
+        images[row] = as_bytes(resize(crops.cut(image, middle[None], side)[0], (size, size)))
         if masked:
             own = crops.cut(masks.cells[..., None], middle[None], side)[0, ..., 0] == index
             images[row][~nearest(own, (size, size))] = 0

@@ -1,8 +1,7 @@
 """Cutting cells out of fields, and resizing crops."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer, UInt, UInt8
-from PIL import Image
+from jaxtyping import Bool, Float, Integer, UInt
 
 
 def centroids(mask: Integer[np.ndarray, "h w"]) -> dict[int, tuple[float, float]]:
@@ -35,21 +34,6 @@ def sticks_out(centres: Float[np.ndarray, "n 2"], size: int, shape: tuple[int, i
     """Whether the square around each centre reaches over the edge of a field of `shape` (h, w)."""
     corners = _corners(centres, size)
     return ((corners < 0) | (corners + size > np.asarray(shape))).any(1)
-
-
-def resize(crop: UInt[np.ndarray, "h w c"], size: int) -> UInt[np.ndarray, "{size} {size} c"]:
-    """The crop at `size` pixels, each channel averaged (Pillow's antialiased bilinear), in its own dtype."""
-    if crop.shape[:2] == (size, size):
-        return crop
-    channels = (Image.fromarray(crop[..., c].astype(np.float32)) for c in range(crop.shape[-1]))
-    resized = [np.asarray(channel.resize((size, size), Image.Resampling.BILINEAR)) for channel in channels]
-    return np.rint(np.stack(resized, axis=-1)).astype(crop.dtype)
-
-
-def as_bytes(image: UInt[np.ndarray, "*b"]) -> UInt8[np.ndarray, "*b"]:
-    """The full scale of the image's dtype becomes 255."""
-    full = np.iinfo(image.dtype).max
-    return image if full == 255 else np.rint(image * (255 / full)).astype(np.uint8)
 
 
 def _corners(centres: Float[np.ndarray, "n 2"], size: int) -> Integer[np.ndarray, "n 2"]:

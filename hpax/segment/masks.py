@@ -1,26 +1,10 @@
 """The cells of a field and their nuclei as two index images that share their indices."""
 
-import dataclasses
-
 import numpy as np
 from jaxtyping import Float, Integer, Shaped, UInt
 from scipy import ndimage
 
-
-@dataclasses.dataclass(frozen=True)
-class Masks:
-    """The cells of a field and their nuclei: index masks in which a cell and its nucleus share an index.
-
-    0 is background; uint16, or uint32 beyond 65,535 cells. What `compact` makes is numbered 1..n from the top, and its
-    nuclei lie inside their cells.
-    """
-
-    cells: UInt[np.ndarray, "h w"]
-    nuclei: UInt[np.ndarray, "h w"]
-
-    def resized(self, shape: tuple[int, int]) -> "Masks":
-        """Both masks at `shape` (h, w) by nearest neighbour; indices stay, though one that is too small may vanish."""
-        return Masks(nearest(self.cells, shape), nearest(self.nuclei, shape))
+from hpax.fields import Masks
 
 
 def compact(cells: Integer[np.ndarray, "h w"], nuclei: Integer[np.ndarray, "h w"]) -> Masks:
@@ -33,11 +17,11 @@ def compact(cells: Integer[np.ndarray, "h w"], nuclei: Integer[np.ndarray, "h w"
         raise ValueError(
             f"cells and nuclei must have one shape, got {cells.shape} and {nuclei.shape}; resize one with `nearest`"
         )
-    cells_from_top = from_top(cells)
+    cells_from_top = relabel_sequential(cells)
     return Masks(cells_from_top, np.where(nuclei == cells, cells_from_top, 0).astype(cells_from_top.dtype))
 
 
-def from_top(mask: Integer[np.ndarray, "h w"]) -> UInt[np.ndarray, "h w"]:
+def relabel_sequential(mask: Integer[np.ndarray, "h w"]) -> UInt[np.ndarray, "h w"]:
     """An index mask renumbered 1..n by each object's first pixel from the top; uint16, or uint32 beyond 65,535."""
     flat = mask.ravel()
     first = np.flatnonzero(np.diff(flat, prepend=0))  # of each stretch; background before the first needs none
@@ -48,21 +32,12 @@ def from_top(mask: Integer[np.ndarray, "h w"]) -> UInt[np.ndarray, "h w"]:
     return np.repeat(order[stretch], sizes).reshape(mask.shape)
 
 
-def nearest(mask: Shaped[np.ndarray, "h w"], shape: tuple[int, int]) -> Shaped[np.ndarray, "{shape[0]} {shape[1]}"]:
-    """A mask at `shape` (h, w), each pixel that of the mask under its centre."""
-    rows, columns = (
-        ((2 * np.arange(new) + 1) * old // (2 * new)).astype(np.intp)
-        for new, old in zip(shape, mask.shape, strict=True)
-    )
-    return mask[rows][:, columns]
-
-
 def enlarge(mask: Shaped[np.ndarray, "h w"], factor: int) -> Shaped[np.ndarray, "{factor}*h {factor}*w"]:
     """A mask with every pixel repeated `factor` times in both directions."""
     return mask.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def shrink(channel: Float[np.ndarray, "h w"], factor: int) -> Float[np.ndarray, "H W"]:
+def block_mean(channel: Float[np.ndarray, "h w"], factor: int) -> Float[np.ndarray, "H W"]:
     """A channel averaged over squares of `factor` pixels; its last row and column are repeated to fill the last."""
     height, width = channel.shape
     if factor == 1 or not channel.size:
@@ -71,7 +46,7 @@ def shrink(channel: Float[np.ndarray, "h w"], factor: int) -> Float[np.ndarray, 
     return padded.reshape(-(-height // factor), factor, -1, factor).mean((1, 3), dtype=channel.dtype)
 
 
-def at_least(mask: Integer[np.ndarray, "h w"], pixels: float) -> Integer[np.ndarray, "h w"]:
+def remove_small(mask: Integer[np.ndarray, "h w"], pixels: float) -> Integer[np.ndarray, "h w"]:
     """An index mask without the objects that cover fewer than `pixels`; the others keep their index."""
     large = np.bincount(mask.ravel()) >= pixels - 1e-6
     large[0] = False

@@ -49,8 +49,8 @@ def label_nuclei(nucleus: UInt[np.ndarray, "h w"], um_per_pixel: float, recipe: 
         raise ValueError(f"um_per_pixel must be positive, got {um_per_pixel}; HPA fields have 0.08 at 2048 pixels")
     factor = max(1, int(recipe.pixel / um_per_pixel + 1e-6))
     height, width = nucleus.shape
-    found = _label(masks.shrink(nucleus.astype(np.float32), factor), um_per_pixel * factor, recipe)
-    return masks.from_top(masks.enlarge(found, factor)[:height, :width])
+    found = _label(masks.block_mean(nucleus.astype(np.float32), factor), um_per_pixel * factor, recipe)
+    return masks.relabel_sequential(masks.enlarge(found, factor)[:height, :width])
 
 
 def find_nuclei(nucleus: UInt[np.ndarray, "h w"], um_per_pixel: float, recipe: Otsu = CODE) -> Float[np.ndarray, "n 2"]:
@@ -64,7 +64,7 @@ def _label(stain: Float[np.ndarray, "h w"], um_per_pixel: float, recipe: Otsu) -
         return np.zeros(stain.shape, int)
     smooth = ndimage.gaussian_filter(stain, recipe.blur / um_per_pixel) if recipe.blur else stain
     gaps = label(smooth <= threshold_otsu(stain), connectivity=1)
-    nuclei = label(masks.at_least(gaps, recipe.holes / um_per_pixel**2) == 0)
+    nuclei = label(masks.remove_small(gaps, recipe.holes / um_per_pixel**2) == 0)
     if not recipe.border:
         nuclei = clear_border(nuclei)
-    return masks.at_least(nuclei, recipe.area / um_per_pixel**2)
+    return masks.remove_small(nuclei, recipe.area / um_per_pixel**2)

@@ -58,7 +58,7 @@ def nuclei_from_maps(
     Raises:
         ValueError: um_per_pixel is not positive.
     """
-    return masks.from_top(_nuclei(maps[..., 1], maps[..., 0], um_per_pixel, recipe))
+    return masks.relabel_sequential(_nuclei(maps[..., 1], maps[..., 0], um_per_pixel, recipe))
 
 
 def cells_from_maps(
@@ -87,11 +87,11 @@ def _nuclei(
         raise ValueError(f"um_per_pixel must be positive, got {um_per_pixel}; pass the pixel size of the maps in µm")
     pixels = um_per_pixel**-2  # of one µm²
     seeds = label((border <= recipe.border) & (inside > recipe.seed), connectivity=1)
-    seeds = masks.at_least(seeds, recipe.seed_area * pixels)
+    seeds = masks.remove_small(seeds, recipe.seed_area * pixels)
     gaps = label(inside <= recipe.inside, connectivity=1)
-    mask = masks.at_least(gaps, recipe.holes * pixels) == 0
+    mask = masks.remove_small(gaps, recipe.holes * pixels) == 0
     nuclei = watershed(np.zeros(mask.shape, np.uint8), seeds, mask=mask)
-    return masks.at_least(nuclei, recipe.area * pixels)
+    return masks.remove_small(nuclei, recipe.area * pixels)
 
 
 def _cells(
@@ -104,7 +104,7 @@ def _cells(
     flat = not inside.size or inside.min() == inside.max()
     least = recipe.inside if flat else max(recipe.inside, recipe.otsu * float(threshold_otsu(inside)))
     core = (inside > least) & (border <= recipe.border)
-    cells = masks.at_least(watershed(-inside, nuclei, mask=core | (nuclei > 0)), recipe.area / um_per_pixel**2)
+    cells = masks.remove_small(watershed(-inside, nuclei, mask=core | (nuclei > 0)), recipe.area / um_per_pixel**2)
     closed = _close(cells > 0, recipe.closing / um_per_pixel)
     return masks.fill_holes(watershed(-inside, cells, mask=closed | (border > recipe.border)))
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
-from hpax.ops.bags import Pooling, mean_present, pooled
 from hpax.ops.losses import Loss, arcface, bce
+from hpax.ops.mil import Pooling, mean_present, pooled
 from hpax.ops.mix import Mixture, mixed
 from hpax.types import Array, Batch, ModelState, Params
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
-from hpax.nn.heads import Localized
-from hpax.ops.cam import disagreement, merged, tiled
+from hpax.nn.heads import CamOutput
+from hpax.ops.cam import cam_consistency, merged, tiled
 from hpax.ops.losses import Loss, bce
 from hpax.ops.mix import Mixture, mixed, turned, turns, unturned
 from hpax.types import Array, Batch, ModelState, Params
@@ -26,7 +26,7 @@ class Localization:
     criterion: Loss = bce
     puzzle: float = 0.0  # weight of how the maps of a field and of its tiles disagree (Puzzle-CAM); 0: no tiles
     tiles: int = 2  # along each side; any size of field will do
-    siamese: float = 0.0  # weight of how the maps of a field and of one of its turns disagree; 0: no second view
+    equivariance: float = 0.0  # weight of how the maps of a field and of one of its turns disagree; 0: no second view
     ramp: int = 0  # updates over which these two weights rise from 0; half of the run in Puzzle-CAM's code
     mix: Mixture = "none"
 
@@ -45,11 +45,11 @@ class Localization:
         images, labels = mixed(self.mix, mixing, batch["image"], batch["labels"], mask)
         seen, model_state = self._look(params, model_state, dropping, images, mask)
         total = self.criterion(seen.logits, labels)
-        for weight, view in ((self.puzzle, self._in_tiles), (self.siamese, partial(self._turned, turning))):
+        for weight, view in ((self.puzzle, self._in_tiles), (self.equivariance, partial(self._turned, turning))):
             if weight:
                 dropping = jax.random.fold_in(dropping, 1)
                 logits, maps, model_state = view(params, model_state, dropping, images, mask, seen.maps.shape[1:3])
-                apart = disagreement(seen.maps, maps, labels)
+                apart = cam_consistency(seen.maps, maps, labels)
                 total += self.criterion(logits, labels) + weight * self._risen(model_state) * apart
         return total, self._counted(model_state)
 
@@ -65,9 +65,16 @@ class Localization:
         seen = self.model.apply({"params": params, **model_state}, images)
         return jax.nn.sigmoid(seen.logits), seen.maps
 
+    def encode(
+        self, params: Params, model_state: ModelState, images: Float[Array, "b h w c"]
+    ) -> dict[str, Float[Array, "b k"]]:
+        """The features before the classifier, averaged over places."""
+        seen = self.model.apply({"params": params, **model_state}, images)
+        return {"penultimate": seen.features.mean((1, 2))}
+
     def _look(
         self, params: Params, model_state: ModelState, key: jax.Array, images: Array, mask: Array
-    ) -> tuple[Localized, ModelState]:
+    ) -> tuple[CamOutput, ModelState]:
         return self.model.apply(
             {"params": params, **model_state},
             images,

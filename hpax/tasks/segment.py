@@ -55,6 +55,12 @@ class Segmentation:
         """The probabilities of border and object at each pixel."""
         return jax.nn.sigmoid(self.model.apply({"params": params, **model_state}, images))
 
+    def encode(
+        self, params: Params, model_state: ModelState, images: Float[Array, "b h w c"]
+    ) -> dict[str, Float[Array, "b 2"]]:
+        """How much of each image is border and how much is object, as shares of its area."""
+        return {"shares": self.predict(params, model_state, images).mean((1, 2))}
+
 
 def _loss(logits: Float[Array, "b h w 2"], batch: Batch) -> Float[Array, " b"]:
     valid = _valid(batch)

@@ -7,6 +7,7 @@ from hpax.train.fit import fit
 from hpax.train.log import history
 from hpax.train.loop import Batches, Run, updates
 from hpax.train.parallel import AXIS
+from hpax.train.processes import initialize
 from hpax.train.state import Init, State, create
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "evaluate",
     "fit",
     "history",
+    "initialize",
     "load",
     "updates",
 ]

@@ -1,6 +1,7 @@
 """Where a run's numbers and pictures go: history.jsonl, TensorBoard, and a progress bar."""
 
 import json
+import os
 import pathlib
 import time
 from collections.abc import Mapping
@@ -10,11 +11,30 @@ import numpy as np
 import rich.progress
 import tensorboardX
 
+from hpax import files
+
 
 def history(workdir: pathlib.Path) -> list[dict[str, float]]:
-    """Everything a run has logged, one dict per record, each with its "step"."""
+    """Everything a run has logged, one dict per record, each with its "step".
+
+    It is a log, to look at: results come from states. Lines that are none of its records, as a crash may leave, are
+    passed over.
+    """
     path = pathlib.Path(workdir) / "history.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    if not path.exists():
+        return []
+    records = map(_record, path.read_bytes().split(b"\n"))
+    return [record for record in records if record is not None]
+
+
+def _record(line: bytes) -> dict[str, float] | None:
+    """The record in a line; None if it holds something else."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    whole = isinstance(record, dict) and type(record.get("step")) is int
+    return record if whole and all(isinstance(value, int | float) for value in record.values()) else None
 
 
 class Log:
@@ -27,19 +47,18 @@ class Log:
         self._writes = jax.process_index() == 0
         if not self._writes:
             return
-        workdir.mkdir(parents=True, exist_ok=True)
+        self._path = workdir / "history.jsonl"
         kept = [record for record in history(workdir) if record["step"] <= start]
-        self._lines = (workdir / "history.jsonl").open("w")
+        files.write_text(self._path, "".join(_line(record) for record in kept))
+        self._lines = os.open(self._path, os.O_WRONLY | os.O_APPEND)
         self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
-        for record in kept:
-            self._append(record)
 
     def __enter__(self) -> "Log":
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._writes:
-            self._lines.close()
+            os.close(self._lines)
             self._board.close()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -57,8 +76,13 @@ class Log:
                 self._board.add_image(name, picture, step, dataformats="HWC")
 
     def _append(self, record: Mapping[str, float]) -> None:
-        self._lines.write(json.dumps(record) + "\n")
-        self._lines.flush()
+        """Adds a line by one call of the system, so that no reader and no crash finds half of it."""
+        with files.writable(self._path):
+            os.write(self._lines, _line(record).encode())
+
+
+def _line(record: Mapping[str, float]) -> str:
+    return json.dumps(record) + "\n"
 
 
 class Throughput:

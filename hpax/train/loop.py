@@ -9,7 +9,8 @@ import numpy as np
 import optax
 
 from hpax.task import Task
-from hpax.train import parallel
+from hpax.train import parallel, resident
+from hpax.train.pace import Pace
 from hpax.train.state import Init, State, create
 from hpax.types import Array, Batch
 
@@ -38,6 +39,7 @@ class Run:
     seed: int = 0
     init: Init | None = None  # replaces what is fresh, e.g. by pretrained parameters and statistics
     validation: Callable[[], Iterable[Batch]] | None = None  # one pass over this process's validation batches
+    scores: Callable[[State], Mapping[str, float]] | None = None  # more numbers of the validation, for the log
     pictures: Callable[[State], Mapping[str, np.ndarray]] | None = None  # name → uint8 (h, w, 3), for the log
     devices: Sequence[jax.Device] | None = None  # local devices to use; None: all
 
@@ -56,16 +58,27 @@ def updates(run: Run, state: State) -> Iterator[tuple[int, State, dict[str, Arra
     A yielded state lives until the next update, which reuses its memory: keep `parallel.unreplicate(state)`.
     """
     step = int(state.step)
-    advance = parallel.compile_update(run.task, run.optimizer, run.devices)
-    replicated = parallel.replicate(state, run.devices)
-    seed = np.uint32(run.seed)
     if step >= run.steps:
         return
-    for batch in run.batches.iterate(step):
+    advance, iterate = _prepared(run)
+    replicated = parallel.replicate(state, run.devices)
+    seed = np.uint32(run.seed)
+    pace = Pace()
+    for batch in pace.batches(iterate(step)):
         replicated, report = advance(replicated, parallel.shard(batch, run.devices), seed)
         if jax.default_backend() == "cpu":
             jax.block_until_ready(report)  # devices of one processor share threads: steps in flight can deadlock
+        pace.ate(batch, report)
         step += 1
         yield step, replicated, report
         if step >= run.steps:
             return
+
+
+def _prepared(run: Run) -> tuple[Callable, Callable[[int], Iterator[Batch]]]:
+    """The compiled update, and what it eats from a step on: batches, or draws where devices hold the examples."""
+    kept = resident.keep(run.batches, run.devices) if isinstance(run.batches, resident.Resident) else None
+    if kept is None:
+        return parallel.compile_update(run.task, run.optimizer, run.devices), run.batches.iterate
+    advance = parallel.compile_update(run.task, run.optimizer, run.devices, kept.making)
+    return lambda state, draw, seed: advance(state, draw, seed, kept.held), run.batches.draws

@@ -5,7 +5,7 @@ sees plain trees and plain batches.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +15,9 @@ import optax
 from hpax.task import Task
 from hpax.train.update import update
 from hpax.types import Array, Batch
+
+Making = Callable[[Any, Batch], Batch]
+"""What a device holds, and its part of a draw → its part of a batch."""
 
 AXIS = "devices"
 """The name of the axis over which networks and updates reduce."""
@@ -35,14 +38,25 @@ def _placing(devices: tuple[jax.Device, ...] | None) -> Callable:
     return jax.pmap(lambda tree: tree, AXIS, devices=devices)
 
 
+def placing(devices: Sequence[jax.Device] | None = None) -> jax.sharding.NamedSharding:
+    """How a replicated tree lies on the devices of all processes: one entry of its leading axis on each."""
+    return replicate(np.zeros((), np.int32), devices).sharding
+
+
+def least(values: Iterable[float]) -> float:
+    """The least of the values of all processes, each of which brings one or more for its devices."""
+    here = replicate(np.float32(min(values)))
+    return float(unreplicate(jax.pmap(lambda value: jax.lax.pmin(value, AXIS), AXIS)(here)))
+
+
 def unreplicate(tree: Any) -> Any:
     """One device's copy, as NumPy arrays that later steps cannot touch."""
 
     def first(leaf):
-        shard = leaf.addressable_shards[0].data if isinstance(leaf, jax.Array) else leaf
-        return np.array(shard).reshape(np.shape(leaf)[1:])
+        return leaf.addressable_shards[0].data if isinstance(leaf, jax.Array) else leaf
 
-    return jax.tree.map(first, tree)
+    copies = jax.device_get(jax.tree.map(first, tree))  # all under way at once
+    return jax.tree.map(lambda leaf, copy: np.array(copy).reshape(np.shape(leaf)[1:]), tree, copies)
 
 
 def shard(batch: Batch, devices: Sequence[jax.Device] | None = None) -> dict[str, Array]:
@@ -56,18 +70,25 @@ def shard(batch: Batch, devices: Sequence[jax.Device] | None = None) -> dict[str
     if size % count:
         below, above = size // count * count, -(-size // count) * count
         remedy = f"{below} or {above}" if below else f"{above}"
+        if (processes := jax.process_count()) > 1:
+            remedy += f", {processes} times that for all processes together"
         raise ValueError(f"the batch of a process, {size}, must divide by its {count} devices; use {remedy}")
     return {name: np.reshape(value, (count, size // count, *value.shape[1:])) for name, value in batch.items()}
 
 
 def compile_update(
-    task: Task, optimizer: optax.GradientTransformation, devices: Sequence[jax.Device] | None = None
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    devices: Sequence[jax.Device] | None = None,
+    making: Making | None = None,
 ) -> Callable:
     """`(replicated state, sharded batch, seed) -> (replicated state, report)`; the old state's memory is reused.
 
-    What was compiled for an equal task, the same optimiser and the same devices is used again.
+    With `making`, `(replicated state, sharded draw, seed, held) -> …`, where `making(held, draw)` is the batch of a
+    device that holds examples. What was compiled for an equal task, the same optimiser, the same devices and an equal
+    `making` is used again.
     """
-    return _made(_update, task, optimizer, tuple(devices) if devices else None)
+    return _made(_update, task, optimizer, tuple(devices) if devices else None, making)
 
 
 def compile_evaluation(task: Task, devices: Sequence[jax.Device] | None = None) -> Callable:
@@ -91,11 +112,21 @@ def _kept(make: Callable[..., Callable], *asked: Any) -> Callable:
     return make(*asked)
 
 
-def _update(task: Task, optimizer: optax.GradientTransformation, devices: tuple[jax.Device, ...] | None) -> Callable:
+def _update(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    devices: tuple[jax.Device, ...] | None,
+    making: Making | None,
+) -> Callable:
     def step(state, batch, seed):
         return update(task, optimizer, state, batch, seed, axis_name=AXIS)
 
-    return jax.pmap(step, AXIS, in_axes=(0, 0, None), devices=devices, donate_argnums=0)
+    def resident_step(state, draw, seed, held):
+        return step(state, making(held, draw), seed)
+
+    if making is None:
+        return jax.pmap(step, AXIS, in_axes=(0, 0, None), devices=devices, donate_argnums=0)
+    return jax.pmap(resident_step, AXIS, in_axes=(0, 0, None, 0), devices=devices, donate_argnums=0)
 
 
 def _evaluation(task: Task, devices: tuple[jax.Device, ...] | None) -> Callable:

@@ -13,7 +13,7 @@ from hpax.task import Task
 from hpax.types import Array, Batch, ModelState, Params
 
 Init = Callable[[Params, ModelState], tuple[Params, ModelState]]
-"""Fresh parameters and model state → those to begin with, such as `functools.partial(pretrained.graft, ...)`."""
+"""Fresh parameters and model state → those to begin with, such as `functools.partial(models.graft, ...)`."""
 
 INIT, UPDATE = range(2)
 """Streams of randomness: each is `fold_in(key(seed), stream)`."""

@@ -22,7 +22,8 @@ def update(
     """Moves the parameters by one step on a global batch, of which `batch` is this device's part.
 
     Sums and counts are added over `axis_name` before anything is divided, so that neither the number of devices nor
-    where the padding lies changes the step. The report holds "loss", the mean over real examples, and "examples".
+    where the padding lies changes the step. The report holds "loss", the mean over real examples, "examples", and
+    "finite": whether the loss, its gradient and the new parameters and model state all are.
     """
     key = jax.random.fold_in(stream(seed, UPDATE), state.step)
     if axis_name is not None:
@@ -40,7 +41,14 @@ def update(
         model_state = jax.lax.pmean(model_state, axis_name)
     changes, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, changes)
-    return State(state.step + 1, params, model_state, opt_state), {"loss": loss, "examples": examples}
+    report = {"loss": loss, "examples": examples, "finite": _finite((loss, gradient, params, model_state))}
+    return State(state.step + 1, params, model_state, opt_state), report
+
+
+def _finite(tree) -> Array:
+    """Whether no number of a tree is NaN or infinite: () bool."""
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
 
 
 def _total(tree, axis_name: str | None):

@@ -60,7 +60,7 @@ def agrees_with_its_index(source: Source) -> None:
             np.testing.assert_equal(example[name], table[name].iloc[row])
         if "labels" in example:
             np.testing.assert_array_equal(example["labels"], source.labels[row])
-    same_image = table["image_id"].to_numpy()[:, None] == table["image_id"].to_numpy()
+    same_image = table["group_id"].to_numpy()[:, None] == table["group_id"].to_numpy()
     np.testing.assert_array_equal(source.groups[:, None] == source.groups, same_image)
 
 

@@ -26,7 +26,7 @@ def test_the_yeast_builder(tmp_path, check_data_set):
     dummy.write(tmp_path / "source", "yeast", size=16)
     cells = build("cell_crops", tmp_path / "data", source=tmp_path / "source", organism="yeast", size=16)
     check_data_set(cells)
-    assert cells.table["image_id"].value_counts().to_dict() == dummy.IMAGES["yeast"]
+    assert cells.table["group_id"].value_counts().to_dict() == dummy.IMAGES["yeast"]
     assert cells.info.features["image"].shape == (16, 16, 2)
 
 
@@ -43,7 +43,7 @@ def test_small_images_are_left_out_as_published_and_counted(tmp_path, caplog):
     dummy.write(tmp_path / "source", "human", {"X_1_A1": 5, "Y_2_A1": 4, "Z_3_A1": 1}, size=8)
     with caplog.at_level(logging.WARNING):
         cells = build("cell_crops", tmp_path / "data", source=tmp_path / "source", size=8)
-    assert set(cells.table["image_id"]) == {"X_1_A1"}
+    assert set(cells.table["group_id"]) == {"X_1_A1"}
     assert "left out 2 images with fewer than 5 cells" in caplog.text
     everything = build("cell_crops", tmp_path / "data", source=tmp_path / "source", size=8, min_cells=1)
     assert len(everything) == 10

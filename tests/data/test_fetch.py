@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpax import atlas
-from hpax.data import build, download, fetch, locks
+from hpax import atlas, files
+from hpax.data import build, download, fetch
 from hpax.formats import fields, proteinatlas
 
 QUICK = {"pause": 0.001, "rate": 1e6, "timeout": 5.0}
@@ -155,7 +155,7 @@ def wanted(server, tmp_path):
 
 
 def run(server, wanted, folder, **manners):
-    return fetch.fetch(wanted, folder, base=server.base, manners=download.Manners(**QUICK | manners))
+    return fetch.fetch(wanted, folder, base=server.base, manners=download.RateLimit(**QUICK | manners))
 
 
 def ids(wanted):
@@ -172,7 +172,7 @@ def test_what_comes_is_what_the_builder_reads(server, wanted, tmp_path):
     assert report == fetch.Report([], ids(wanted), [])
     assert whole_set(server, tmp_path / "fields")
     data = build("hpa_fields", tmp_path / "data", source=tmp_path / "fields", um_per_pixel=0.1)
-    assert data.table["image_id"].value_counts().to_dict() == {"1_A1": 2, "2_A2": 1}
+    assert data.table["group_id"].value_counts().to_dict() == {"1_A1": 2, "2_A2": 1}
     assert set(data.table["protein"]) == {"GENE1", "GENE2"}
     assert set(data.table["antibody"]) == {"1", "2"}
     assert [np.flatnonzero(row).tolist() for row in data.labels] == [[0, 16]] * 3
@@ -224,7 +224,7 @@ def test_a_cut_picture_goes_on_where_it_was_cut(server, wanted, tmp_path):
 def test_bytes_are_right_even_where_no_check_could_tell(server, tmp_path, second):
     server.files["/numbers"] = bytes(range(200))
     server.behaviours["/numbers"] = [cut, second]
-    downloader = download.Downloader(download.Manners(**QUICK))
+    downloader = download.Downloader(download.RateLimit(**QUICK))
     downloader.get(f"{server.base}/numbers", tmp_path / "numbers", lambda path: None)
     assert (tmp_path / "numbers").read_bytes() == bytes(range(200))
 
@@ -343,7 +343,7 @@ def test_an_interruption_stops_all_threads_and_keeps_what_came(server, wanted, t
 def test_two_runs_do_not_share_a_folder(server, wanted, tmp_path):
     folder = tmp_path / "fields"
     folder.mkdir()
-    with locks.alone(folder), pytest.raises(ValueError, match="another process works in"):
+    with files.exclusive(folder), pytest.raises(ValueError, match="another process works in"):
         run(server, wanted, folder)
 
 

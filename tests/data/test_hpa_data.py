@@ -6,13 +6,13 @@ import pytest
 from PIL import Image
 from skimage.segmentation import expand_labels
 
-from hpax import atlas
+from hpax import atlas, images
 from hpax.data import CellBatches, PairBatches, build
 from hpax.data.hpa_fields import dummy
+from hpax.fields import Masks
 from hpax.formats import fields as files
 from hpax.formats import masks as mask_files
-from hpax.segment import crops, grow, nuclei
-from hpax.segment.masks import Masks
+from hpax.segment import classical, crops, nuclei
 
 SCALE = {"um_per_pixel": dummy.UM_PER_PIXEL}
 
@@ -47,7 +47,7 @@ def test_the_builder_of_fields(folder, fields, check_data_set):
 
 def test_fields_of_one_well_are_one_image(fields):
     table = fields.table
-    assert table["image_id"].value_counts().to_dict() == {"10_A1": 2, "00000000-bb9b-11e8": 1, "00000001-bb9b-11e8": 1}
+    assert table["group_id"].value_counts().to_dict() == {"10_A1": 2, "00000000-bb9b-11e8": 1, "00000001-bb9b-11e8": 1}
     assert set(table["protein"]) == {"GENE0", "00000000-bb9b-11e8", "00000001-bb9b-11e8"}
     assert set(table["cell_line"]) == {"U-2 OS", ""}
 
@@ -62,7 +62,7 @@ def test_the_builder_of_cells(cells, fields, check_data_set):
         for index, centre in enumerate(centres, start=1):
             cell = cells[cells.table.index.get_loc(f"{id}_{index}")]
             np.testing.assert_array_equal(
-                cell["image"], crops.resize(crops.cut(field["image"], centre[None], 128)[0], 32)
+                cell["image"], images.resize(crops.cut(field["image"], centre[None], 128)[0], (32, 32))
             )
             np.testing.assert_array_equal(cell["labels"], field["labels"])
 
@@ -97,7 +97,7 @@ def test_cells_by_masks_bring_their_masks_and_borders(folder, segmented, fields,
     for cell in map(cells.__getitem__, range(0, len(cells), 5)):
         masks, image = segmented[cell["field"]], fields[fields.table.index.get_loc(cell["field"])]["image"]
         centre = np.array([crops.centroids(masks.nuclei)[cell["index"]]])
-        np.testing.assert_array_equal(cell["image"], crops.resize(crops.cut(image, centre, 128)[0], 32))
+        np.testing.assert_array_equal(cell["image"], images.resize(crops.cut(image, centre, 128)[0], (32, 32)))
         for name, mask in (("cell_mask", masks.cells), ("nucleus_mask", masks.nuclei)):
             own = crops.cut((mask == cell["index"])[..., None].astype(np.uint8), centre, 128)[0]
             share = own.reshape(32, 4, 32, 4).mean((1, 3))
@@ -187,7 +187,7 @@ def test_options_that_do_not_fit_are_explained(folder, tmp_path, options, told):
 def test_cells_segmented_on_the_fly_are_those_of_their_masks(folder, tmp_path, fields):
     (tmp_path / "masks").mkdir()
     for field in (fields[i] for i in range(4)):
-        write_masks(tmp_path / "masks", field["id"], grow.segment(field["image"], 0.32))
+        write_masks(tmp_path / "masks", field["id"], classical.segment(field["image"], 0.32))
     stored = by_masks(folder, masks=str(tmp_path / "masks"))
     direct = by_masks(folder, masks="", recipe="classical")
     assert list(direct.table.index) == list(stored.table.index)
@@ -261,8 +261,45 @@ def test_bad_fields_are_named_and_leave_nothing_behind(tmp_path, name, breaks, t
 @pytest.mark.real
 def test_real_fields_give_cells_that_pair_up(real_data, tmp_path):
     cells = build("hpa_cells", tmp_path, source=real_data / "hpa_fields")
-    assert (len(cells), cells.table["image_id"].nunique()) == (1105, 73)  # of 77; four have fewer than 5 nuclei
+    assert (len(cells), cells.table["group_id"].nunique()) == (1105, 73)  # of 77; four have fewer than 5 nuclei
     batch = PairBatches(cells, 32)[0]
     assert np.isfinite(batch["source"]).all()
     assert batch["source"][..., 0].reshape(32, -1).max(1).tolist() == [1] * 32
     assert sum(int(rows["mask"].sum()) for rows in CellBatches(cells, 64)) == 1105
+
+
+def test_fields_are_stored_no_finer_than_asked_for_and_never_upsampled(tmp_path):
+    dummy.write(tmp_path / "source", kaggle=1, proteinatlas=0, size=256)
+    (found,) = files.find_fields(tmp_path / "source")
+    original = files.read_field(found)
+    for um_per_pixel, side in ((0.08, 64), (0.16, 128), (0.32, 256), (0.64, 256)):
+        field = build("hpa_fields", tmp_path / "data", source=tmp_path / "source", um_per_pixel=um_per_pixel)[0]
+        np.testing.assert_array_equal(field["image"], images.resize(original, (side, side)))
+        assert field["um_per_pixel"] == pytest.approx(um_per_pixel * 256 / side)
+    whole = build("hpa_fields", tmp_path / "data", source=tmp_path / "source", um_per_pixel=0.08, stored_um_per_pixel=0)
+    np.testing.assert_array_equal(whole[0]["image"], original)
+    with pytest.raises(ValueError, match="must not be negative, got -1"):
+        build("hpa_fields", tmp_path / "data", source=tmp_path / "source", stored_um_per_pixel=-1)
+
+
+def test_what_networks_see_is_the_same_from_either_storage(tmp_path):
+    dummy.write(tmp_path / "source", kaggle=1, proteinatlas=0, size=256)
+    options = {"source": tmp_path / "source", "um_per_pixel": 0.08}
+    coarse = build("hpa_fields", tmp_path / "data", **options)[0]
+    whole = build("hpa_fields", tmp_path / "data", **options, stored_um_per_pixel=0)[0]
+    seen = [images.to_um_per_pixel(field["image"], float(field["um_per_pixel"]), 0.32) for field in (coarse, whole)]
+    np.testing.assert_array_equal(*seen)
+
+
+def test_twelve_bits_span_what_is_stored(tmp_path):
+    dummy.write(tmp_path / "source", kaggle=2, proteinatlas=0, size=96)
+    highest = 0
+    for path in (tmp_path / "source").rglob("*.png"):
+        pixels = np.asarray(Image.open(path)).astype(np.uint16) * 16
+        highest = max(highest, int(pixels.max()))
+        Image.fromarray(pixels).save(path)
+    options = {"source": tmp_path / "source", "um_per_pixel": 0.32, "bits": 16}
+    found = build("hpa_fields", tmp_path / "data", **options)
+    assert max(int(found[place]["image"].max()) for place in range(2)) == round(highest / 4095 * 65535)
+    stated = build("hpa_fields", tmp_path / "data", **options, camera_bits=14)
+    assert max(int(stated[place]["image"].max()) for place in range(2)) == round(highest / 16383 * 65535)

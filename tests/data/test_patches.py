@@ -6,14 +6,14 @@ import pytest
 from properties import assert_same, join
 from scipy import ndimage
 
-from hpax.data import Share, augment, build
+from hpax.data import ProcessShard, augment, build
 from hpax.data.patches import PatchBatches, View, window_of
 from hpax.data.targets import maps
+from hpax.images import percentile_normalise
 from hpax.metrics import segmentation
 from hpax.segment import watershed
-from hpax.segment.normalise import stretch
 
-NUCLEI = {"size": 64, "augmentation": augment.PLAIN}
+NUCLEI = {"size": 64, "augmentation": augment.NONE}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_a_window_at_half_the_pixels_averages_and_keeps_its_place():
 def test_plain_patches_are_windows_of_the_stretched_field_with_its_maps(fields, nuclei):
     batch = PatchBatches([nuclei], 4, **NUCLEI)[1]
     for row, field in enumerate(batch["index"]):
-        image, truth = stretch(fields[int(field)]["image"][..., 1]), fields[int(field)]["nuclei"]
+        image, truth = percentile_normalise(fields[int(field)]["image"][..., 1]), fields[int(field)]["nuclei"]
         assert batch["valid"][row].all()
         # the window is somewhere in the field: the one that fits best fits both image and objects
         found = np.fft.irfft2(np.fft.rfft2(image) * np.conj(np.fft.rfft2(batch["image"][row, ..., 0], image.shape)))
@@ -140,7 +140,7 @@ def test_a_run_resumes_at_any_step(nuclei, threads):
 @pytest.mark.parametrize("processes", [2, 4])
 def test_the_shares_of_processes_make_the_whole_batch(nuclei, processes):
     whole = PatchBatches([nuclei], 8, size=32)
-    parts = [PatchBatches([nuclei], 8, size=32, share=Share(p, processes, devices=8)) for p in range(processes)]
+    parts = [PatchBatches([nuclei], 8, size=32, share=ProcessShard(p, processes, devices=8)) for p in range(processes)]
     for step in range(2):  # the last one leaves the last process without a patch
         assert_same(join([part[step] for part in parts]), whole[step])
 
@@ -154,22 +154,22 @@ def test_strong_augmentation_stays_in_range_and_leaves_maps_binary(fields):
 
 
 def test_one_marker_may_be_lost_but_never_the_last(fields):
-    view, lossy = View(fields, "cells", (2, 3, 1)), dataclasses.replace(augment.PLAIN, lost=0.4)
+    view, lossy = View(fields, "cells", (2, 3, 1)), dataclasses.replace(augment.NONE, channel_dropout=0.4)
     whole, rows = (
         join(list(PatchBatches([view], 10, size=48, patches=100, augmentation=kind).epoch()))["image"]
-        for kind in (augment.PLAIN, lossy)
+        for kind in (augment.NONE, lossy)
     )
     assert whole.any((1, 2)).all()
-    lost = ~rows.any((1, 2))
-    assert (lost.sum(0)[:2] > 10).all()
-    assert 25 < lost.any(1).sum() < 55
-    assert (lost.sum(1) <= 1).all()
-    assert not lost[:, 2].any()
+    channel_dropout = ~rows.any((1, 2))
+    assert (channel_dropout.sum(0)[:2] > 10).all()
+    assert 25 < channel_dropout.any(1).sum() < 55
+    assert (channel_dropout.sum(1) <= 1).all()
+    assert not channel_dropout[:, 2].any()
 
 
 def test_zoom_scales_objects_but_not_the_width_of_borders(fields, nuclei):
     def share(zoom):
-        fixed = dataclasses.replace(augment.PLAIN, zoom=zoom)
+        fixed = dataclasses.replace(augment.NONE, zoom=zoom)
         rows = join(list(PatchBatches([nuclei], 10, size=64, augmentation=fixed, patches=200).epoch()))
         return np.average(rows["maps"][..., 1], weights=rows["valid"])
 
@@ -192,7 +192,7 @@ def test_all_eight_turns_come_and_turn_everything_alike():
 
 def test_a_plain_stain_is_none():
     patch = np.random.default_rng(0).random((8, 8, 3), np.float32)
-    np.testing.assert_array_equal(augment.stain(np.random.default_rng(1), augment.PLAIN, patch), patch)
+    np.testing.assert_array_equal(augment.stain(np.random.default_rng(1), augment.NONE, patch), patch)
 
 
 def test_refusals_say_what_to_change(nuclei):
@@ -201,7 +201,7 @@ def test_refusals_say_what_to_change(nuclei):
     with pytest.raises(ValueError, match="got \\[\\]"):
         PatchBatches([], 4)
     with pytest.raises(ValueError, match="batch_size 3 must divide"):
-        PatchBatches([nuclei], 3, share=Share(devices=2))
+        PatchBatches([nuclei], 3, share=ProcessShard(devices=2))
     with pytest.raises(ValueError, match="weight must be positive"):
         View(nuclei.source, "nuclei", (1,), weight=0)
     with pytest.raises(ValueError, match=r"gain is a factor .* got 0\.5"):
@@ -233,7 +233,7 @@ def large(field, area):
 def test_glow_spreads_light_and_takes_none():
     spot = np.zeros((64, 64, 2), np.float32)
     spot[28:36, 28:36] = 0.5
-    only_glow = dataclasses.replace(augment.PLAIN, glow=0.6)
+    only_glow = dataclasses.replace(augment.NONE, haze=0.6)
     glowing = np.stack([augment.stain(np.random.default_rng(seed), only_glow, spot) for seed in range(12)])
     assert (glowing >= spot).all()
     far = glowing[:, 16, 16].ravel()  # of each channel

@@ -3,10 +3,11 @@ import copy
 import itertools
 import threading
 
+import jax
 import numpy as np
 import pytest
 
-from hpax.data import CellBatches, PairBatches, Share, Source, preprocess
+from hpax.data import CellBatches, PairBatches, ProcessShard, Source, preprocess
 
 N = 37
 
@@ -66,9 +67,29 @@ def test_a_run_resumes_at_any_step(crops, threads):
 @pytest.mark.parametrize("processes", [2, 4])
 def test_the_shares_of_processes_make_the_whole_batch(crops, make, processes):
     whole = make(crops, 16)
-    parts = [make(crops, 16, share=Share(process, processes, devices=8)) for process in range(processes)]
+    parts = [make(crops, 16, share=ProcessShard(process, processes, devices=8)) for process in range(processes)]
     for step in range(3):  # the last one leaves the last process without a cell
         assert_same(join([part[step] for part in parts]), whole[step])
+
+
+@pytest.mark.parametrize("make", [PairBatches, CellBatches])
+def test_batches_take_the_share_of_their_process_when_first_used(crops, make, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: pytest.fail("asked before it is needed: this starts devices"))
+    parts = [make(crops, 16) for _ in range(2)]
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for process, part in enumerate(parts):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        part[0]
+    monkeypatch.undo()
+    whole = make(crops, 16)
+    for step in range(3):
+        assert_same(join([part[step] for part in parts]), whole[step])
+
+
+def test_a_batch_that_does_not_divide_by_the_processes_of_the_program_is_refused(crops, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    with pytest.raises(ValueError, match="must divide by 4 processes; use 4 or 8"):
+        PairBatches(crops, 6)[0]
 
 
 def test_the_flips_of_source_and_target_are_independent_and_belong_to_the_cell(crops):
@@ -119,10 +140,10 @@ def test_cells_come_once_in_order(crops):
 @pytest.mark.parametrize(
     ("batch_size", "share", "told"),
     [
-        (100, Share(devices=8), "batch_size 100 must divide by 8 devices; use 96 or 104"),
-        (5, Share(devices=8), "must divide by 8 devices; use 8"),
-        (6, Share(0, 4), "must divide by 4 processes; use 4 or 8"),
-        (0, Share(), "must be at least 1, got 0"),
+        (100, ProcessShard(devices=8), "batch_size 100 must divide by 8 devices; use 96 or 104"),
+        (5, ProcessShard(devices=8), "must divide by 8 devices; use 8"),
+        (6, ProcessShard(0, 4), "must divide by 4 processes; use 4 or 8"),
+        (0, ProcessShard(), "must be at least 1, got 0"),
     ],
 )
 def test_a_batch_that_does_not_divide_is_refused(crops, batch_size, share, told):
@@ -133,7 +154,7 @@ def test_a_batch_that_does_not_divide_is_refused(crops, batch_size, share, told)
 
 def test_a_process_is_one_of_all():
     with pytest.raises(ValueError, match=r"process must be in 0\.\.1, got 2"):
-        Share(2, 2)
+        ProcessShard(2, 2)
 
 
 def test_the_cache_stays_within_its_bound_and_saves_reading(crops):
@@ -153,7 +174,7 @@ def test_the_cache_stays_within_its_bound_and_saves_reading(crops):
         batches = PairBatches(Counted(), 8, cache_bytes=cells * crop)
         for step in range(20):
             batches[step]
-            assert len(batches._crops._cache) <= cells
+            assert len(batches.crops._cache) <= cells
         assert max(read.values()) <= most
         assert (max(read.values()) == 1) == (cells == N)
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from skimage.exposure import rescale_intensity
 
+from hpax import images
 from hpax.data import preprocess
 
 CROPS = {
@@ -50,7 +51,7 @@ def test_faint_markers_are_background():
 
 
 def test_flips_are_numpy_s():
-    images = preprocess.as_float(CROPS[np.uint8][:4])
-    flipped = preprocess.flip(images, np.array([[False, False], [True, False], [False, True], [True, True]]))
-    expected = [images[0], images[1][::-1], images[2][:, ::-1], images[3][::-1, ::-1]]
+    crops = images.as_float(CROPS[np.uint8][:4])
+    flipped = preprocess.flip(crops, np.array([[False, False], [True, False], [False, True], [True, True]]))
+    expected = [crops[0], crops[1][::-1], crops[2][:, ::-1], crops[3][::-1, ::-1]]
     np.testing.assert_array_equal(flipped, expected)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hpax import atlas, simulate
+from hpax import atlas, images, simulate
 from hpax.data import PairBatches, build
 from hpax.segment import crops
 
@@ -30,7 +30,7 @@ def test_the_builder_of_fields(fields, check_data_set):
 
 def test_the_builder_of_cells(cells, check_data_set):
     check_data_set(cells)
-    assert cells.table["image_id"].value_counts().min() >= 2
+    assert cells.table["group_id"].value_counts().min() >= 2
     assert cells.labels.any(1).all()
 
 
@@ -55,9 +55,9 @@ def test_a_cell_is_a_crop_around_its_nucleus_with_its_own_labels(fields, cells):
         centre = np.argwhere(field["nuclei"] == index).mean(0)
         np.testing.assert_allclose((cell["y"], cell["x"]), centre, rtol=1e-5)
         crop = crops.cut(field["image"], centre[None], 64)[0]
-        np.testing.assert_array_equal(cell["image"], crops.resize(crop, 32))
+        np.testing.assert_array_equal(cell["image"], images.resize(crop, (32, 32)))
         assert (cell["protein"], cell["antibody"]) == (field["protein"], field["antibody"])
-        assert cell["image_id"] == field["image_id"]
+        assert cell["group_id"] == field["group_id"]
 
 
 def test_cells_of_one_image_pair_up(cells):

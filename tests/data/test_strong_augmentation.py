@@ -7,22 +7,23 @@ import pytest
 
 from hpax import atlas
 from hpax.data import augment
+from hpax.recipes import learning
 
 PATCH = np.random.default_rng(0).integers(40, 200, (24, 24, 4)).astype(np.uint8)
 ER, MICROTUBULES = (atlas.CHANNELS.index(name) for name in ("er", "microtubules"))
 
 
 def stained(seed, patch=PATCH, **options):
-    return augment.stain(np.random.default_rng(seed), dataclasses.replace(augment.PLAIN, **options), patch)
+    return augment.stain(np.random.default_rng(seed), dataclasses.replace(augment.NONE, **options), patch)
 
 
 def test_strengths_have_names():
-    assert augment.STRENGTHS == {"light": augment.GENTLE, "strong": augment.VARIED}
+    assert [learning.augmentation(name) for name in ("light", "strong")] == [augment.LIGHT, augment.VARIED]
     assert (augment.VARIED.zoom, augment.VARIED.gamma, augment.VARIED.gain) == (1.4, 1.8, 1.6)
-    assert (augment.VARIED.blur, augment.VARIED.noise, augment.VARIED.glow) == (1, 0.04, 0.4)
+    assert (augment.VARIED.blur, augment.VARIED.noise, augment.VARIED.haze) == (1, 0.04, 0.4)
 
 
-@pytest.mark.parametrize("named", [augment.GENTLE, augment.STRONG, augment.PLAIN])
+@pytest.mark.parametrize("named", [augment.LIGHT, augment.STRONG, augment.NONE])
 def test_what_is_off_draws_nothing(named):
     assert (named.missing, named.bleed, named.cutout, named.keep_black) == (0, 0, 0, False)
     rng = np.random.default_rng(5)

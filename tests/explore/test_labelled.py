@@ -7,7 +7,7 @@ import pytest
 
 from hpax import atlas
 from hpax.explore import grids, labelled, overlays
-from hpax.segment.masks import Masks
+from hpax.fields import Masks
 
 
 def field():

@@ -7,7 +7,7 @@ from skimage.segmentation import find_boundaries
 
 from hpax import atlas
 from hpax.explore import grids, overlays
-from hpax.segment.masks import Masks
+from hpax.fields import Masks
 
 
 def blobs(shape=(40, 60), seed=0):

@@ -1,5 +1,7 @@
 import collections
+import os
 import struct
+import unicodedata
 import warnings
 import zlib
 
@@ -202,6 +204,64 @@ def test_a_survey_goes_on_where_find_fields_stops(tmp_path):
     assert {id: type(fault) for id, fault in found.faults.items()} == {"half": FileNotFoundError, "twice": ValueError}
     with pytest.raises(FileNotFoundError, match="field half"):
         fields.find_fields(tmp_path)
+
+
+def test_hidden_and_stray_files_are_nobody_s(tmp_path):
+    save_field(tmp_path, "one")
+    for colour in atlas.COLOURS.values():
+        (tmp_path / f"._one_{colour}.png").write_bytes(bytes(100))
+    for stray in (".ipynb_checkpoints", "__MACOSX", "Thumbnails", "inner/.hidden"):
+        save_field(tmp_path / stray, "one")
+    save(tmp_path / "inner" / "red_red.png" / "note.txt.tif", GREY)
+    assert [files.id for files in fields.find_fields(tmp_path)] == ["one"]
+
+
+def test_ids_that_end_in_a_colour_survive_and_composites_do_not(tmp_path):
+    for id in ("siRNA_red", "x"):
+        save_field(tmp_path, id)
+    for composite in ("x_blue_red_green", "x_red_green", "x_blue_red", "x_blue_green", "y_blue_red"):
+        save(tmp_path / f"{composite}.png", GREY)
+    found = fields.survey(tmp_path)
+    assert [files.id for files in found.fields] == ["siRNA_red", "x"]
+    assert not found.faults
+    save_field(tmp_path, "ctrl_green", blue=None)
+    assert "ctrl_green" in fields.survey(tmp_path).faults
+
+
+def test_names_of_ome_tiffs_links_and_other_layouts(tmp_path):
+    save_field(tmp_path / "ome", "x", extension="ome.tif")
+    assert [files.id for files in fields.find_fields(tmp_path / "ome")] == ["x"]
+    assert read_only_field(tmp_path / "ome").shape == (6, 8, 4)
+    (tmp_path / "ome" / "x_red.ome.tif").unlink()
+    (tmp_path / "ome" / "x_red.ome.tif").symlink_to("nowhere")
+    with pytest.raises(FileNotFoundError, match=r"x_red.ome.tif is a link to a file that is not there"):
+        read_only_field(tmp_path / "ome")
+    save(tmp_path / "stack" / "x.tif", GREY)
+    with pytest.raises(FileNotFoundError, match=r"a channel each, not like x.tif"):
+        fields.find_fields(tmp_path / "stack")
+
+
+def test_names_that_are_spelt_alike_are_one_field(tmp_path):
+    one, other = (unicodedata.normalize(form, "Zölle") for form in ("NFC", "NFD"))
+    save_field(tmp_path, other)
+    assert [files.id for files in fields.find_fields(tmp_path)] == [one]
+    save_field(tmp_path, one)
+    assert list(fields.survey(tmp_path).faults) == [one]
+
+
+def test_a_name_that_is_no_text_is_told_beside_the_others(tmp_path):
+    for id in ("x", "ok"):
+        save_field(tmp_path, id)
+    for colour in atlas.COLOURS.values():
+        source, target = (
+            tmp_path / f"x_{colour}.png",
+            os.fsencode(tmp_path) + b"/Zell\xe4_" + colour.encode() + b".png",
+        )
+        os.rename(source, target)
+    found = fields.survey(tmp_path)
+    assert [files.id for files in found.fields] == ["ok"]
+    (fault,) = found.faults.values()
+    assert "is not UTF-8; rename" in str(fault)
 
 
 def test_remarks_say_what_to_know_before_the_numbers_are_believed(tmp_path):

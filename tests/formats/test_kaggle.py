@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpax.formats import kaggle, labels
+from hpax.formats import kaggle, label_images
 
 BLOCK = np.zeros((4, 5), bool)
 BLOCK[1:3, 1:4] = True
@@ -202,7 +202,7 @@ scores = st.lists(st.lists(st.floats(0, 1) | st.just(np.nan), min_size=19, max_s
 def test_files_survive_a_round_trip(tmp_path_factory, pixels, values):
     path = tmp_path_factory.mktemp("round") / "s.csv"
     image = np.array(pixels, np.uint16).reshape(5, 6)
-    listing = labels.listing("a", image, np.array(values))
+    listing = label_images.listing("a", image, np.array(values))
     kaggle.write(path, [listing])
     (back,) = kaggle.strict(path)
     for name in ("id", "height", "width", "label", "score"):
@@ -214,8 +214,8 @@ def test_files_survive_a_round_trip(tmp_path_factory, pixels, values):
 
 def test_writing_leaves_nothing_behind_on_an_error(tmp_path):
     image, values = np.ones((4, 5), np.uint8), np.full((1, 19), 0.5)
-    good = labels.listing("a", image, values)
-    for bad in (good, labels.listing("b,c", image, values), labels.listing("b", image, values + 1)):
+    good = label_images.listing("a", image, values)
+    for bad in (good, label_images.listing("b,c", image, values), label_images.listing("b", image, values + 1)):
         with pytest.raises(ValueError, match="must be"):
             kaggle.write(tmp_path / "s.csv", [good, bad])
     assert list(tmp_path.iterdir()) == []

@@ -9,8 +9,8 @@ import zlib
 import numpy as np
 import pytest
 
-from hpax.formats import kaggle, labels
-from hpax.metrics import detection, tally
+from hpax.formats import kaggle, label_images
+from hpax.metrics import counting, detection
 
 SECONDS = 5  # for one mutant
 LIMITS = kaggle.Limits(row=2**20, pixels=2**20, masks=200, expansion=2**18)
@@ -40,8 +40,8 @@ def original(folder):
     for index, cells in enumerate((4, 0, 3)):
         image = np.kron(generator.integers(0, cells + 1, (4, 5)), np.ones((6, 6), int)).astype(np.uint16)
         classes = generator.random((cells, 19)) < 0.1
-        rows["truth"].append(labels.listing(f"i{index}", image, labels.truth_scores(classes)))
-        rows["submission"].append(labels.listing(f"i{index}", image, generator.random((cells, 19)).round(2)))
+        rows["truth"].append(label_images.listing(f"i{index}", image, label_images.truth_scores(classes)))
+        rows["submission"].append(label_images.listing(f"i{index}", image, generator.random((cells, 19)).round(2)))
     for name, listings in rows.items():
         kaggle.write(folder / f"{name}.csv", listings)
     return folder / "truth.csv", (folder / "submission.csv").read_bytes()
@@ -127,7 +127,7 @@ def end_of(truth, path):
     assert all(len(str(defect)) < 1000 for defect in defects)
     errors = [defect for defect in defects if not defect.warning]
     try:
-        scores = detection.score(tally.of_files(truth, path, limits=LIMITS)[0])
+        scores = detection.score(counting.from_csv(truth, path, limits=LIMITS)[0])
     except kaggle.SubmissionError:
         assert errors
         return "refused"

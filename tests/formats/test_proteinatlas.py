@@ -21,6 +21,9 @@ def test_an_address_is_the_one_that_the_atlas_links(tmp_path):
         "6289/1843_E1_11_cr5af96f44b4a7b",
         "https://images.proteinatlas.org/6289/1843_E1_11_cr5af96f44b4a7b_red_green.jpg",
         "http://v18.proteinatlas.org/images/6289/1843_E1_11_cr5af96f44b4a7b_blue_red_green.jpg",
+        "http://images.proteinatlas.org/6289/1843_E1_11_cr5af96f44b4a7b_selected.jpg",
+        "https://images.proteinatlas.org/6289/1843_E1_11_cr5af96f44b4a7b_red.tif.gz",
+        "https://images.proteinatlas.org/6289/1843_E1_11_cr5af96f44b4a7b_",
     ],
 )
 def test_an_address_is_read_back(tmp_path, image):
@@ -64,3 +67,27 @@ def test_other_names_are_no_wells(id):
 def test_a_bad_list_is_named_with_its_line(tmp_path, text, told):
     with pytest.raises(ValueError, match=told):
         proteinatlas.read_list(written(tmp_path / "list.csv", text))
+
+
+def test_the_competition_host_s_list_is_read_as_it_is(tmp_path):
+    text = (
+        "Image,Label,Cellline,in_trainset,Label_idx\n"
+        'https://images.proteinatlas.org/1001/11_A1_1,"Nucleoplasm,Cytosol",U-2 OS,False,0|16\n'
+        'https://images.proteinatlas.org/1002/12_B2_2,"Mitochondria",A-431,False,\n'
+    )
+    for name in ("kaggle_2021.tsv", "kaggle_2021.csv"):
+        wanted = proteinatlas.read_list(written(tmp_path / name, text))
+        assert [(field.id, field.antibody) for field in wanted] == [("11_A1_1", 1001), ("12_B2_2", 1002)]
+        assert wanted[0].notes == {"labels": "0|16", "gene": "", "cell_line": "U-2 OS"}
+        assert wanted[1].notes["labels"] == "Mitochondria"
+
+
+def test_a_field_that_joined_lists_name_twice_is_asked_for_once(tmp_path):
+    digest = 64 * "a"
+    text = f"image,gene,sha256_red\n7/8_G3_1_red.jpg,TP53,\n7/8_G3_1,ACTB,{digest}\n7/8_G3_1,TP53,\n"
+    (field,) = proteinatlas.read_list(written(tmp_path / "list.csv", text))
+    assert field.notes["gene"] == "TP53;ACTB"
+    assert field.sha256 == {"microtubules": digest}
+    path = written(tmp_path / "list.csv", f"image,sha256_red\n7/8_G3_1,{digest}\n7/8_G3_1,{64 * 'b'}\n")
+    with pytest.raises(ValueError, match="line 3: field 8_G3_1 is asked for twice, and differently"):
+        proteinatlas.read_list(path)

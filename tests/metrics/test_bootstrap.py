@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from literal_detection import Picture, Thing
 
-from hpax.metrics import bootstrap, detection, tally
+from hpax.metrics import bootstrap, counting, detection
 
 SHAPE = (3, 4)
 
@@ -28,8 +28,8 @@ def scored(images):
     parts = []
     for number, picture in enumerate(images):
         sides = (literal_detection.listing(str(number), *SHAPE, side) for side in (picture.detections, picture.truths))
-        parts.append(tally.of_listings(number, *sides))
-    whole = tally.merge(parts)
+        parts.append(counting.from_listings(number, *sides))
+    whole = counting.merge(parts)
     return whole, detection.score(whole)
 
 

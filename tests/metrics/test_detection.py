@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from literal_detection import Picture, Thing
 
-from hpax.formats import labels
-from hpax.metrics import detection, tally
+from hpax.formats import label_images
+from hpax.metrics import counting, detection
 from hpax.ops import matching
 
 SHAPE = (3, 4)
@@ -41,11 +41,11 @@ pictures = st.lists(
 
 def one(number, picture):
     sides = (literal_detection.listing(str(number), *SHAPE, side) for side in (picture.detections, picture.truths))
-    return tally.of_listings(number, *sides, range(19) if picture.verified is None else picture.verified)
+    return counting.from_listings(number, *sides, range(19) if picture.verified is None else picture.verified)
 
 
 def tallied(images):
-    return tally.merge([one(number, picture) for number, picture in enumerate(images)])
+    return counting.merge([one(number, picture) for number, picture in enumerate(images)])
 
 
 @settings(deadline=None, max_examples=200)
@@ -75,7 +75,7 @@ def test_merging_in_any_order_and_grouping_leaves_no_trace(images, random):
     parts = [one(number, picture) for number, picture in enumerate(images)]
     random.shuffle(parts)
     cut = random.randrange(len(parts) + 1)
-    merged = tally.merge([tally.merge(parts[cut:]), tally.merge(parts[:cut])])
+    merged = counting.merge([counting.merge(parts[cut:]), counting.merge(parts[:cut])])
     for got, expected in zip(merged, tallied(images), strict=True):
         np.testing.assert_array_equal(got, expected)
 
@@ -95,8 +95,8 @@ def test_shuffling_cells_changes_nothing_when_scores_are_distinct(seed):
     predicted, scores, truth, classes = drawn(seed)
     order = np.random.default_rng(seed).permutation(len(scores))
     shuffled = np.concatenate([[0], np.argsort(order) + 1])[predicted]
-    before = detection.score(tally.of_labels(0, predicted, scores, truth, classes))
-    after = detection.score(tally.of_labels(0, shuffled, scores[order], truth, classes))
+    before = detection.score(counting.from_label_images(0, predicted, scores, truth, classes))
+    after = detection.score(counting.from_label_images(0, shuffled, scores[order], truth, classes))
     np.testing.assert_array_equal(before.ap, after.ap)
     assert before.matched_cells == after.matched_cells > 0
 
@@ -104,9 +104,12 @@ def test_shuffling_cells_changes_nothing_when_scores_are_distinct(seed):
 @pytest.mark.parametrize("seed", range(5))
 def test_index_images_score_as_their_submission_does(seed):
     predicted, scores, truth, classes = drawn(seed)
-    pair = labels.listing("a", predicted, scores), labels.listing("a", truth, labels.truth_scores(classes))
-    listed = detection.score(tally.of_listings(3, *pair))
-    direct = detection.score(tally.of_labels(3, predicted, scores, truth, classes))
+    pair = (
+        label_images.listing("a", predicted, scores),
+        label_images.listing("a", truth, label_images.truth_scores(classes)),
+    )
+    listed = detection.score(counting.from_listings(3, *pair))
+    direct = detection.score(counting.from_label_images(3, predicted, scores, truth, classes))
     np.testing.assert_array_equal(listed.ap, direct.ap)
     assert (listed.matched_iou, listed.true_cells) == (direct.matched_iou, direct.true_cells)
 
@@ -145,14 +148,14 @@ def test_equal_masks_but_no_threshold():
 def test_images_twice_are_an_error():
     part = one(0, Picture([], []))
     with pytest.raises(ValueError, match=r"\[0\] occur twice"):
-        tally.merge([part, part])
+        counting.merge([part, part])
 
 
 def test_selection_scores_as_the_images_alone():
     images = [Picture([Thing(0, 0.5 + n / 10, frozenset({n}))], [Thing(0, 1, frozenset({n, n % 2}))]) for n in range(4)]
     whole = tallied(images)
     chosen = detection.score(whole.select([1, 2]))
-    alone = detection.score(tally.merge([one(1, images[1]), one(2, images[2])]))
+    alone = detection.score(counting.merge([one(1, images[1]), one(2, images[2])]))
     assert chosen.images == 2
     np.testing.assert_array_equal(chosen.ap, alone.ap)
     np.testing.assert_array_equal(chosen.matched_iou, alone.matched_iou)
@@ -161,11 +164,11 @@ def test_selection_scores_as_the_images_alone():
 def test_tallies_survive_a_file(tmp_path):
     whole = tallied([Picture([Thing(0, 0.1 + 0.2, frozenset({1}))], [Thing(0, 1, frozenset({1, 2}))])])
     whole.save(tmp_path / "shard.npz")
-    for got, expected in zip(tally.Tally.load(tmp_path / "shard.npz"), whole, strict=True):
+    for got, expected in zip(counting.Counts.load(tmp_path / "shard.npz"), whole, strict=True):
         np.testing.assert_array_equal(got, expected)
     np.savez(tmp_path / "other.npz", a=1)
     with pytest.raises(ValueError, match="must hold"):
-        tally.Tally.load(tmp_path / "other.npz")
+        counting.Counts.load(tmp_path / "other.npz")
 
 
 def test_one_bucket_compiles_once():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from literal_detection import Picture, Thing
 
-from hpax.metrics import detection, tally
+from hpax.metrics import counting, detection
 
 SHAPE = (1, 100)
 
@@ -76,9 +76,9 @@ def tallied(pictures, shape=SHAPE):
     listed = []
     for number, picture in enumerate(pictures):
         sides = (literal_detection.listing(str(number), *shape, side) for side in (picture.detections, picture.truths))
-        verified = range(tally.CLASSES) if picture.verified is None else picture.verified
-        listed.append(tally.of_listings(number, *sides, verified))
-    return tally.merge(listed)
+        verified = range(counting.CLASSES) if picture.verified is None else picture.verified
+        listed.append(counting.from_listings(number, *sides, verified))
+    return counting.merge(listed)
 
 
 @pytest.mark.parametrize("case", CASES, ids=list(CASES))

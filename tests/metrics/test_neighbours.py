@@ -50,7 +50,7 @@ def test_equals_scikit_learn_without_the_cell_itself():
 def test_asks_only_for_the_cells_asked_while_all_vote():
     features, labels, groups = _cells()
     asked = np.isin(groups, [1, 4, 6])
-    result = benchmark(features, labels, groups, k=(5,), asked=asked)
+    result = benchmark(features, labels, groups, k=(5,), query=asked)
     scaled = StandardScaler().fit_transform(features.astype(np.float64))
     told = np.empty_like(labels)
     for group in (1, 4, 6):
@@ -61,7 +61,7 @@ def test_asks_only_for_the_cells_asked_while_all_vote():
     assert sum(result.counts) == asked.sum()
     assert result.groups == 3
     with pytest.raises(ValueError, match="at least one cell"):
-        benchmark(features, labels, groups, asked=np.zeros(len(labels), bool))
+        benchmark(features, labels, groups, query=np.zeros(len(labels), bool))
 
 
 def test_finds_the_neighbours_of_a_full_sort():
@@ -134,11 +134,16 @@ def test_reports_what_the_numbers_rest_on():
     labels = ["a", "a", "a", "b", "b", "b", "rare", "rare"]
     groups = [0, 0, 1, 0, 2, 2, 3, 3]
     result = benchmark(features, labels, groups, k=(1, 6))
-    assert (result.classes, result.counts, result.chance) == (("a", "b", "rare"), (3, 3, 2), 1 / 3)
-    assert (result.hopeless, result.groups, result.short) == (("rare",), 4, 3)
+    assert (result.classes, result.counts) == (("a", "b", "rare"), (3, 3, 2))
+    assert (result.single_group_classes, result.groups, result.n_incomplete) == (("rare",), 4, 3)
     assert result.recall[1][2] == 0
-    dropped = benchmark(features, labels, groups, k=(1, 6), drop_hopeless=True)
-    assert (dropped.classes, dropped.counts, dropped.groups, dropped.hopeless) == (("a", "b"), (3, 3), 3, ("rare",))
+    dropped = benchmark(features, labels, groups, k=(1, 6), drop_single_group_classes=True)
+    assert (dropped.classes, dropped.counts, dropped.groups, dropped.single_group_classes) == (
+        ("a", "b"),
+        (3, 3),
+        3,
+        ("rare",),
+    )
     assert dropped.recall[1].tolist() == benchmark(features[:6], labels[:6], groups[:6], k=(1,)).recall[1].tolist()
 
 
@@ -155,6 +160,32 @@ def test_rejects(change, says):
     valid = {"features": np.arange(4.0)[:, None], "labels": list("abab"), "groups": [0, 1, 2, 3], "k": (1,)}
     with pytest.raises(ValueError, match=says):
         benchmark(**valid | change)
+
+
+def test_one_number_of_neighbours_is_a_list_of_one():
+    features, labels, groups = _cells()
+    one, listed = (benchmark(features, labels, groups, k=k) for k in (11, [11]))
+    assert (one.balanced_accuracy, one.chance) == (listed.balanced_accuracy, listed.chance)
+
+
+@pytest.mark.parametrize("k", [1, 11])
+def test_chance_is_what_features_that_know_nothing_reach(k):
+    """Two classes, two of three groups each: a cell's own class loses a group, and with it the majority."""
+    rng = np.random.default_rng(0)
+    groups = np.arange(1200) % 4
+    labels, query = np.array(["a", "a", "b", "b"])[groups], np.ones(1200, bool)
+    blind = [benchmark(rng.normal(size=(1200, 40)), labels, groups, k=k, query=query) for _ in range(5)]
+    found = np.mean([each.balanced_accuracy[k] for each in blind])
+    assert blind[0].chance[k] == pytest.approx({1: 1 / 3, 11: 0.122}[k], abs=0.02)
+    assert found == pytest.approx(blind[0].chance[k], abs=0.04)
+
+
+def test_cells_that_nobody_asks_about_lower_chance_as_they_vote():
+    groups = np.arange(400)
+    labels = np.where(groups < 100, "asked", np.where(groups < 200, "too", "not asked"))
+    result = benchmark(np.zeros((400, 1)) + groups[:, None], labels, None, k=1, query=groups < 200)
+    assert result.classes == ("asked", "too")
+    assert result.chance[1] == pytest.approx(0.25, abs=0.05)
 
 
 def test_many_classes_are_counted_in_bounded_memory():

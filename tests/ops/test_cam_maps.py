@@ -93,7 +93,7 @@ def test_maps_disagree_only_about_classes_that_are_there():
     maps, others, labels = _maps(0), _maps(1), np.array([[1, 0, 0], [1, 0, 0.5]], np.float32)
     expected = [sum(label * np.abs(a - b)[..., k].mean() for k, label in enumerate(y)) / 3
                 for a, b, y in zip(maps, others, labels, strict=True)]  # fmt: skip
-    np.testing.assert_allclose(cam.disagreement(maps, others, labels), expected, rtol=1e-5)
+    np.testing.assert_allclose(cam.cam_consistency(maps, others, labels), expected, rtol=1e-5)
     changed = others + np.array([0, 9, 0], np.float32)
-    np.testing.assert_allclose(cam.disagreement(maps, changed, labels), expected, rtol=1e-5)
-    np.testing.assert_array_equal(cam.disagreement(maps, maps, labels), np.zeros(2))
+    np.testing.assert_allclose(cam.cam_consistency(maps, changed, labels), expected, rtol=1e-5)
+    np.testing.assert_array_equal(cam.cam_consistency(maps, maps, labels), np.zeros(2))

@@ -16,8 +16,8 @@ LOSSES = {
     "weighted": losses.weighted_bce(WEIGHTS),
     "focal": losses.focal(),
     "lovasz": losses.lovasz,
-    "hard": losses.hard_bce(2),
-    "winners": losses.winners,
+    "hard": losses.hard_negative_bce(2),
+    "focal_lovasz_bce": losses.focal_lovasz_bce,
     "smoothed": losses.smoothed(losses.bce),
 }
 each_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
@@ -96,15 +96,21 @@ def test_hard_negatives_alone_count():
     terms = _terms(logits, labels)
     for row, (x, y) in enumerate(zip(terms, labels, strict=True)):
         kept = [*x[y > 0], *sorted(x[y == 0])[::-1][:2]]
-        np.testing.assert_allclose(losses.hard_bce(2)(logits, labels)[row], np.mean(kept), rtol=1e-5)
+        np.testing.assert_allclose(losses.hard_negative_bce(2)(logits, labels)[row], np.mean(kept), rtol=1e-5)
     for many in (8, 50):
-        np.testing.assert_allclose(losses.hard_bce(many)(logits, labels), losses.bce(logits, labels), rtol=1e-6)
+        np.testing.assert_allclose(
+            losses.hard_negative_bce(many)(logits, labels), losses.bce(logits, labels), rtol=1e-6
+        )
 
 
 def test_the_winners_sum():
     logits, labels = _drawn()
-    parts = (8 * losses.focal(2.0)(logits, labels), losses.lovasz(logits, labels), losses.hard_bce()(logits, labels))
-    np.testing.assert_allclose(losses.winners(logits, labels), sum(parts) / 2, rtol=1e-5)
+    parts = (
+        8 * losses.focal(2.0)(logits, labels),
+        losses.lovasz(logits, labels),
+        losses.hard_negative_bce()(logits, labels),
+    )
+    np.testing.assert_allclose(losses.focal_lovasz_bce(logits, labels), sum(parts) / 2, rtol=1e-5)
 
 
 def test_smoothed_labels_ask_for_a_finite_logit():

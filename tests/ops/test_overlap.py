@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pycocotools import mask as coco
 
-from hpax.formats import labels, rle
+from hpax.formats import label_images, rle
 from hpax.ops import overlap
 
 SHAPE = (6, 7)
@@ -39,7 +39,7 @@ def test_overlapping_masks_equal_pixel_counts_and_pycocotools(a, b):
 def test_either_side_may_be_the_disjoint_one(image, masks, swap):
     indices = np.unique(image[image > 0])
     cells = [image == index for index in indices]
-    sides = ((labels.runs(image)[0], cells), (runs_of(masks), masks))
+    sides = ((label_images.runs(image)[0], cells), (runs_of(masks), masks))
     (a, of_a), (b, of_b) = sides[::-1] if swap else sides
     shared = overlap.of_runs(a, b, (len(of_a), len(of_b)))
     np.testing.assert_array_equal(shared, expected(of_a, of_b).reshape(shared.shape))
@@ -59,7 +59,7 @@ def test_runs_taken_in_parts_give_the_same(monkeypatch, together):
     a, b = generator.integers(0, 4, (2, 30, 30))
     a[:, 5:9] = 1  # a run that meets many
     monkeypatch.setattr(overlap, "_PAIRS", together)
-    (runs_a, in_a), (runs_b, in_b) = labels.runs(a), labels.runs(b)
+    (runs_a, in_a), (runs_b, in_b) = label_images.runs(a), label_images.runs(b)
     shared = overlap.of_runs(runs_a, runs_b, (len(in_a), len(in_b)))
     np.testing.assert_array_equal(shared, expected([a == i for i in in_a], [b == i for i in in_b]))
 

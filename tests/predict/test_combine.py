@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpax import atlas
+from hpax.fields import Masks
 from hpax.predict import combine
 from hpax.segment import borders
-from hpax.segment.masks import Masks
 
 OTHERS = np.arange(19) != atlas.NEGATIVE
 
@@ -25,8 +25,8 @@ def drawn(seed, cells=6):
 @settings(deadline=None, max_examples=30)
 def test_everything_stays_within_0_and_1(seed, share):
     field, cells = drawn(seed)
-    found = [combine.multiplied(field, cells), combine.added(field, cells, share=share)]
-    found += [combine.negative_excludes(cells), combine.negative_is_the_rest(cells)]
+    found = [combine.product(field, cells), combine.weighted_mean(field, cells, share=share)]
+    found += [combine.negative_excludes(cells), combine.negative_as_complement(cells)]
     found += [combine.ensemble([*found, cells], [share, 1, 0, 2, 3]), combine.weighted(cells, field[: len(cells)])]
     for probabilities in found:
         assert probabilities.shape == cells.shape
@@ -35,16 +35,16 @@ def test_everything_stays_within_0_and_1(seed, share):
 
 def test_products_and_means_have_the_field_or_the_cell_at_their_ends():
     field, cells = drawn(0)
-    np.testing.assert_array_equal(combine.multiplied(np.ones(19), cells), cells)
-    np.testing.assert_array_equal(combine.added(field, cells, share=0), cells)
-    np.testing.assert_array_equal(combine.added(field, cells, share=1), np.broadcast_to(field, cells.shape))
-    np.testing.assert_allclose(combine.added(field, cells, share=0.1), 0.9 * cells + 0.1 * field)
+    np.testing.assert_array_equal(combine.product(np.ones(19), cells), cells)
+    np.testing.assert_array_equal(combine.weighted_mean(field, cells, share=0), cells)
+    np.testing.assert_array_equal(combine.weighted_mean(field, cells, share=1), np.broadcast_to(field, cells.shape))
+    np.testing.assert_allclose(combine.weighted_mean(field, cells, share=0.1), 0.9 * cells + 0.1 * field)
 
 
 def test_together_a_field_counts_half_and_what_is_said_of_its_cells_shares_the_rest():
     (field, cells), (_, maps) = drawn(0), drawn(1)
-    np.testing.assert_allclose(combine.together(field, [maps, cells]), field / 2 + maps / 4 + cells / 4)
-    np.testing.assert_allclose(combine.together(field, [cells]), field / 2 + cells / 2)
+    np.testing.assert_allclose(combine.fuse(field, [maps, cells]), field / 2 + maps / 4 + cells / 4)
+    np.testing.assert_allclose(combine.fuse(field, [cells]), field / 2 + cells / 2)
 
 
 def test_an_ensemble_of_one_model_is_that_model():
@@ -73,18 +73,18 @@ def test_a_negative_cell_has_nothing_else():
 def test_negative_is_what_the_others_leave():
     _, cells = drawn(4)
     cells[0, OTHERS], cells[1, 3] = 0, 1
-    found = combine.negative_is_the_rest(cells)
+    found = combine.negative_as_complement(cells)
     assert found[0, atlas.NEGATIVE] == 1
     assert found[1, atlas.NEGATIVE] == 0
     np.testing.assert_array_equal(found[:, OTHERS], cells[:, OTHERS])
     np.testing.assert_allclose(found[:, atlas.NEGATIVE], (1 - cells[:, OTHERS]).min(1))
-    np.testing.assert_array_equal(combine.negative_is_the_rest(found), found)
+    np.testing.assert_array_equal(combine.negative_as_complement(found), found)
 
 
 def test_weights_of_cells_are_those_of_their_rows():
     cells = np.zeros((60, 60), np.uint16)
     cells[0:30, 0:20], cells[40:55, 40:55] = 2, 7
-    table = borders.table(Masks(cells, np.where(cells == 7, cells, 0).astype(np.uint16)), um_per_pixel=0.5)
+    table = borders.cell_properties(Masks(cells, np.where(cells == 7, cells, 0).astype(np.uint16)), um_per_pixel=0.5)
     found = combine.weighted(np.ones((2, 19)), borders.weights(table))
     expected = [600 * 0.25 / borders.EDGE_UM2, 225 * 0.25 / borders.INNER_UM2]
     np.testing.assert_allclose(found, np.tile(expected, (19, 1)).T)

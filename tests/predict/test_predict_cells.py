@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from hpax import images
 from hpax.predict import cells
-from hpax.segment import crops
 
 
 def counted(batches):
@@ -26,9 +26,9 @@ def test_each_field_gets_its_own_cells_in_order(counts):
     batches = []
     found = list(cells.of_crops(counted(batches), iter(fields), batch=4))
     assert [len(each) for each in found] == list(counts)
-    for images, probabilities in zip(fields, found, strict=True):
-        np.testing.assert_allclose(probabilities[:, 0], images.mean((1, 2, 3)) / 255, rtol=1e-5)
-        np.testing.assert_allclose(probabilities[:, 1], images.std((1, 2, 3)) / 255, rtol=1e-5)
+    for own, probabilities in zip(fields, found, strict=True):
+        np.testing.assert_allclose(probabilities[:, 0], own.mean((1, 2, 3)) / 255, rtol=1e-5)
+        np.testing.assert_allclose(probabilities[:, 1], own.std((1, 2, 3)) / 255, rtol=1e-5)
     assert batches == [(4, 6, 6, 4)] * -(-sum(counts) // 4)
 
 
@@ -50,6 +50,6 @@ def test_a_field_is_seen_as_a_square_between_0_and_1(dtype):
     rng = np.random.default_rng(0)
     image = rng.integers(0, np.iinfo(dtype).max, (20, 30, 4), dtype=dtype)
     probabilities, maps = cells.of_field(lambda images: (images.mean((1, 2)), images), image, size=16)
-    seen = crops.resize(image, 16) / np.iinfo(dtype).max
+    seen = images.resize(image, (16, 16)) / np.iinfo(dtype).max
     np.testing.assert_allclose(maps, seen, rtol=1e-5)
     np.testing.assert_allclose(probabilities, seen.mean((0, 1)), rtol=1e-5)

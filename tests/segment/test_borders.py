@@ -35,7 +35,7 @@ def window(field, top, left, height, width):
 @pytest.mark.parametrize("um_per_pixel", [0.08, 0.32])
 def test_areas_and_borders_equal_scikit_image_s(field, um_per_pixel):
     cut = window(field, 30, 50, 300, 250)
-    table = borders.table(cut, um_per_pixel)
+    table = borders.cell_properties(cut, um_per_pixel)
     regions = measure.regionprops(cut.cells, spacing=(um_per_pixel, um_per_pixel))
     nuclei = {region.label: region for region in measure.regionprops(cut.nuclei, spacing=(um_per_pixel,) * 2)}
     assert table["index"].tolist() == [region.label for region in regions]
@@ -56,7 +56,7 @@ def test_areas_and_borders_equal_scikit_image_s(field, um_per_pixel):
 
 def test_shares_are_the_same_at_any_pixel_size(field):
     cut = window(field, 30, 50, 300, 250)
-    coarse, fine = borders.table(cut, 0.32), borders.table(cut.resized((900, 750)), 0.32 / 3)
+    coarse, fine = borders.cell_properties(cut, 0.32), borders.cell_properties(cut.resized((900, 750)), 0.32 / 3)
     for column in ("touches_border", "nucleus_cut"):
         assert coarse[column].tolist() == fine[column].tolist()
     for column in ("area_um2", "nucleus_area_um2", "relative_size"):
@@ -70,12 +70,12 @@ def test_what_a_symmetric_cell_lacks_is_known(share):
     rows = np.cumsum((whole.cells > 0).sum(1)) / (whole.cells > 0).sum()
     top = int(np.searchsorted(rows, share)) + 1 if share else 0
     cut = masks.Masks(whole.cells[top:], whole.nuclei[top:])
-    (missing,) = borders.table(cut, 0.32)["missing"]
+    (missing,) = borders.cell_properties(cut, 0.32)["missing"]
     assert missing == pytest.approx(rows[top - 1] if share else 0, abs=0.01)
 
 
 def test_a_cut_nucleus_is_compared_with_the_field_s():
-    table = borders.table(drawn((60, 60), (100, 150), (0, 100), (199 + 12, 200)), 0.32)
+    table = borders.cell_properties(drawn((60, 60), (100, 150), (0, 100), (199 + 12, 200)), 0.32)
     assert table["missing"][:2].tolist() == [0, 0]
     whole = ellipse((200, 300), (60, 60), (30, 20)).sum()
     seen = ellipse((200, 300), (211, 200), (30, 20)).sum() / whole
@@ -92,7 +92,7 @@ def test_the_guess_is_near_the_truth_on_windows_of_simulated_fields():
         beyond = np.unique(np.concatenate([*field.cells[[0, -1]], *field.cells[:, [0, -1]].T]))
         for top, left in generator.integers(60, 150, (4, 2)):
             cut = window(field, top, left, 300, 280)
-            table = borders.table(cut, 0.32)
+            table = borders.cell_properties(cut, 0.32)
             table = table[table["touches_border"] & ~table["index"].isin(beyond)]
             truth = 1 - np.bincount(cut.cells.ravel(), minlength=len(whole))[table["index"]] / whole[table["index"]]
             errors += (table["missing"] - truth).tolist()
@@ -105,8 +105,8 @@ def test_numbers_mean_nothing(field):
     cut = window(field, 30, 50, 300, 250)
     count = int(cut.cells.max())
     order = np.append(0, 400 + np.random.default_rng(0).permutation(count)).astype(np.uint16)
-    table = borders.table(cut, 0.32)
-    renamed = borders.table(masks.Masks(order[cut.cells], order[cut.nuclei]), 0.32).set_index("index")
+    table = borders.cell_properties(cut, 0.32)
+    renamed = borders.cell_properties(masks.Masks(order[cut.cells], order[cut.nuclei]), 0.32).set_index("index")
     back = renamed.loc[order[table["index"]]].reset_index(drop=True)
     pd.testing.assert_frame_equal(back, table.drop(columns="index"))
 
@@ -114,19 +114,19 @@ def test_numbers_mean_nothing(field):
 def test_flips_change_nothing_of_a_cell(field):
     cut = window(field, 30, 50, 300, 250)
     flipped = masks.Masks(cut.cells[::-1].T, cut.nuclei[::-1].T)
-    pd.testing.assert_frame_equal(borders.table(flipped, 0.32), borders.table(cut, 0.32))
+    pd.testing.assert_frame_equal(borders.cell_properties(flipped, 0.32), borders.cell_properties(cut, 0.32))
 
 
 def test_fields_without_cells_and_cells_without_fields_around():
-    none = borders.table(drawn(), 0.32)
+    none = borders.cell_properties(drawn(), 0.32)
     assert len(none) == 0
-    assert none.columns.tolist() == borders.table(drawn((60, 60)), 0.32).columns.tolist()
+    assert none.columns.tolist() == borders.cell_properties(drawn((60, 60)), 0.32).columns.tolist()
     assert [len(rule(none)) for rule in (borders.weights, borders.has_nucleus, borders.half_there)] == [0, 0, 0]
-    assert len(borders.table(masks.Masks(*[np.zeros((0, 5), np.uint16)] * 2), 0.32)) == 0
+    assert len(borders.cell_properties(masks.Masks(*[np.zeros((0, 5), np.uint16)] * 2), 0.32)) == 0
     everywhere = np.ones((20, 30), np.uint16)
-    (missing,) = borders.table(masks.Masks(everywhere, everywhere), 0.32)["missing"]
+    (missing,) = borders.cell_properties(masks.Masks(everywhere, everywhere), 0.32)["missing"]
     assert missing == 0  # nothing to compare with
-    no_nuclei = borders.table(masks.Masks(everywhere, 0 * everywhere), 0.32)
+    no_nuclei = borders.cell_properties(masks.Masks(everywhere, 0 * everywhere), 0.32)
     assert np.isfinite(no_nuclei.to_numpy(float)).all()
 
 
@@ -154,4 +154,4 @@ def test_the_host_skips_what_is_more_than_half_missing():
 
 def test_a_pixel_has_a_size():
     with pytest.raises(ValueError, match="must be positive"):
-        borders.table(drawn(), 0)
+        borders.cell_properties(drawn(), 0)

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpax.fields import Masks
 from hpax.segment.cells import cell_images
-from hpax.segment.masks import Masks
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(1, 256, (48, 70, 4), dtype=np.uint8)

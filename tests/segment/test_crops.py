@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from hpax import images
 from hpax.segment import crops
 
 FIELD = np.arange(20 * 30 * 2, dtype=np.uint16).reshape(20, 30, 2) + 1
@@ -35,11 +36,11 @@ def test_centroids_equal_scipy_s():
 def test_resizing_keeps_the_mean_the_dtype_and_a_linear_ramp(dtype):
     top = np.iinfo(dtype).max
     ramp = np.rint(np.linspace(0, top, 64))[:, None, None] * np.ones((1, 64, 3))
-    small = crops.resize(ramp.astype(dtype), 16)
+    small = images.resize(ramp.astype(dtype), (16, 16))
     assert small.dtype == dtype
     assert abs(small.mean() / top - 0.5) < 0.01
     np.testing.assert_allclose(small[2:-2, 0, 0] / top, ((np.arange(16) + 0.5) * 4 - 0.5)[2:-2] / 63, atol=0.01)
 
 
 def test_a_crop_of_the_right_size_is_left_alone():
-    assert crops.resize(FIELD[:20, :20], 20).tolist() == FIELD[:20, :20].tolist()
+    assert images.resize(FIELD[:20, :20], (20, 20)).tolist() == FIELD[:20, :20].tolist()

@@ -8,6 +8,8 @@ from skimage.measure import block_reduce
 from skimage.segmentation import relabel_sequential
 from skimage.transform import resize
 
+from hpax.fields import Masks
+from hpax.images import nearest
 from hpax.segment import masks
 
 MASKS = arrays.arrays(np.int32, st.tuples(st.integers(1, 6), st.integers(1, 7)), elements=st.integers(0, 5))
@@ -16,7 +18,7 @@ MASKS = arrays.arrays(np.int32, st.tuples(st.integers(1, 6), st.integers(1, 7)),
 @settings(deadline=None, max_examples=100)
 @given(MASKS)
 def test_numbers_run_from_the_top_and_keep_the_objects(mask):
-    found = masks.from_top(mask)
+    found = masks.relabel_sequential(mask)
     seen = [index for index in dict.fromkeys(found.ravel().tolist()) if index]
     assert seen == list(range(1, len(seen) + 1))
     pairs = set(zip(mask.ravel().tolist(), found.ravel().tolist(), strict=True))
@@ -28,7 +30,7 @@ def test_numbers_run_from_the_top_and_keep_the_objects(mask):
 @given(MASKS, st.permutations(range(1, 6)))
 def test_how_objects_were_numbered_does_not_matter(mask, order):
     renamed = np.append(0, 1000 * np.array(order))[mask]
-    np.testing.assert_array_equal(masks.from_top(renamed), masks.from_top(mask))
+    np.testing.assert_array_equal(masks.relabel_sequential(renamed), masks.relabel_sequential(mask))
 
 
 @pytest.mark.parametrize(("count", "dtype"), [(300, np.uint16), (65_535, np.uint16), (70_000, np.uint32)])
@@ -51,7 +53,7 @@ def test_a_cell_and_its_nucleus_share_an_index_and_the_nucleus_lies_inside(cells
 
 def test_compact_agrees_with_scikit_image_where_indices_are_in_order():
     cells = np.kron([[0, 3], [9, 40]], np.ones((3, 5), int))
-    np.testing.assert_array_equal(masks.from_top(cells), relabel_sequential(cells)[0])
+    np.testing.assert_array_equal(masks.relabel_sequential(cells), relabel_sequential(cells)[0])
 
 
 @pytest.mark.usefixtures("untyped")
@@ -63,7 +65,7 @@ def test_masks_of_two_shapes_are_refused():
 @pytest.mark.parametrize("shape", [(8, 30), (3, 7), (40, 11), (9, 13)])
 def test_resizing_is_nearest_neighbour_in_height_and_width(shape):
     mask = np.random.default_rng(1).integers(0, 400, (9, 13)).astype(np.uint16)
-    found = masks.Masks(mask, mask // 2).resized(shape)
+    found = Masks(mask, mask // 2).resized(shape)
     want = resize(mask.astype(float), shape, order=0, anti_aliasing=False, mode="edge")
     centre = [(np.arange(new) + 0.5) * old / new for new, old in zip(shape, mask.shape, strict=True)]
     sure = np.ix_(*(np.abs(place - np.rint(place)) > 1e-6 for place in centre))  # not on the line between two pixels
@@ -74,9 +76,9 @@ def test_resizing_is_nearest_neighbour_in_height_and_width(shape):
 
 def test_whole_factors_repeat_pixels_and_return():
     mask = np.arange(12, dtype=np.uint32).reshape(3, 4)
-    large = masks.nearest(mask, (9, 8))
+    large = nearest(mask, (9, 8))
     np.testing.assert_array_equal(large, mask.repeat(3, 0).repeat(2, 1))
-    np.testing.assert_array_equal(masks.nearest(large, (3, 4)), mask)
+    np.testing.assert_array_equal(nearest(large, (3, 4)), mask)
 
 
 @settings(deadline=None, max_examples=60)
@@ -103,14 +105,14 @@ def test_what_two_objects_enclose_stays_background():
 
 def test_small_objects_go_and_the_others_keep_their_index():
     mask = np.array([[9, 9, 9], [4, 4, 0], [2, 0, 4]])
-    np.testing.assert_array_equal(masks.at_least(mask, 3), np.where(mask == 2, 0, mask))
-    assert masks.at_least(mask, 4).max() == 0
+    np.testing.assert_array_equal(masks.remove_small(mask, 3), np.where(mask == 2, 0, mask))
+    assert masks.remove_small(mask, 4).max() == 0
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3])
 def test_shrinking_averages_and_enlarging_repeats(factor):
     channel = np.random.default_rng(0).uniform(size=(7, 11)).astype(np.float32)
-    small = masks.shrink(channel, factor)
+    small = masks.block_mean(channel, factor)
     padded = np.pad(channel, ((0, -7 % factor), (0, -11 % factor)), mode="edge")
     np.testing.assert_allclose(small, block_reduce(padded, factor, np.mean), rtol=1e-6)
-    np.testing.assert_allclose(masks.shrink(masks.enlarge(small, factor), factor), small, rtol=1e-6)
+    np.testing.assert_allclose(masks.block_mean(masks.enlarge(small, factor), factor), small, rtol=1e-6)

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from experiments import simulate_atlas
 from hpax import atlas
+from hpax.metrics import field_statistics
 
 
 def disks(count: int, radius: float) -> np.ndarray:
@@ -23,15 +24,15 @@ def disks(count: int, radius: float) -> np.ndarray:
 
 
 def test_nuclei_are_found_with_their_areas_and_the_cut_one_is_counted_only():
-    areas, count = simulate_atlas.nuclei(disks(9, 22))
+    areas, count = field_statistics.nuclei(disks(9, 22))
     assert count == 10
     assert areas == pytest.approx([np.pi * (22 * 0.32) ** 2] * 9, rel=0.15)  # the wide blur adds a rim
 
 
 def test_a_flat_field_has_no_nuclei_and_no_spectrum():
-    areas, count = simulate_atlas.nuclei(np.zeros((512, 512), np.uint8))
+    areas, count = field_statistics.nuclei(np.zeros((512, 512), np.uint8))
     assert (areas, count) == ([], 0)
-    assert all(np.isnan(value) for value in simulate_atlas.spectrum(np.zeros((512, 512), np.uint8)).values())
+    assert all(np.isnan(value) for value in field_statistics.spectrum(np.zeros((512, 512), np.uint8)).values())
 
 
 @pytest.mark.parametrize("exponent", [-1.0, -2.5])
@@ -41,33 +42,33 @@ def test_the_spectral_slope_of_coloured_noise_is_its_exponent(exponent):
     white = np.fft.fft2(np.random.default_rng(0).standard_normal((256, 256)))
     noise = np.fft.ifft2(white * frequency ** (exponent / 2)).real
     plane = np.clip(128 + 35 * noise / noise.std(), 0, 255)
-    assert simulate_atlas.spectrum(plane)["spectral slope"] == pytest.approx(exponent, abs=0.15)
+    assert field_statistics.spectrum(plane)["spectral slope"] == pytest.approx(exponent, abs=0.15)
 
 
 def test_a_grating_has_its_power_in_its_band():
     position = np.arange(512) * 0.32
     for name, frequency in (("coarse", 0.06), ("middle", 0.3), ("fine", 1.0)):
         plane = 100 + 80 * np.cos(2 * np.pi * frequency * position)[None, :] * np.ones((512, 1))
-        assert simulate_atlas.spectrum(plane)[f"{name} power"] > 0.9
+        assert field_statistics.spectrum(plane)[f"{name} power"] > 0.9
 
 
 def test_white_noise_has_power_in_proportion_to_the_area_of_the_band():
     plane = np.random.default_rng(0).uniform(0, 255, (512, 512))
-    found = simulate_atlas.spectrum(plane)
+    found = field_statistics.spectrum(plane)
     share = (1.5**2 - 0.5**2) / (0.5**2 - 0.1**2)
     assert found["fine power"] / found["middle power"] == pytest.approx(share, rel=0.05)
 
 
 def test_a_median_outside_the_spread_is_said_so():
     real = [{"x": float(v), "y": float(v)} for v in range(101)]
-    rows = simulate_atlas.compare([{"x": 50.0, "y": 120.0}], real)
+    rows = field_statistics.compare([{"x": 50.0, "y": 120.0}], real)
     assert [row["within"] for row in rows] == [True, False]
     assert rows[0]["5%"] == 5
     assert rows[0]["95%"] == 95
 
 
 def test_without_real_fields_only_the_simulated_side_is_compared():
-    assert simulate_atlas.compare([{"x": 1.0}, {"x": 2.0}, {"x": 6.0}], []) == [{"statistic": "x", "simulated": 2.0}]
+    assert field_statistics.compare([{"x": 1.0}, {"x": 2.0}, {"x": 6.0}], []) == [{"statistic": "x", "simulated": 2.0}]
 
 
 def test_real_fields_at_native_size_are_averaged_down(tmp_path):
@@ -88,7 +89,7 @@ def test_main_writes_the_sheets_and_the_table(tmp_path):
         for colour in atlas.COLOURS.values():
             blobs = ndimage.gaussian_filter(noise.standard_normal((512, 512)), 12)
             Image.fromarray(np.clip(2500 * blobs, 0, 255).astype(np.uint8)).save(folder / f"{field}_{colour}.png")
-    command = ["--workdir", str(tmp_path / "out"), "--fields", "2", "--cells", "1", "--real", str(folder)]
+    command = ["--workdir", str(tmp_path / "out"), "--simulated", "2", "--cells", "1", "--fields", str(folder)]
     assert simulate_atlas.main(command) == 0
     out = tmp_path / "out" / "default" / "seed0"
     for name in ("patterns.jpg", "fields.jpg", "simulated_against_real.jpg"):
@@ -103,7 +104,7 @@ def test_main_writes_the_sheets_and_the_table(tmp_path):
 
 @pytest.mark.real
 def test_simulated_medians_lie_within_the_spread_of_real_fields(real_data):
-    real = [simulate_atlas.field_statistics(p) for p in simulate_atlas.real_fields(real_data / "hpa_fields")]
-    simulated = [simulate_atlas.field_statistics(p) for p in simulate_atlas.simulated_fields(1, 24)]
-    outside = [row["statistic"] for row in simulate_atlas.compare(simulated, real) if not row["within"]]
+    real = [field_statistics.field_statistics(p) for p in simulate_atlas.real_fields(real_data / "hpa_fields")]
+    simulated = [field_statistics.field_statistics(p) for p in simulate_atlas.simulated_fields(1, 24)]
+    outside = [row["statistic"] for row in field_statistics.compare(simulated, real) if not row["within"]]
     assert outside == []

@@ -23,7 +23,7 @@ def _task(axis_name=None, pooling="average", **options):
     return Localization(CamNet(fakes.Backbone(axis_name=axis_name), CLASSES, pooling), **options)
 
 
-EVERYTHING = {"puzzle": 2.0, "siamese": 1.5, "mix": "cutmix"}
+EVERYTHING = {"puzzle": 2.0, "equivariance": 1.5, "mix": "cutmix"}
 ARMS = {"plain": {}, "everything": EVERYTHING, "mixup": {"mix": "mixup"}}
 each_arm = pytest.mark.parametrize("options", ARMS.values(), ids=ARMS)
 
@@ -55,7 +55,7 @@ def _look(fresh, images):
 
 def test_the_loss_is_the_criterion_of_the_logits(fresh):
     batch = _batch()
-    for criterion in (losses.bce, losses.winners):
+    for criterion in (losses.bce, losses.focal_lovasz_bce):
         expected = criterion(_look(fresh, batch["image"]).logits, batch["labels"])
         found, _ = _losses(_task(criterion=criterion), fresh, batch)
         np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -94,9 +94,9 @@ def test_twins_answer_twice_and_disagree_where_turning_matters(fresh):
     turning = jax.random.split(KEY, 3)[1]
     ways = mix.turns(turning, 4)
     seen, other = _look(fresh, batch["image"]), _look(fresh, mix.turned(batch["image"], ways))
-    apart = cam.disagreement(seen.maps, mix.unturned(other.maps, ways), batch["labels"])
+    apart = cam.cam_consistency(seen.maps, mix.unturned(other.maps, ways), batch["labels"])
     expected = losses.bce(seen.logits, batch["labels"]) + losses.bce(other.logits, batch["labels"]) + 3 * apart
-    found, _ = _losses(_task(siamese=3.0), fresh, batch)
+    found, _ = _losses(_task(equivariance=3.0), fresh, batch)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     assert (apart > 1e-4).any()
 
@@ -172,7 +172,7 @@ def test_golden_step():
     These numbers change when the network, its initialisation, the loss or the update changes. If that was meant,
     say so in CHANGELOG.md and paste the numbers of the failure; if not, something broke.
     """
-    task, optimizer = _task(pooling="gem", criterion=losses.winners, **EVERYTHING), optax.sgd(0.01)
+    task, optimizer = _task(pooling="gem", criterion=losses.focal_lovasz_bce, **EVERYTHING), optax.sgd(0.01)
     state = train.create(task, optimizer, _batch(), seed=0)
     step, found = jax.jit(partial(update, task, optimizer)), []
     for seed in range(3):

@@ -1,7 +1,10 @@
 """Killed and resumed runs end in the same state; what a run leaves on disk."""
 
 import dataclasses
+import errno
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +17,7 @@ import numpy as np
 import optax
 import pytest
 
-from hpax import train
+from hpax import files, train
 from hpax.train.checkpoint import load
 
 
@@ -141,3 +144,181 @@ def test_a_killed_process_goes_on_to_the_same_parameters(tmp_path):
     whole = fit(run(steps=LONG), tmp_path / "whole")
     assert_identical(whole, load(folder / "checkpoints", whole, which="latest"))
     assert json.loads((folder / "history.jsonl").read_text().splitlines()[-1])["step"] == LONG
+
+
+@dataclasses.dataclass(frozen=True)
+class Poisoned(fakes.Numbers):
+    """Batches of which the one for update `at` (the first is 0) is infinite."""
+
+    at: int = 0
+
+    def __getitem__(self, step):
+        batch = super().__getitem__(step)
+        return {**batch, "x": np.full_like(batch["x"], np.inf)} if step == self.at else batch
+
+
+def states(folder):
+    return {which: int(load(folder / "checkpoints", run().initial(), which=which).step) for which in ("latest", "best")}
+
+
+@pytest.mark.parametrize(("at", "kept"), [(5, 4), (7, 4), (11, 8)])
+def test_a_state_that_is_not_finite_is_never_kept(tmp_path, at, kept):
+    poisoned = run(batches=Poisoned(at=at))
+    with pytest.raises(
+        FloatingPointError, match=f"at step {at + 1} .*lower the learning rate.*goes on from step {kept}"
+    ):
+        train.fit(poisoned, tmp_path, log_every=100, evaluate_every=4, save_every=4)
+    there = states(tmp_path)
+    assert there["latest"] == kept
+    assert there["best"] <= kept
+    assert all(row["step"] <= kept for row in losses(tmp_path))
+    assert int(fit(run(), tmp_path).step) == 12  # the remedy, in the same folder
+
+
+class Rootless(fakes.Regression):
+    """Its loss is finite and its gradient is not."""
+
+    def loss(self, params, model_state, batch, *, key):
+        error, model_state = super().loss(params, model_state, batch, key=key)
+        return error + jax.numpy.sqrt(0 * params["w"].sum()), model_state
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_anything_is_kept(tmp_path):
+    with pytest.raises(FloatingPointError, match=r"at step 1 .*the run begins anew"):
+        train.fit(run(task=Rootless()), tmp_path, log_every=100, evaluate_every=2, save_every=2)
+    assert not list((tmp_path / "checkpoints").glob("*/[0-9]*"))
+    assert int(fit(run(), tmp_path).step) == 12
+
+
+class Unvalidated(fakes.Regression):
+    """Nothing can be validated."""
+
+    def evaluate(self, params, model_state, batch):
+        return {name: value + np.nan for name, value in super().evaluate(params, model_state, batch).items()}
+
+
+def test_a_validation_loss_that_is_not_finite_is_an_error_and_no_best(tmp_path):
+    with pytest.raises(FloatingPointError, match="predictions for validation must be finite, at step 2"):
+        fit(run(task=Unvalidated()), tmp_path)
+    assert not list((tmp_path / "checkpoints" / "best").glob("[0-9]*"))
+
+
+late = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""Where one array cannot be read, reads of others end after orbax closed the loop that they report to."""
+
+
+def flip(path, rng):
+    """Flips one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+    path.write_bytes(bytes(data))
+
+
+def parts(folder, step):
+    """The files of a latest state."""
+    inside = (folder / "checkpoints/latest" / str(step)).rglob("*")
+    return sorted(path for path in inside if path.is_file() and path.stat().st_size)
+
+
+def refusal(folder, state):
+    """Why the latest state is not loaded; None if it is, and is what was saved."""
+    try:
+        loaded = load(folder / "checkpoints", state, which="latest")
+    except ValueError as error:
+        return str(error)
+    assert_identical(state, loaded)
+    return None
+
+
+@late
+def test_a_flipped_bit_is_never_loaded_and_never_blamed_on_the_config(tmp_path):
+    whole = fit(run(), tmp_path)
+    rng, refused = np.random.default_rng(0), []
+    paths = [path for path in parts(tmp_path, 12) if "ocdbt.process" not in path.as_posix()]  # which nobody reads
+    for path in rng.choice(paths, size=24):
+        before = path.read_bytes()
+        flip(path, rng)
+        refused.append((path.name, refusal(tmp_path, whole)))
+        path.write_bytes(before)
+    told = [(name, why) for name, why in refused if why is not None]
+    assert len(told) > 6
+    assert [each for each in told if "is damaged" not in each[1] or "delete that folder" not in each[1]] == []
+
+
+@late
+def test_a_step_that_keeps_the_others_from_being_opened_is_named(tmp_path):
+    whole = fit(run(), tmp_path)
+    path = tmp_path / "checkpoints/latest/12/_CHECKPOINT_METADATA"
+    path.write_bytes(path.read_bytes().replace(b"item_handlers", b"item_handlerc"))
+    for attempt in (lambda: fit(run(), tmp_path), lambda: load(tmp_path / "checkpoints", whole, which="latest")):
+        with pytest.raises(ValueError, match=r"checkpoint at .*latest/12 is damaged .*; delete that folder, and"):
+            attempt()
+    shutil.rmtree(path.parent)
+    assert_identical(whole, fit(run(), tmp_path))
+
+
+@late
+def test_a_missing_part_is_damage(tmp_path):
+    whole = fit(run(), tmp_path)
+    told = []
+    for path in parts(tmp_path, 12):
+        aside = path.rename(tmp_path / "aside")
+        told.append((path.name, refusal(tmp_path, whole)))
+        aside.rename(path)
+    assert [each for each in told if each[1] is not None and "is damaged" not in each[1]] == []
+    assert any(why for _, why in told)
+
+
+@late
+def test_a_damaged_latest_state_gives_way_to_the_one_before(tmp_path, caplog):
+    whole = fit(run(), tmp_path)
+    for path in parts(tmp_path, 12):
+        if path.parent.name == "d":  # the arrays
+            path.write_bytes(path.read_bytes()[:-7])
+    assert_identical(whole, fit(run(), tmp_path))
+    assert "is damaged" in caplog.text
+    assert "step 10 is used" in caplog.text
+    assert_identical(whole, load(tmp_path / "checkpoints", whole, which="latest"))
+
+
+@late
+def test_where_every_state_is_damaged_the_error_says_what_to_delete(tmp_path):
+    fit(run(), tmp_path)
+    for step in (10, 12):
+        for path in parts(tmp_path, step):
+            path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"every state in .* is damaged; delete .*checkpoints to train"):
+        fit(run(), tmp_path)
+
+
+def test_a_log_with_cut_and_stray_lines_is_mended(tmp_path):
+    with pytest.raises(Power):
+        fit(run(batches=Failing(at=9)), tmp_path)
+    path = tmp_path / "history.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_bytes("".join(lines[:4]).encode() + b'\xff\x00{"a"\n[1]\n{"no": 1}\n' + "".join(lines[4:])[:-9].encode())
+    assert len(train.history(tmp_path)) == len(lines) - 1
+    fit(run(), tmp_path)
+    for line in path.read_text().splitlines():
+        assert json.loads(line)["step"] <= 12
+    assert losses(tmp_path)[-1]["step"] == 12
+
+
+def test_a_disk_that_is_full_stops_the_run_with_path_and_remedy(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match=r"disk is full; make room.*history\.jsonl"):
+        fit(run(), tmp_path)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
+    class Twice(fakes.Numbers):
+        def __getitem__(self, step):
+            if step == 3:
+                fit(run(), tmp_path)
+            return super().__getitem__(step)
+
+    with pytest.raises(files.Taken, match=r"another process works in .*checkpoints"):
+        fit(run(batches=Twice()), tmp_path)

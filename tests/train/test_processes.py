@@ -5,11 +5,13 @@ import socket
 import subprocess
 import sys
 import textwrap
+import time
 
 import fakes
 import jax
 import numpy as np
 import optax
+import pytest
 
 from hpax import train
 
@@ -56,6 +58,49 @@ def two_processes(folder: pathlib.Path) -> list[np.ndarray]:
     ]
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
     return [np.load(folder / f"w{part}.npy") for part in range(2)]
+
+
+DYING = textwrap.dedent(
+    """
+    import os, pathlib, sys
+    sys.path[:0] = {path!r}
+    import fakes, optax
+    from hpax import train
+    address, part, folder, how = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3]), sys.argv[4]
+
+    class Dying(fakes.Numbers):
+        def __getitem__(self, step):
+            if part == 1 and step == 4:
+                print("dies", flush=True)
+                os.kill(os.getpid(), 9) if how == "killed" else open("/there/is/no/such/file")
+            return super().__getitem__(step)
+
+    train.initialize(address, 2, part)
+    run = train.Run(fakes.Regression(), Dying(part=part, parts=2), optax.sgd(0.05), steps=10**6)
+    train.fit(run, folder, save_every=2)
+    """
+)
+
+
+@pytest.mark.parametrize("how", ["killed", pytest.param("failed", marks=pytest.mark.slow)])
+def test_when_a_process_dies_the_others_end_at_once_and_say_so(tmp_path, how):
+    script = tmp_path / "script.py"
+    script.write_text(DYING.format(path=[path for path in sys.path if path]))
+    address, environment = free_address(), {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "PATH": ""}
+    processes = []
+    for part in range(2):
+        command = [sys.executable, str(script), address, str(part), str(tmp_path / "run"), how]
+        with (tmp_path / f"said{part}").open("w") as said:
+            processes.append(subprocess.Popen(command, env=environment, stdout=said, stderr=said))
+    said = [tmp_path / f"said{part}" for part in range(2)]
+    while "dies" not in said[1].read_text():
+        assert [process.poll() for process in processes] == [None, None], said[1].read_text()
+        time.sleep(0.1)
+    start = time.monotonic()
+    assert all(process.wait(timeout=60) != 0 for process in processes)
+    assert time.monotonic() - start < 30
+    told = said[0].read_text()  # by us where it ends a sum, by JAX where the other was waited for, as at a save
+    assert "process 0 of 2 lost another one during training" in told or "another task died" in told
 
 
 def test_two_processes_agree_with_one(tmp_path):

@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from hpax import images
 from hpax.data import builder
 from hpax.formats import fields
-from hpax.segment import crops
 
 log = logging.getLogger(__name__)
 
@@ -99,14 +99,16 @@ class CellCrops(builder.Builder):
         )
 
     @staticmethod
-    def pictures(config: Config, folder: pathlib.Path) -> list[builder.Picture]:
+    def pictures(config: Config, folder: pathlib.Path) -> list[builder.FieldGroup]:
         """One picture per folder with enough cells."""
         layout, pictures, left_out = LAYOUTS[config.organism], [], 0
         for image in sorted(path for path in folder.iterdir() if path.is_dir()):
             if not (name := layout.folder.fullmatch(image.name)):
                 raise ValueError(f"{image} is not named as a {config.organism} image; expected {layout.folder.pattern}")
             if len(find_cells(image, layout)) >= config.min_cells:
-                pictures.append(builder.Picture(name["protein"], image))  # its cells are listed again when it is read
+                pictures.append(
+                    builder.FieldGroup(name["protein"], image)
+                )  # its cells are listed again when it is read
             else:
                 left_out += 1
         if left_out:
@@ -116,7 +118,7 @@ class CellCrops(builder.Builder):
         return pictures
 
     @staticmethod
-    def examples(config: Config, picture: builder.Picture) -> Iterator[builder.Example]:
+    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example]:
         """The cells of one image."""
         image = picture.content.name
         for cell in find_cells(picture.content, LAYOUTS[config.organism]):
@@ -124,9 +126,9 @@ class CellCrops(builder.Builder):
             yield (
                 id,
                 {
-                    "image": crops.resize(read_crop(cell.paths), config.size),
+                    "image": images.resize(read_crop(cell.paths), (config.size, config.size)),
                     "id": id,
-                    "image_id": image,
+                    "group_id": image,
                     "field": f"{image}_{cell.field}",
                     "protein": picture.protein,
                     "antibody": "",

@@ -11,7 +11,7 @@ from jaxtyping import Integer
 from PIL import Image, UnidentifiedImageError
 
 from hpax.data import builder
-from hpax.formats import fields, labels
+from hpax.formats import fields, label_images
 
 CITATION = """@article{caicedo2019nucleus,
   title={Nucleus segmentation across imaging experiments: the 2018 Data Science Bowl},
@@ -71,7 +71,7 @@ class Dsb2018Nuclei(builder.Builder):
         )
 
     @staticmethod
-    def pictures(config: Config, folder: pathlib.Path) -> list[builder.Picture]:
+    def pictures(config: Config, folder: pathlib.Path) -> list[builder.FieldGroup]:
         """Every image that has a mask, by id; the id stands for a protein, so that an image is all in one split."""
         images = {path.stem: path for path in sorted((folder / "images").glob("*.png"))}
         masks = {path.stem: path for path in (folder / "masks").glob("*.png")}
@@ -79,13 +79,13 @@ class Dsb2018Nuclei(builder.Builder):
             raise FileNotFoundError(f"{folder} holds no images/*.png; give the folder of images and masks")
         if alone := sorted(images.keys() ^ masks.keys()):
             raise FileNotFoundError(f"{folder} must hold an image and a mask of each id, {alone[0]} has only one")
-        return [builder.Picture(id, (path, masks[id]), stratum=_width(path)) for id, path in images.items()]
+        return [builder.FieldGroup(id, (path, masks[id]), stratum=_width(path)) for id, path in images.items()]
 
     @staticmethod
-    def examples(config: Config, picture: builder.Picture) -> Iterator[builder.Example]:
+    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example]:
         """One image, or none if nothing is drawn on it."""
         paths = picture.content
-        image, nuclei = fields.read_channel(paths[0]), labels.read(paths[1])
+        image, nuclei = fields.read_channel(paths[0]), label_images.read(paths[1])
         if image.dtype != np.uint8 or image.shape != nuclei.shape or nuclei.max() >= 2**16:
             found = f"{image.dtype} of shape {image.shape}, and indices up to {nuclei.max()} of shape {nuclei.shape}"
             raise ValueError(f"{paths[0]} must have 8 bits and the size of its 16-bit mask, got {found}")

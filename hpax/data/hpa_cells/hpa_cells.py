@@ -12,12 +12,12 @@ from jaxtyping import UInt
 
 from hpax import atlas
 from hpax.data import builder, cells
-from hpax.data.build import fingerprint
+from hpax.data.building import fingerprint
 from hpax.data.hpa_fields import hpa_fields
+from hpax.fields import Masks
 from hpax.formats import fields
 from hpax.formats import masks as mask_files
-from hpax.segment import borders, crops, grow, nuclei
-from hpax.segment.masks import Masks
+from hpax.segment import borders, classical, crops, nuclei
 
 RECIPES = (*nuclei.RECIPES, "classical", "masks")
 
@@ -30,7 +30,7 @@ STATISTICS = {
     "nucleus_cut": np.bool_,
     "relative_size": np.float32,
 }
-"""What `hpax.segment.borders.table` says of each cell."""
+"""What `hpax.segment.borders.cell_properties` says of each cell."""
 
 _NUCLEUS = atlas.CHANNELS.index("nucleus")
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class Config(cells.Cutting, hpa_fields.Config):
+class Config(cells.Cutting, hpa_fields.Reading):
     """How to read fields, and how to cut them."""
 
     recipe: str = "code"  # Otsu nuclei as in the published "code" or "paper", "classical" masks, or `masks`
@@ -64,10 +64,11 @@ class HpaCells(builder.Builder):
     Those cut by masks come with their own mask and that of their nucleus, and with what their field's border took.
     """
 
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.2.0")
     RELEASE_NOTES: ClassVar = {
         "1.0.0": "First release: Otsu nuclei after Lu et al. 2019.",
         "1.1.0": "Cells by masks: their own masks, areas and borders; um_per_pixel of the field for all.",
+        "1.2.0": "Full scale of the whole folder, orientation tags, stated pixel sizes, masks matched by overlap.",
     }
     BUILDER_CONFIGS: ClassVar = [Config()]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"hpa_cells reads {hpa_fields.LAYOUT}"
@@ -90,7 +91,7 @@ class HpaCells(builder.Builder):
         )
 
     @staticmethod
-    def pictures(config: Config, folder: pathlib.Path) -> list[builder.Picture]:
+    def pictures(config: Config, folder: pathlib.Path) -> list[builder.FieldGroup]:
         """As those of hpa_fields; of the fields that have masks, if a folder of masks is given."""
         if not config.masks:
             return hpa_fields.pictures(config, folder)
@@ -103,7 +104,7 @@ class HpaCells(builder.Builder):
         return hpa_fields.pictures(config, folder, segmented)
 
     @staticmethod
-    def examples(config: Config, picture: builder.Picture) -> Iterator[builder.Example]:
+    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example]:
         """The cells of one image."""
         found = []
         for files, annotation in picture.content[1]:
@@ -129,11 +130,11 @@ def _by_nuclei(
 def _by_masks(
     config: Config, files: fields.FieldFiles, image: Image, um_per_pixel: float, labels: Labels, known: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    masks = grow.segment(image, um_per_pixel) if config.recipe == "classical" else _read(config, files, image)
+    masks = classical.segment(image, um_per_pixel) if config.recipe == "classical" else _read(config, files, image)
     centres = crops.centroids(masks.cells)
     if config.centre == "nucleus":
         centres |= {index: at for index, at in crops.centroids(masks.nuclei).items() if index in centres}
-    told = {row["index"]: row for row in borders.table(masks, um_per_pixel).to_dict("records")}
+    told = {row["index"]: row for row in borders.cell_properties(masks, um_per_pixel).to_dict("records")}
     labels_of = dict.fromkeys(centres, labels)
     options = {"masks": masks, "neighbours": config.neighbours}
     found = cells.cut(config, image, um_per_pixel, centres, labels_of, known, **options)

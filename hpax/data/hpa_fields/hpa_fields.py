@@ -1,6 +1,7 @@
 """Fields of the Human Protein Atlas, as Kaggle ships or proteinatlas.org serves them."""
 
 import dataclasses
+import functools
 import itertools
 import logging
 import pathlib
@@ -11,8 +12,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt
 
-from hpax import atlas
-from hpax.data import builder
+from hpax import images
+from hpax.data import builder, folders
+from hpax.files import digest
 from hpax.formats import fields, proteinatlas
 
 CITATION = """@article{thul2017subcellular,
@@ -21,25 +23,33 @@ CITATION = """@article{thul2017subcellular,
 HOMEPAGE = "https://www.proteinatlas.org"
 LICENSE = "CC BY-SA, the Human Protein Atlas (proteinatlas.org)"
 LAYOUT = """fields of view: give their folder as source. Each field is four pictures {id}_{red,green,blue,yellow} (.png,
-    .jpg or .tif), anywhere in it; a table (.csv or .tsv) at its top, with columns id and label, holds the labels.
+    .jpg or .tif), anywhere in it; a table (.csv or .tsv) at its top, with columns id and label, holds the labels, or
+    one beside it, as train.csv beside train.
     A zip archive of such a folder does too, as Kaggle's; hpax.data.archive says what is unpacked of it.
     `python -m hpax.data.fetch LIST.csv FOLDER` makes such a folder from proteinatlas.org."""
+
+STORED = 0.32  # µm per pixel; what the networks that hpax ships see, and finer than what others learn from
 
 log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class Config(builder.Config):
+class Reading(builder.Config):
     """How to read fields."""
 
-    annotations: str = ""  # the table's name in the folder; "": the only one there, if any
+    annotations: str = ""  # the table's name in the folder, or its whole path; "": the only one there, if any
     bits: int = 8  # 16 for fields with 16-bit channels; 8-bit ones then span 16 bits
-    um_per_pixel: float = 0.0  # µm; 0: by the width, see atlas.um_per_pixel
+    camera_bits: int = 0  # of 16-bit channels, such as 12; 0: the fewest that hold all pixels of the folder
+    um_per_pixel: float = 0.0  # µm; 0: as the files state, else by the width, see atlas.um_per_pixel
     max_pixels: int = fields.MAX_PIXELS  # a larger picture is an error
 
     def __post_init__(self):
         if self.bits not in (8, 16):
             raise ValueError(f"bits must be 8 or 16, got {self.bits}")
+        if self.camera_bits:
+            fields.FullScale.of_bits(self.camera_bits)
+        if pathlib.Path(self.annotations).is_absolute():
+            self.fingerprint = f"{self.fingerprint}+{digest(pathlib.Path(self.annotations))}"
         super().__post_init__()
 
     @property
@@ -48,41 +58,75 @@ class Config(builder.Config):
         return np.uint8 if self.bits == 8 else np.uint16
 
 
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Config(Reading):
+    """How to read fields, and how finely to store them."""
+
+    stored_um_per_pixel: float = STORED  # µm; finer fields are stored so, coarser ones as they are; 0: all as they are
+
+    def __post_init__(self):
+        if self.stored_um_per_pixel < 0:
+            raise ValueError(f"stored_um_per_pixel must not be negative, got {self.stored_um_per_pixel}; 0 stores all")
+        super().__post_init__()
+
+
 Annotated = tuple[fields.FieldFiles, fields.Annotation]
 
 
 def pictures(
-    config: Config, folder: pathlib.Path, found: Sequence[fields.FieldFiles] | None = None
-) -> list[builder.Picture]:
+    config: Reading, folder: pathlib.Path, found: Sequence[fields.FieldFiles] | None = None
+) -> list[builder.FieldGroup]:
     """One picture per plate and well, or per field where the name does not tell; of `found`, or of all in the folder.
 
     A field without annotation gets no label; where the protein is unknown, the image stands for it, so that the
-    splits keep images together.
+    splits keep images together. Pixels are read only to find the full scale of 16-bit channels.
     """
-    found, annotations = fields.find_fields(folder) if found is None else found, _annotations(config, folder)
-    if unknown := sum(files.id not in annotations for files in found):
-        log.warning("%d of %d fields in %s have no annotation, and so no label", unknown, len(found), folder)
-    nothing = fields.Annotation(atlas.multi_hot([]))
-    annotated = [(files, annotations.get(files.id, nothing)) for files in found]
+    found = fields.find_fields(folder) if found is None else found
+    known = folders.annotated(folder, found, config.annotations)
+    for remark in (*known.remarks(), *_scales(config, folder, found)):
+        _tell(remark)
+    full_scale = _full_scale(config, folder, found)
+    annotated = []
+    for files in found:
+        files = dataclasses.replace(files, full_scale=full_scale)
+        annotated.append((files, known.annotations.get(files.id, folders.NOTHING)))
     return [_picture(image, list(members)) for image, members in itertools.groupby(annotated, lambda m: image_of(m[0]))]
 
 
-def _annotations(config: Config, folder: pathlib.Path) -> dict[str, fields.Annotation]:
-    if config.annotations:
-        return fields.read_annotations(folder / config.annotations)
-    found = (path for path in folder.iterdir() if path.suffix in (".csv", ".tsv"))
-    tables = sorted(path for path in found if path.name != proteinatlas.FAILURES)
-    if len(tables) > 1:
-        names = ", ".join(path.name for path in tables)
-        raise ValueError(f"{folder} holds several tables ({names}); name the one with the labels as annotations")
-    return fields.read_annotations(tables[0]) if tables else {}
+def _full_scale(config: Reading, folder: pathlib.Path, found: Sequence[fields.FieldFiles]) -> fields.FullScale | None:
+    if config.bits == 8:
+        return None
+    full_scale = fields.full_scale(found, bits=config.camera_bits)
+    if full_scale.remark:
+        _tell(f"{folder}: {full_scale.remark}")
+    return full_scale
 
 
-def _picture(image: str, members: list[Annotated]) -> builder.Picture:
+@functools.cache
+def _tell(remark: str) -> None:
+    """Logs a remark on a folder, once in a process, though fields and then cells are built of it."""
+    log.warning("%s", remark)
+
+
+def _scales(config: Reading, folder: pathlib.Path, found: Sequence[fields.FieldFiles]) -> Iterator[str]:
+    """What to tell of pixel sizes that are guessed, or that the option contradicts; each once."""
+    sizes = {files.id: fields.pixel_size(files, (1, 1), config.um_per_pixel) for files in found}
+    guessed = [id for id, size in sizes.items() if size.source == "width"]
+    if guessed:
+        yield (
+            f"{len(guessed)} of {len(found)} fields in {folder} state no pixel size; it is guessed from their width, "
+            "as of HPA fields; give um_per_pixel if you know it"
+        )
+    against = [f"{id}: {size.remark}" for id, size in sizes.items() if size.source == "option" and size.remark]
+    if against:
+        yield f"um_per_pixel contradicts {len(against)} of {len(found)} fields in {folder}; {against[0]}"
+
+
+def _picture(image: str, members: list[Annotated]) -> builder.FieldGroup:
     proteins = {annotation.protein for _, annotation in members if annotation.protein}
     if len(proteins) > 1:
         raise ValueError(f"the fields of image {image} must show one protein, got {', '.join(sorted(proteins))}")
-    return builder.Picture(next(iter(proteins), image), (image, members))
+    return builder.FieldGroup(next(iter(proteins), image), (image, members))
 
 
 def image_of(files: fields.FieldFiles) -> str:
@@ -90,7 +134,7 @@ def image_of(files: fields.FieldFiles) -> str:
     return proteinatlas.image_of(files.id) or files.id
 
 
-def read(config: Config, files: fields.FieldFiles) -> tuple[UInt[np.ndarray, "h w 4"], float]:
+def read(config: Reading, files: fields.FieldFiles) -> tuple[UInt[np.ndarray, "h w 4"], float]:
     """The pixels of a field in the config's dtype, and its µm per pixel.
 
     Raises:
@@ -101,13 +145,23 @@ def read(config: Config, files: fields.FieldFiles) -> tuple[UInt[np.ndarray, "h 
         raise ValueError(f"field {files.id} has 16 bits; build with bits=16")
     if image.dtype == np.uint8 and config.bits == 16:
         image = image.astype(np.uint16) * 257
-    return image, config.um_per_pixel or atlas.um_per_pixel(image.shape[1])
+    return image, fields.pixel_size(files, image.shape[:2], config.um_per_pixel).um_per_pixel
 
 
-def origin(picture: builder.Picture, files: fields.FieldFiles, annotation: fields.Annotation) -> dict[str, Any]:
+def stored(
+    config: Config, image: UInt[np.ndarray, "h w 4"], um_per_pixel: float
+) -> tuple[UInt[np.ndarray, "y x 4"], float]:
+    """A field as it is stored: no finer than the config says, and never finer than it is."""
+    if not config.stored_um_per_pixel > um_per_pixel:
+        return image, um_per_pixel
+    shape = images.shape_at(image.shape[:2], um_per_pixel, config.stored_um_per_pixel)
+    return images.resize(image, shape), um_per_pixel * max(image.shape[:2]) / max(shape)
+
+
+def origin(picture: builder.FieldGroup, files: fields.FieldFiles, annotation: fields.Annotation) -> dict[str, Any]:
     """Where a field comes from."""
     return {
-        "image_id": picture.content[0],
+        "group_id": picture.content[0],
         "field": files.id,
         "protein": picture.protein,
         "antibody": annotation.antibody,
@@ -118,8 +172,12 @@ def origin(picture: builder.Picture, files: fields.FieldFiles, annotation: field
 class HpaFields(builder.Builder):
     """Whole fields of view of the Human Protein Atlas: four channels in `atlas.CHANNELS` order, and image labels."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release: Kaggle and proteinatlas layouts."}
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "First release: Kaggle and proteinatlas layouts.",
+        "2.0.0": "Stored at 0.32 µm per pixel by default; full scale of the whole folder, orientation tags, stated "
+        "pixel sizes.",
+    }
     BUILDER_CONFIGS: ClassVar = [Config()]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"hpa_fields reads {LAYOUT}"
     PICTURES_PER_SHARD = 32
@@ -136,10 +194,10 @@ class HpaFields(builder.Builder):
         )
 
     @staticmethod
-    def examples(config: Config, picture: builder.Picture) -> Iterator[builder.Example]:
+    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example]:
         """The fields of one image."""
         for files, annotation in picture.content[1]:
-            image, um_per_pixel = read(config, files)
+            image, um_per_pixel = stored(config, *read(config, files))
             known = origin(picture, files, annotation)
             yield (
                 files.id,

@@ -37,7 +37,7 @@ class SimulatedCells(builder.Builder):
         )
 
     @staticmethod
-    def examples(config: Config, picture: builder.Picture) -> Iterator[builder.Example]:
+    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example]:
         """The cells of each image of one protein in one cell line."""
         found = []
         for field in simulated_fields.fields(config, picture):

@@ -19,6 +19,7 @@ LICENSE = "Apache-2.0"
 class Config(builder.Config):
     """What to simulate. See `hpax.simulate.proteome`, `hpax.simulate.field` and `hpax.simulate.Optics`."""
 
+    LATER: ClassVar = frozenset({"realism"})
     proteins: int = 100
     cell_lines: int = 2  # of each protein
     fields: int = 2  # of each protein in each cell line
@@ -43,7 +44,7 @@ class Config(builder.Config):
         super().__post_init__()
 
 
-def pictures(config: Config, folder: pathlib.Path | None) -> list[builder.Picture]:
+def pictures(config: Config, folder: pathlib.Path | None) -> list[builder.FieldGroup]:
     """One picture for each protein in each of its cell lines; the main location is the stratum of the splits."""
     proteome = simulate.proteome(
         proteins=config.proteins,
@@ -53,7 +54,7 @@ def pictures(config: Config, folder: pathlib.Path | None) -> list[builder.Pictur
         varying=config.varying,
     )
     return [
-        builder.Picture(protein.name, (protein, cell_line), stratum=protein.locations[0])
+        builder.FieldGroup(protein.name, (protein, cell_line), stratum=protein.locations[0])
         for protein in proteome
         for cell_line in cell_lines(protein.name, config.cell_lines, lines(config.realism))
     ]
@@ -70,7 +71,7 @@ def cell_lines(protein: str, count: int, known: Sequence[str]) -> list[str]:
     return [known[(first + k) % len(known)] for k in range(count)]
 
 
-def fields(config: Config, picture: builder.Picture) -> Iterator[simulate.Field]:
+def fields(config: Config, picture: builder.FieldGroup) -> Iterator[simulate.Field]:
     """The fields of one protein in one cell line."""
     protein, cell_line = picture.content
     optics = simulate.Optics(bleed_through=config.bleed_through, defocus=config.defocus)
@@ -90,7 +91,7 @@ def fields(config: Config, picture: builder.Picture) -> Iterator[simulate.Field]
 def origin(field: simulate.Field) -> dict[str, Any]:
     """Where a field's cells come from; an image, in Lu's sense, is one antibody in one cell line."""
     return {
-        "image_id": f"{field.protein}_{field.antibody}_{field.cell_line}".replace(" ", "-"),
+        "group_id": f"{field.protein}_{field.antibody}_{field.cell_line}".replace(" ", "-"),
         "field": field.id,
         "protein": field.protein,
         "antibody": field.antibody,
@@ -116,7 +117,7 @@ class SimulatedFields(builder.Builder):
         )
 
     @staticmethod
-    def examples(config: Config, picture: builder.Picture) -> Iterator[builder.Example]:
+    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example]:
         """The fields of one protein in one cell line."""
         for field in fields(config, picture):
             truth = {name: getattr(field, name) for name in ("image", "cells", "nuclei", "cell_labels", "labels")}

@@ -1,0 +1,139 @@
+"""The fields of a folder, what is known of them, and whether their files are what they were."""
+
+import dataclasses
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpax import files
+from hpax.data.hpa_fields import hpa_fields
+from hpax.fields import Field
+from hpax.formats import fields
+
+Load = Callable[[], Field]
+"""Reads a field, once however often it is called."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderField:
+    """A field of a folder, not read yet."""
+
+    files: fields.FieldFiles
+    annotation: fields.Annotation
+    origin: Mapping[str, str]  # group_id, field, protein, antibody, cell_line
+
+    @property
+    def id(self) -> str:
+        """The name that its files share."""
+        return self.files.id
+
+    def um_per_pixel(self, shape: tuple[int, int], asked: float) -> float:
+        """The size of its pixels: what is asked for, or where that is 0, what its files state or its shape suggests."""
+        return fields.pixel_size(self.files, shape, asked).um_per_pixel
+
+    def digest(self) -> str:
+        """A name for its pixels: for what its files hold, and what the highest value in them means."""
+        scale = self.files.full_scale or fields.FullScale()
+        return files.digest(*self.files.paths, f"{scale.integers} {scale.floats}")
+
+    def loader(self, um_per_pixel: float) -> Load:
+        """What reads the field, with pixels of `um_per_pixel` (0: see above); its pixels are read once.
+
+        Raises, when called:
+            ValueError, OSError: a file is damaged or missing.
+        """
+
+        @functools.cache
+        def load() -> Field:
+            image = fields.read_field(self.files)
+            size = self.um_per_pixel(image.shape[:2], um_per_pixel)
+            labels = self.annotation.labels
+            known = labels if np.any(labels) else None
+            return Field(self.id, image, size, labels=known, origin=self.origin)
+
+        return load
+
+
+def survey(folder: Path, annotations: str = "") -> tuple[list[FolderField], dict[str, str]]:
+    """The fields of a folder in the order of their images, and why some are none, by id.
+
+    Raises:
+        FileNotFoundError: no folder, or no field in it.
+        ValueError: the table of labels is wrong.
+    """
+    found = fields.survey(folder)
+    pictures = hpa_fields.pictures(hpa_fields.Config(annotations=annotations), folder, found.fields)
+    known = []
+    for picture in pictures:
+        for own, annotation in picture.content[1]:
+            known.append(FolderField(own, annotation, hpa_fields.origin(picture, own, annotation)))
+    return known, {id: str(fault) for id, fault in found.faults.items()}
+
+
+def stamp(paths: Iterable[Path]) -> list[list[Any]]:
+    """Names, sizes and times of files: while these are the same, so is what the files hold.
+
+    Of a folder, those of everything in it.
+    """
+    told = []
+    for path in sorted(paths):
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for each in inside:
+            state = os.stat(each)
+            told.append([each.name, state.st_size, state.st_mtime_ns, state.st_ctime_ns])
+    return told
+
+
+def content(field: FolderField, record: Mapping[str, Any]) -> str:
+    """The digest of a field; that of its record if its files were not touched since, and mean what they meant."""
+    if record.get("digest") and record.get("stamp") == state(field):
+        return str(record["digest"])
+    return field.digest()
+
+
+def state(field: FolderField) -> list[list[Any]]:
+    """The stamp of a field's files, and what the highest value in them means."""
+    scale = field.files.full_scale or fields.FullScale()
+    return [*stamp(field.files.paths), [scale.integers, scale.floats]]
+
+
+def scaled(known: Sequence[FolderField], camera_bits: int, cache: Path) -> list[FolderField]:
+    """The fields, with what the highest value of their channels means, found over all that can be read.
+
+    It is kept in the file `cache`, as channels of more than 8 bits must be read to find it.
+
+    Raises:
+        ValueError: it cannot be told, as the fields may come from several cameras; `camera_bits` would say it.
+    """
+    key = files.digest(json.dumps([camera_bits, [stamp(field.files.paths) for field in known]]))
+    kept = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
+    if kept.get("key") != key:
+        found = _full_scale([field.files for field in known], camera_bits)
+        kept = {"key": key, "integers": found.integers, "floats": found.floats, "remark": found.remark}
+        files.write_json(cache, kept)
+    if kept["remark"]:
+        print(f"note: {kept['remark']}", file=sys.stderr)
+    scale = fields.FullScale(kept["integers"], kept["floats"], kept["remark"])
+    return [dataclasses.replace(field, files=dataclasses.replace(field.files, full_scale=scale)) for field in known]
+
+
+def _full_scale(found: Sequence[fields.FieldFiles], camera_bits: int) -> fields.FullScale:
+    """That of all fields, those left out that cannot be read, as they fail later by themselves."""
+    try:
+        return fields.full_scale(found, bits=camera_bits)
+    except (ValueError, OSError):
+        return fields.full_scale([each for each in found if _readable(each)], bits=camera_bits)
+
+
+def _readable(each: fields.FieldFiles) -> bool:
+    try:
+        fields.full_scale([each])
+    except (ValueError, OSError):
+        return False
+    return True

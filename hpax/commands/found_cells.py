@@ -1,0 +1,191 @@
+"""The cells of fields of a folder, found once: masks, a record of each field, an overlay.
+
+A record holds what was measured, and of which pictures and masks. It is believed as long as both are what they were:
+other pictures are segmented, other masks (corrected by hand) are measured again. What a table says of a field is no
+part of its record.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from hpax import atlas, files
+from hpax.commands.folder import FolderField, Load, content, stamp, state
+from hpax.commands.segment import Config
+from hpax.explore import overlays
+from hpax.fields import Field, Masks
+from hpax.formats import fields
+from hpax.formats import masks as mask_files
+from hpax.models.segmenter import by_name
+from hpax.segment import borders, crops
+
+NUCLEUS = atlas.CHANNELS.index("nucleus")
+SHEET_SIDE = 384  # pixels of an overlay in the sheet of all
+
+
+def record_path(workdir: Path, id: str) -> Path:
+    """Where the record of a field lies."""
+    return workdir / "fields" / f"{id}.json"
+
+
+def read_record(workdir: Path, id: str) -> dict[str, Any]:
+    """The record of a field; empty if there is none that can be read."""
+    try:
+        return dict(json.loads(record_path(workdir, id).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def thumbnail_path(workdir: Path, id: str) -> Path:
+    """Where the small overlay of a field on the sheet lies."""
+    return workdir / "fields" / f"{id}.png"
+
+
+def masks_stamp(workdir: Path, id: str) -> list[list[Any]]:
+    """The state of a field's masks in all their flavours."""
+    folder = workdir / "masks"
+    names = [f"{id}_{kind}.{suffix}" for kind in mask_files.NAMES for suffix in ("png", "tif")]
+    paths = [folder / name for name in (*names, f"{id}.ome.tif", f"{id}.ome.zarr")]
+    return stamp(path for path in paths if path.exists())
+
+
+def finished(field: FolderField, config: Config) -> bool:
+    """Whether the field has been segmented as it is now, and its masks are those that were measured."""
+    there = set(mask_files.flavours(config.workdir / "masks", field.id))
+    known = read_record(config.workdir, field.id)
+    if not known.get("digest") or not set(config.masks) <= there:
+        return False
+    if known["digest"] != content(field, known):
+        return False
+    return _same_masks(config, field.id, known)
+
+
+def _same_masks(config: Config, id: str, known: Mapping[str, Any]) -> bool:
+    if known["masks_stamp"] == masks_stamp(config.workdir, id):
+        return True
+    return known["masks_digest"] == masks_digest(Masks(*mask_files.read(config.workdir / "masks", id)))
+
+
+def masks_digest(masks: Masks) -> str:
+    """A name for what masks hold, however they are stored."""
+    planes = [plane.astype(np.uint32).tobytes() for plane in (masks.cells, masks.nuclei)]
+    return files.digest(str(masks.cells.shape), *planes)
+
+
+def segment(config: Config, field: FolderField, load: Load, *, shown: bool) -> str:
+    """Segments one field, and leaves its masks, overlay and, last, its record; returns why it could not, or "".
+
+    No field stops the others, whatever is wrong with it.
+    """
+    try:
+        known = read_record(config.workdir, field.id)
+        digest = field.digest()
+        record_path(config.workdir, field.id).unlink(missing_ok=True)
+        thumbnail_path(config.workdir, field.id).unlink(missing_ok=True)
+        start = time.perf_counter()
+        masks = _corrected(config, field, known) if known.get("digest") == digest else None
+        if masks is None:
+            mask_files.remove(config.workdir / "masks", field.id)
+            masks = _find(config, field, load())
+            note = []
+        else:
+            note = ["its masks were changed since they were found"]
+        told = _measured(config, field, load(), masks, shown=shown)
+        told["notes"] += note
+        told |= {"digest": digest, "stamp": state(field), "masks_digest": masks_digest(masks)}
+        told |= {"masks_stamp": masks_stamp(config.workdir, field.id)}
+        told |= {"seconds": round(time.perf_counter() - start, 4)}
+        files.write_json(record_path(config.workdir, field.id), told)
+        return ""
+    except (ValueError, OSError) as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _corrected(config: Config, field: FolderField, known: Mapping[str, Any]) -> Masks | None:
+    """The masks that are there, if all flavours are and they are not those that were found."""
+    folder = config.workdir / "masks"
+    if not set(config.masks) <= set(mask_files.flavours(folder, field.id)):
+        return None
+    masks = Masks(*mask_files.read(folder, field.id))
+    return None if known["masks_digest"] == masks_digest(masks) else masks
+
+
+def _find(config: Config, field: FolderField, read: Field) -> Masks:
+    image = read.image
+    if image[..., NUCLEUS].min() == image[..., NUCLEUS].max():
+        path = field.files.paths[NUCLEUS]
+        raise ValueError(f"{path} is blank, every pixel is {image[0, 0, NUCLEUS]}; no nucleus can be found")
+    masks = by_name(config.segmenter, config.networks)(image, read.um_per_pixel)
+    for flavour in config.masks:
+        mask_files.write(
+            config.workdir / "masks",
+            field.id,
+            masks.cells,
+            masks.nuclei,
+            image=image,
+            um_per_pixel=read.um_per_pixel,
+            flavour=flavour,
+        )
+    return masks
+
+
+def _measured(config: Config, field: FolderField, read: Field, masks: Masks, *, shown: bool) -> dict[str, Any]:
+    """What is known of a field and its cells; leaves its pictures."""
+    image = read.image
+    if masks.cells.shape != image.shape[:2]:
+        sizes = f"{image.shape[:2]} and {masks.cells.shape}"
+        raise ValueError(f"field {field.id} and its masks must have one shape, got {sizes}; delete these masks")
+    if config.overlays:
+        picture = overlays.overlay(image, masks, side=config.overlay_side)
+        with files.replacing(config.workdir / "overlays" / f"{field.id}.jpg") as draft:
+            Image.fromarray(picture).save(draft, quality=85)
+    if shown:
+        thumbnail(config.workdir, field.id, lambda: (image, masks))
+    cells = measurements(masks, read.um_per_pixel)
+    return {
+        "id": field.id,
+        "group_id": field.origin["group_id"],
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "bits": 8 * image.dtype.itemsize,
+        "um_per_pixel": read.um_per_pixel,
+        "cells": cells,
+        "notes": fields.remarks(field.files, image) + ([] if cells else ["no cell was found"]),
+    }
+
+
+def thumbnail(workdir: Path, id: str, make: Any) -> np.ndarray:
+    """The small overlay of a field; `make` → image and masks is called if it is not there yet."""
+    path = thumbnail_path(workdir, id)
+    if not path.exists():
+        picture = overlays.overlay(*make(), side=SHEET_SIDE)
+        with files.replacing(path) as draft:
+            Image.fromarray(picture).save(draft)
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def measurements(masks: Masks, um_per_pixel: float) -> list[dict[str, Any]]:
+    """Place and size of every cell."""
+    centres = crops.centroids(masks.cells)
+    centres |= {index: at for index, at in crops.centroids(masks.nuclei).items() if index in centres}
+    measured = []
+    for row in borders.cell_properties(masks, um_per_pixel).to_dict("records"):
+        y, x = centres[row["index"]]
+        measured.append({"um_per_pixel": um_per_pixel, "y": round(y, 2), "x": round(x, 2), **row})
+    return measured
+
+
+def rows(field: FolderField, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a field in cells.csv: what the table says of it, and what was measured."""
+    labels = "|".join(map(str, np.flatnonzero(field.annotation.labels)))
+    told = []
+    for cell in record["cells"]:
+        told.append({"id": f"{field.id}_{cell['index']}", **field.origin, "labels": labels, **cell})
+    return told

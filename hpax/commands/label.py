@@ -1,0 +1,50 @@
+"""Labels every cell of a folder of microscope fields, by networks that localize_cells and classify_cells trained.
+
+    hpax label --fields FOLDER --models localize.safetensors classify.safetensors --workdir DIR
+
+Takes the cells from --masks, the workdir of a finished `hpax segment` or any folder of masks; without it finds them
+first, as `hpax segment` does, and leaves their masks and tables in DIR/cells. Then leaves submission.csv in the
+competition's format (every cell with all 19 classes), cells.h5ad (a row for each cell, obsm["prob"]), refined.csv where
+the folder's table says what the fields show, pictures of fields whose cells have the colour of their label and of where
+the networks looked, and index.html. A command that was stopped goes on where it was; what depends on pictures, masks,
+networks or options that have changed is made again. Exit status 1: some fields failed; 2: nothing was done.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from hpax.commands.command import Call, Command
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to label by what, and what to leave."""
+
+    fields: Path  # folder of the fields
+    models: tuple[Path, ...]  # localize.safetensors, classify.safetensors or several of each: they are averaged
+    workdir: Path = Path("runs/label")
+    masks: Path | None = None  # the workdir of `hpax segment`, or a folder of masks; None: find the cells first
+    annotations: str = ""  # the labels' table in the folder; "": the only one there, if any
+    segmenter: Literal["networks", "classical"] = "networks"  # where the cells are to be found first
+    um_per_pixel: float = 0.0  # µm; 0: what `segment` took, as the files state, or 0.08 at 1728, 2048 and 3072 pixels
+    camera_bits: int = 0  # of channels with more than 8 bits, such as 12; 0: the fewest that hold all pixels
+    tta: Annotated[int, tyro.conf.arg(aliases=("--turns",))] = 8  # views of each image: 1, or all 8 flips and rotations
+    negative: Literal["as predicted", "excludes", "is the rest"] = "as predicted"  # see hpax.predict.combine
+    border_weights: bool = False  # lower the scores of small cells and of those that the border cuts
+    refinement: Literal["paper", "code"] = "paper"  # how labels of fields become those of their cells
+    shown: int = 12  # fields with pictures
+
+
+def work(config: Config, call: Call) -> Mapping[str, str]:
+    """Finds and labels; returns why some fields failed."""
+    from hpax.commands import labelling
+
+    return labelling.run(config, call)
+
+
+COMMAND = Command("label", __doc__, Config, work)
+main = COMMAND.main

@@ -1,0 +1,268 @@
+"""What `hpax label` does."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import anndata
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+import hpax
+from hpax import atlas, files, models, progress
+from hpax.commands import segment, segmenting, tables
+from hpax.commands.command import Call
+from hpax.commands.folder import FolderField, Load, scaled, survey
+from hpax.commands.found_cells import masks_digest
+from hpax.commands.label import Config
+from hpax.commands.mask_folders import CellFinder, Cells, Given, Segmented
+from hpax.explore import colour, labelled, page
+from hpax.fields import Masks
+from hpax.formats import kaggle
+from hpax.models import Network, load_network, segmenter
+from hpax.predict import combine, refine, submission
+from hpax.segment import borders
+
+Said = Float[np.ndarray, "2 k n"]
+"""What is said of the cells of a field: together with it, and by themselves."""
+
+PICTURES = {"labels": "Cells in the colour of their most probable label", "maps": "Where the network saw its classes"}
+
+
+def run(config: Config, call: Call) -> dict[str, str]:
+    """Finds and labels; field → why it failed.
+
+    Raises:
+        FileNotFoundError: no folder, no field in it, or no such network.
+        ValueError: the workdir is another config's or another process's, or nothing could be labelled.
+    """
+    start = time.perf_counter()
+    known, failures = survey(config.fields, config.annotations)
+    ensemble = models.Ensemble.of(networks(config.models), tta=config.tta)
+    cells = of_segment(config)
+    if config.masks is None:
+        segmenter.by_name(cells.segmenter, cells.networks)  # before anything is written, if it cannot be made
+    find: CellFinder = Segmented(cells) if config.masks is None else Given(config.masks, config.um_per_pixel)
+    with _folders(config, cells), submission.writer(config.workdir) as writer:
+        known = scaled(known, config.camera_bits, config.workdir / segmenting.SCALE)
+        labeller = Labeller(config, ensemble, find, content(config.models))
+        rows, unlabelled = label_all(labeller, known, writer, shown=segmenting.chosen(cells, known))
+        failures |= unlabelled
+        if config.masks is None:
+            segmenting.finish(cells, call, known, failures, start=start)
+        table = writer.table()
+        if not table.n_obs:
+            first = next(iter(failures.values()), "no cell was found")
+            raise ValueError(f"no cell in any of {len(known)} fields, {len(failures)} of which failed: {first}")
+    with files.exclusive(config.workdir):
+        _leave(config, known, table, rows, failures)
+    return failures
+
+
+@contextlib.contextmanager
+def _folders(config: Config, cells: segment.Config) -> Iterator[None]:
+    """The workdir and that of the first half are ours as long as this lasts."""
+    with contextlib.ExitStack() as stack:
+        segmenting.make_folder(segment.Config(config.fields, config.workdir))
+        stack.enter_context(files.exclusive(config.workdir))
+        if config.masks is None:
+            segmenting.make_folder(cells)
+            stack.enter_context(files.exclusive(cells.workdir))
+            segmenting.claim(cells)
+        yield
+
+
+def of_segment(config: Config) -> segment.Config:
+    """The settings of the first half, where there is one."""
+    return segment.Config(
+        fields=config.fields,
+        workdir=config.workdir / "cells",
+        annotations=config.annotations,
+        segmenter=config.segmenter,
+        um_per_pixel=config.um_per_pixel,
+        camera_bits=config.camera_bits,
+        overlays=False,
+        shown=config.shown,
+        shards=False,
+    )
+
+
+def networks(names: Sequence[Path]) -> list[Network]:
+    """The networks of files, of the catalogue, and of folders that hold ensembles.
+
+    Raises:
+        FileNotFoundError, ValueError: one is not there, or is none.
+    """
+    found = []
+    for name in names:
+        if name.is_dir():
+            ensemble = models.load(name)
+            found += ensemble.networks if isinstance(ensemble, models.Ensemble) else []
+        else:
+            found.append(load_network(name))
+    return found
+
+
+def content(names: Sequence[Path]) -> str:
+    """A name for what the files of networks hold."""
+    parts: list[str | Path] = []
+    for name in names:
+        if name.is_dir():
+            parts += sorted(name.glob("*.safetensors"))
+        else:
+            parts.append(name if name.exists() else str(name))
+    return files.digest(*parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Labeller:
+    """Labels the cells of one field after another, and keeps what was said for the next time."""
+
+    config: Config
+    ensemble: models.Ensemble
+    find: CellFinder
+    networks: str  # their content
+
+    def __call__(self, field: FolderField, *, shown: bool, on_sheet: bool) -> tuple[Cells, Said]:
+        """The cells of a field, and what is said of them; leaves pictures of the field if it is `shown`.
+
+        The field is read once, and only if something about it is not known yet.
+
+        Raises:
+            ValueError, OSError: it cannot be read, or there are no cells to be had.
+        """
+        load = field.loader(self.config.um_per_pixel)
+        cells = self.find(field, load, shown=on_sheet)
+        path = self.config.workdir / "fields" / f"{field.id}.npz"
+        key = self._key(cells)
+        known = _kept(path, key)
+        if known is not None and (not shown or picture_path(self.config, field, "labels").exists()):
+            return cells, known
+        return cells, self._label(field, load, cells, path, key, shown=shown)
+
+    def _key(self, cells: Cells) -> str:
+        """What the answer depends on."""
+        options = f"{self.config.tta} {cells.um_per_pixel} {hpax.__version__}"
+        return files.digest(cells.pixels, masks_digest(cells.masks), self.networks, options)
+
+    def _label(self, field: FolderField, load: Load, cells: Cells, path: Path, key: str, *, shown: bool) -> Said:
+        for kind in PICTURES:
+            picture_path(self.config, field, kind).unlink(missing_ok=True)
+        seen = dataclasses.replace(load(), um_per_pixel=cells.um_per_pixel, masks=cells.masks)
+        found = self.ensemble.predict(seen)
+        said = np.stack([found.cells, found.cell_only]).astype(np.float32)
+        if shown:
+            picture = labelled.labelled(seen.image, cells.masks, found.cells)
+            files.write_bytes(picture_path(self.config, field, "labels"), colour.png(picture))
+            if found.maps is not None and found.field is not None:
+                picture = labelled.activations(seen.image, found.maps, found.field)
+                files.write_bytes(picture_path(self.config, field, "maps"), colour.png(picture))
+        with files.replacing(path) as draft:
+            np.savez(draft, key=np.array(key), said=said)
+        return said
+
+
+def _kept(path: Path, key: str) -> Said | None:
+    """What was said before, if it still holds."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return kept["said"] if str(kept["key"]) == key else None
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+
+
+def label_all(
+    labeller: Labeller, known: Sequence[FolderField], writer: submission.Writer, *, shown: set[str]
+) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """Labels every field, and adds its cells to `writer`; the rows of refined.csv, and why some fields failed.
+
+    Those of `shown` are on the sheet of what was segmented.
+    """
+    config, rows, failures = labeller.config, [], {}
+    with progress.shown("fields", len(known)) as bar:
+        for number, field in enumerate(known):
+            bar.advance()
+            try:
+                cells, (prob, own) = labeller(field, shown=number < config.shown, on_sheet=field.id in shown)
+                said = ranked(config, cells, prob)
+                writer.add(field.id, cells.masks, said, um_per_pixel=cells.um_per_pixel, obs=field.origin)
+                rows += refined(config, field, cells.masks, own)
+            except (ValueError, OSError) as error:
+                failures[field.id] = str(error)
+                bar.say(f"failed: {field.id}: {error}")
+    return rows, failures
+
+
+def ranked(config: Config, cells: Cells, prob: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n"]:
+    """The probabilities as the submission lists them."""
+    if config.negative == "excludes":
+        prob = combine.negative_excludes(prob)
+    elif config.negative == "is the rest":
+        prob = combine.negative_as_complement(prob)
+    if not config.border_weights:
+        return prob
+    return combine.weighted(prob, borders.weights(borders.cell_properties(cells.masks, cells.um_per_pixel)))
+
+
+def refined(config: Config, field: FolderField, masks: Masks, prob: Float[np.ndarray, "k n"]) -> list[dict[str, str]]:
+    """Each cell with those of its field's labels that it shows, where the field has labels."""
+    if not field.annotation.labels.any():
+        return []
+    rule = {"paper": refine.by_paper, "code": refine.by_code}[config.refinement]
+    rows = []
+    for index, row in zip(masks.indices, rule(field.annotation.labels, prob), strict=True):
+        names = ";".join(atlas.LOCATIONS[label] for label in np.flatnonzero(row))
+        rows.append({"field": field.id, "cell": str(index), "locations": names})
+    return rows
+
+
+def _leave(
+    config: Config,
+    known: Sequence[FolderField],
+    table: anndata.AnnData,
+    rows: Sequence[Mapping[str, str]],
+    failures: Mapping[str, str],
+) -> None:
+    """The table of refined labels and the page, once the submission is whole."""
+    path = config.workdir / "refined.csv"
+    path.unlink(missing_ok=True)
+    if rows:
+        tables.write(path, rows)
+    written = kaggle.Table(config.workdir / submission.SUBMISSION)
+    if written.defects:
+        raise ValueError(f"the submission has defects: {written.defects[:3]}")
+    page.write(config.workdir / "index.html", overview(config, known, table, failures))
+    print(f"{table.n_obs} cells of {len(known)} fields")
+    print(f"the page: {config.workdir / 'index.html'}")
+
+
+def overview(config: Config, known: Sequence[FolderField], table: anndata.AnnData, failures: Mapping[str, str]) -> str:
+    """The page: how often each label comes, and the pictures."""
+    counts = table.obs["label"].value_counts() if table.n_obs else {}
+    rows = [[name, int(counts.get(name, 0))] for name in atlas.LOCATIONS]
+    told = page.Table(["most probable label", "cells"], rows, f"{table.n_obs} cells of {len(known)} fields")
+    sections = [page.Section("Labels", [told])]
+    if failures:
+        sections.append(page.Section("Failed", [tables.listing("why", sorted(failures.items()), "the log")]))
+    for field in known[: config.shown]:
+        if pictures := list(pictures_of(config, field)):
+            sections.append(page.Section(field.id, pictures))
+    found = f"found ({config.segmenter})" if config.masks is None else f"of {config.masks},"
+    about = f"Cells {found} and labelled by {', '.join(path.name for path in config.models)}."
+    return page.page("Labelled cells", about, sections)
+
+
+def picture_path(config: Config, field: FolderField, kind: str) -> Path:
+    """Where a picture of a field lies."""
+    return config.workdir / "pictures" / f"{field.id}_{kind}.png"
+
+
+def pictures_of(config: Config, field: FolderField) -> Iterator[page.Picture]:
+    """The pictures of a field that are there."""
+    for kind, title in PICTURES.items():
+        path = picture_path(config, field, kind)
+        if path.exists():
+            yield page.Picture(np.asarray(Image.open(path).convert("RGB")), f"{title}, field {field.id}", title)

@@ -1,0 +1,90 @@
+"""Fields at random access with what is known of each, whatever data set they come from: what recipes learn from."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Protocol, SupportsIndex, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, UInt
+
+from hpax import files
+from hpax.data.mask_sources import MaskSource
+from hpax.data.source import Part, Source
+from hpax.fields import Field, from_example
+
+
+@runtime_checkable
+class Fields(Protocol):
+    """What batches of fields need: every field, and the labels of all."""
+
+    @property
+    def labels(self) -> UInt[np.ndarray, "f n"]:
+        """The multi-hot labels of every field; no class where they are not known."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: SupportsIndex) -> Field: ...
+
+
+class FieldSource:
+    """The fields of a built data set, with their masks where `masks` says where these come from.
+
+    A field without a label is not known, not negative: `labelled` tells them apart, and `known` leaves them out.
+    """
+
+    def __init__(self, source: Source | Part, masks: MaskSource | None = None):
+        self._source, self._masks = source, masks
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: SupportsIndex) -> Field:
+        field = from_example(self._source[index])
+        return field if self._masks is None else dataclasses.replace(field, masks=self._masks(field))
+
+    def __iter__(self) -> Iterator[Field]:
+        return (self[place] for place in range(len(self)))
+
+    @property
+    def labels(self) -> UInt[np.ndarray, "f n"]:
+        """The multi-hot labels of every field."""
+        return self._source.labels
+
+    @property
+    def labelled(self) -> Bool[np.ndarray, " f"]:
+        """Which fields have a label."""
+        return self.labels.any(1)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per field, by its id: group_id, protein, antibody, cell_line."""
+        return self._source.table
+
+    @property
+    def ids(self) -> list[str]:
+        """The id of every field, in order."""
+        return [str(id) for id in self.table.index]
+
+    @property
+    def dataset(self) -> str:
+        """The name of the data set that the fields are of, with all its options."""
+        return str(self._source.info.full_name)
+
+    @property
+    def name(self) -> str:
+        """A name for this data: the data set with all its options, and which of its fields in which order."""
+        return files.digest(self.dataset, "\n".join(self.ids))
+
+    def with_masks(self, masks: MaskSource) -> "FieldSource":
+        """The same fields with other masks."""
+        return FieldSource(self._source, masks)
+
+    def part(self, places: Sequence[int] | np.ndarray) -> "FieldSource":
+        """The fields at `places`, in this order."""
+        return FieldSource(Part(self._source, np.asarray(places, np.int64).tolist()), self._masks)
+
+    def known(self) -> "FieldSource":
+        """The fields that have a label."""
+        return self if self.labelled.all() else self.part(np.flatnonzero(self.labelled))

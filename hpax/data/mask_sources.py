@@ -1,0 +1,38 @@
+"""Where the cells of a field come from: its own truth, or files that hold masks found by whatever means."""
+
+import os
+import pathlib
+from collections.abc import Callable
+
+from hpax.fields import Field, Masks
+from hpax.formats import masks as mask_files
+
+MaskSource = Callable[[Field], Masks]
+"""Field → its masks."""
+
+
+def ground_truth(field: Field) -> Masks:
+    """The masks that a field itself brings, as simulated ones do.
+
+    Raises:
+        KeyError: it brings none.
+    """
+    if field.truth is None:
+        raise KeyError(f"field {field.id} brings no masks of its own; find them, and use mask_sources.from_folder")
+    return field.truth
+
+
+def from_folder(folder: str | os.PathLike[str]) -> MaskSource:
+    """The masks that `formats.masks` wrote to a folder, by the field's id; its errors are those of `masks.read`.
+
+    Masks of another size than the field, as of a field that is stored smaller, are resized to it.
+    """
+
+    def read(field: Field) -> Masks:
+        if pathlib.PurePath(field.id).name != field.id:
+            raise ValueError(f"the id of a field must be a plain file name, got {field.id!r}; rename the field")
+        masks = Masks(*mask_files.read(folder, field.id))
+        shape = field.image.shape[:2]
+        return masks if masks.cells.shape == shape else masks.resized(shape)
+
+    return read

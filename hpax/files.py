@@ -1,0 +1,197 @@
+"""Files that are whole or not there, folders that one process owns, and names for what files hold."""
+
+import contextlib
+import dataclasses
+import enum
+import errno
+import fcntl
+import hashlib
+import json
+import math
+import os
+import pathlib
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+DRAFT = ".draft-"
+"""How the name of an unfinished file begins; what a killed process left under such a name is nobody's."""
+
+_NAME = 200  # bytes of a name that leave room for what a draft has in front
+
+
+class Taken(ValueError):
+    """Another process works in the folder."""
+
+
+REMEDIES = {
+    errno.ENOSPC: "the disk is full; make room, or give a folder on another disk",
+    errno.EDQUOT: "the disk quota is used up; make room, or give a folder on another disk",
+    errno.EFBIG: "the file would be larger than this system allows; give a folder on another disk",
+    errno.ENAMETOOLONG: "the path is too long for this file system; give a shorter folder or name",
+    errno.EROFS: "the file system is read-only; give a folder that can be written to",
+    errno.EACCES: "this user may not write there; change the permissions, or give another folder",
+    errno.EPERM: "this user may not write there; change the permissions, or give another folder",
+    errno.ENOTDIR: "a part of the path is a file; give another folder, or move that file away",
+}
+"""What stops somebody from writing, and what to do."""
+
+
+@contextlib.contextmanager
+def writable(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Whatever stops a write to `path` in here becomes an OSError that names it and the remedy.
+
+    Libraries wrap what the system says in errors of their own; they are known by its words.
+    """
+    try:
+        yield
+    except Exception as error:
+        if (number := _reason(error, pathlib.Path(path))) is None:
+            raise
+        raise OSError(number, REMEDIES[number], os.fspath(path)) from error
+
+
+def _reason(error: Exception, path: pathlib.Path) -> int | None:
+    """The number of what stopped a write to `path`, of those with a remedy; None where the error is of something else.
+
+    Only what cannot come from reading is believed by its words.
+    """
+    if isinstance(error, OSError) and error.errno in REMEDIES:
+        ours = error.filename is None or _concerns(pathlib.Path(os.fsdecode(error.filename)), path)
+        return error.errno if ours else None
+    text = str(error)
+    return next((number for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) if os.strerror(number) in text), None)
+
+
+def _concerns(other: pathlib.Path, path: pathlib.Path) -> bool:
+    """Whether `other` is `path`, a draft, or a folder of either."""
+    other, path = other.absolute(), path.absolute()
+    return other == path or other in path.parents or any(part.startswith(DRAFT) for part in other.parts)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """A draft beside `path` to write to: it becomes `path` at the end, or nothing is left if an error ends it.
+
+    The draft has the suffix of `path`, and may become a file or a folder; what was there is replaced at once, so that
+    a reader sees the old or the new (of a folder for a moment neither).
+
+    Raises:
+        OSError: it cannot be written (`writable`).
+    """
+    path = pathlib.Path(path)
+    draft = _draft(path)
+    with writable(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield draft
+            if draft.is_dir() and path.exists():
+                _remove(path)
+            os.replace(draft, path)
+        finally:
+            with contextlib.suppress(OSError):  # what ended the write, such as a long name, is what to tell of
+                _remove(draft)
+
+
+def _draft(path: pathlib.Path) -> pathlib.Path:
+    """A new name for the unfinished `path`; of one too long to have something in front, a digest."""
+    name = path.name if len(os.fsencode(path.name)) <= _NAME else f"{digest(path.name)}{path.suffix[-16:]}"
+    return path.with_name(f"{DRAFT}{secrets.token_hex(4)}-{name}")
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """UTF-8 text, all of it or nothing."""
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Bytes, all of them or nothing."""
+    with replacing(path) as draft:
+        draft.write_bytes(data)
+
+
+def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None:
+    """A JSON object, all of it or nothing; a ValueError where a number is not finite."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def as_json(value: Any) -> Any:
+    """`value` as JSON holds it: dataclasses as objects, paths and enums as text, NaN and infinities as null."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):  # an array, or a number of NumPy's or JAX's
+        return as_json(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def clear_drafts(folder: str | os.PathLike[str]) -> None:
+    """Removes the drafts that killed processes left in `folder`; only for one who owns it (`exclusive`)."""
+    for path in pathlib.Path(folder).glob(f"{DRAFT}*"):
+        _remove(path)
+
+
+@contextlib.contextmanager
+def exclusive(folder: str | os.PathLike[str], *, wait: float = 0.0) -> Iterator[None]:
+    """Nobody else gets into the folder as long as this lasts; ends with the process, however that ends.
+
+    Raises:
+        Taken: somebody else is in, and still is after `wait` seconds.
+    """
+    folder = pathlib.Path(folder)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(handle, folder, time.monotonic() + wait)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, folder: pathlib.Path, until: float) -> None:
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not folder.exists() or not os.path.samestat(os.fstat(handle), os.stat(folder)):
+                raise BlockingIOError("it was removed by the one who had it")
+            return
+        except BlockingIOError as error:
+            if time.monotonic() >= until:
+                raise Taken(f"another process works in {folder}; wait for it, or give another folder") from error
+            time.sleep(0.1)
+
+
+def digest(*parts: str | bytes | os.PathLike[str], size: int = 8) -> str:
+    """A name for what is given: paths stand for the contents of their files, text and bytes for themselves.
+
+    `size` bytes of BLAKE2b in hexadecimal; parts are kept apart, so ("ab", "c") and ("a", "bc") differ.
+    """
+    whole = hashlib.blake2b(digest_size=size)
+    for part in parts:
+        if isinstance(part, os.PathLike):
+            own = _of_file(pathlib.Path(part))
+        else:
+            own = hashlib.blake2b(part.encode() if isinstance(part, str) else part).digest()
+        whole.update(own)
+    return whole.hexdigest()
+
+
+def _of_file(path: pathlib.Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, hashlib.blake2b).digest()

@@ -1,0 +1,347 @@
+"""One grey picture in a PNG, JPEG or TIFF: its pixels, and what its tags say of them, the same for every decoder.
+
+Every function raises ValueError or FileNotFoundError that names the file.
+"""
+
+import dataclasses
+import pathlib
+import re
+import struct
+import warnings
+
+import numpy as np
+import tifffile
+from jaxtyping import Num, Shaped, UInt
+from PIL import Image, UnidentifiedImageError
+
+from hpax import atlas
+
+MAX_PIXELS = 2**26  # 67 megapixels; the largest HPA field has 9.4
+FULL = 2**16 - 1  # of what is read with more than 8 bits
+BEYOND = 0.01  # the most of a picture's pixels that may lie above a stated range; they are cut off
+LEAK = 0.5  # of the stain's plane: what the other planes of a picture in its colour may hold at most
+
+_TIFF = (".tif", ".tiff")
+_ORIENTATION, _PHOTOMETRIC, _MIN_IS_WHITE = 274, 262, 0
+_PLANES = {"red": (0,), "green": (1,), "blue": (2,), "yellow": (0, 1)}
+_COLOUR = re.compile(rf".+_(?P<colour>{'|'.join(atlas.COLOURS.values())})", re.IGNORECASE)
+_MICROMETRES = {"µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0}
+_UNITS = {**_MICROMETRES, "\\u00b5m": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "pm": 1e-6, "inch": 25_400.0}
+_PLAUSIBLE = (0.005, 10.0)  # µm; 72 dots per inch are a default, and no statement
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+"""What decoders raise on damaged pictures."""
+
+_METADATA = 2**20  # characters of XML that are looked at
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A decoded picture: black is 0, in the order of its file."""
+
+    pixels: Num[np.ndarray, "h w"]
+    orientation: int = 1  # TIFF's and EXIF's tag 274: how to turn the pixels; 1 as they are
+    leak: float = 0.0  # of the stain's plane: what other planes held that were left out
+
+
+@dataclasses.dataclass(frozen=True)
+class FullScale:
+    """The highest value that a camera gave, in files that could hold more. Pictures of 8 bits span theirs anyway."""
+
+    integers: int = FULL
+    floats: float = 1.0
+    remark: str = ""
+
+    @classmethod
+    def of_bits(cls, bits: int) -> "FullScale":
+        """That of a camera of so many bits, whose values may be stored as integers or floats.
+
+        Raises:
+            ValueError: bits are not in 1..16.
+        """
+        if not 1 <= bits <= 16:
+            raise ValueError(f"bits must be 1 to 16, got {bits}; cameras have 8, 10, 12, 14 or 16")
+        return cls(2**bits - 1, float(2**bits - 1))
+
+
+def read_channel(
+    path: str | pathlib.Path, *, max_pixels: int = MAX_PIXELS, full_scale: FullScale | None = None
+) -> UInt[np.ndarray, "h w"]:
+    """One grey picture, turned as its tags say: 8 bits as stored; else 16 bits that `full_scale` spans.
+
+    Without `full_scale`, integers span their type, and floats must be in [0, 1]. A picture stored in colour, grey in
+    all planes or shown in one colour, gives its brightest plane; one named `..._{colour}` whose other planes hold at
+    most half of that colour's gives the plane of its colour.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: empty, truncated, not an image, more than `max_pixels`, several pages, planes that are neither
+            grey nor RGB, several colours in one picture, NaN or infinite pixels, values beyond the range.
+    """
+    picture = read(path, max_pixels=max_pixels)
+    return turned(as_integers(pathlib.Path(path), picture.pixels, full_scale or FullScale()), picture.orientation)
+
+
+def read(path: str | pathlib.Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """A picture as its file holds it; errors are those of `read_channel`, but for values beyond the range."""
+    path = pathlib.Path(path)
+    if path.is_symlink() and not path.exists():
+        raise FileNotFoundError(f"{path} is a link to a file that is not there; mend the link")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes); fetch it again")
+    pixels, orientation = _decode(path, max_pixels)
+    if pixels.dtype.kind not in "uif" or pixels.dtype.itemsize > 8:
+        raise ValueError(f"{path} has {pixels.dtype} pixels; save it with 8 or 16 bits")
+    native = np.dtype(f"{pixels.dtype.kind}{pixels.dtype.itemsize}")  # uint64 for ulonglong, of this machine's order
+    grey, leak = _as_grey(path, pixels.astype(native, copy=pixels.dtype.itemsize == 8))
+    if grey.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(grey)))):
+        raise ValueError(f"{path} has {bad} NaN or infinite pixels; repair or remove the picture")
+    return Picture(grey, orientation, leak)
+
+
+def turned(pixels: Shaped[np.ndarray, "h w"], orientation: int) -> Shaped[np.ndarray, "y x"]:
+    """Pixels turned and mirrored as tag 274 says; values that it does not define change nothing."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.T
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def as_integers(path: pathlib.Path, pixels: Num[np.ndarray, "h w"], full_scale: FullScale) -> UInt[np.ndarray, "h w"]:
+    """Pixels that span their type: uint8 as they are, all others as uint16 with `full_scale` at 65,535.
+
+    Raises:
+        ValueError: negative, or beyond the range in more than 1% of the pixels.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    lowest, highest = pixels.min(initial=0), pixels.max(initial=0)
+    if pixels.dtype.kind == "f":
+        full: float = full_scale.floats
+        if lowest < 0 or (full == 1 and highest > 1):
+            raise ValueError(f"{path} has floats in [{lowest:g}, {highest:g}]; scale them to [0, 1], or state the bits")
+    else:
+        full = full_scale.integers
+        if lowest < 0 or highest > FULL:
+            raise ValueError(f"{path} has {pixels.dtype} pixels of {lowest} to {highest}; save it with 8 or 16 bits")
+    if (beyond := float((pixels > full).mean())) > BEYOND:
+        raise ValueError(
+            f"{path} lies beyond its full scale of {full:g} in {beyond:.0%} of the pixels; state more bits"
+        )
+    if full == FULL and pixels.dtype == np.uint16:
+        return pixels.astype(np.uint16)
+    return np.rint(np.minimum(pixels.astype(np.float64) / full, 1) * FULL).astype(np.uint16)
+
+
+def is_8_bit(path: str | pathlib.Path) -> bool:
+    """Whether a picture surely has 8 bits, by its first bytes; pixels are not read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return image.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError):
+        return False
+
+
+def orientation(path: str | pathlib.Path) -> int:
+    """Tag 274 of a picture, 1 where it has none or cannot be read; pixels are not read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return int(image.getexif().get(_ORIENTATION, 1))
+    except UnidentifiedImageError:
+        return _orientation_by_tifffile(pathlib.Path(path))
+    except Exception:  # mad tags can raise nearly anything; who reads the pixels says so
+        return 1
+
+
+def _orientation_by_tifffile(path: pathlib.Path) -> int:
+    try:
+        with tifffile.TiffFile(path) as file:
+            tags = file.pages.first.tags
+            return int(tags[_ORIENTATION].value) if _ORIENTATION in tags else 1
+    except Exception:  # as above
+        return 1
+
+
+def stated_um_per_pixel(path: str | pathlib.Path) -> float | None:
+    """The µm per pixel that a TIFF states, in OME-XML, as ImageJ does or by its resolution; None where it does not.
+
+    Densities of other formats are those of prints, and count as nothing, as do sizes outside of 0.005 to 10 µm.
+
+    Raises:
+        ValueError: its pixels are not square.
+    """
+    path = pathlib.Path(path)
+    if path.suffix.lower() not in _TIFF:
+        return None
+    try:
+        with tifffile.TiffFile(path) as file:
+            sizes = _ome_sizes((file.ome_metadata or "")[:_METADATA]) or _resolution(file)
+    except FileNotFoundError:
+        raise
+    except Exception:  # a damaged TIFF can raise nearly anything; who reads its pixels says so
+        return None
+    plausible = [size for size in sizes if _PLAUSIBLE[0] <= size <= _PLAUSIBLE[1]]
+    if len(plausible) < 2:
+        return None
+    if max(plausible) > 1.01 * min(plausible):
+        raise ValueError(f"{path} states pixels of {sizes[0]:g} by {sizes[1]:g} µm; they must be square, resample it")
+    return plausible[0]
+
+
+def _ome_sizes(xml: str) -> list[float]:
+    """Those of both axes in µm, or nothing; by pattern, so that no hostile XML is parsed."""
+    sizes = []
+    for axis in "XY":
+        size = re.search(rf'PhysicalSize{axis}="([0-9.eE+-]{{1,32}})"', xml)
+        unit = re.search(rf'PhysicalSize{axis}Unit="([^"]{{1,32}})"', xml)
+        name = unit[1].replace("&#181;", "µ").replace("&#956;", "µ").replace("&#xB5;", "µ") if unit else "µm"
+        if size and name in _UNITS:
+            sizes.append(float(size[1]) * _UNITS[name])
+    return sizes if len(sizes) == 2 else []
+
+
+def _resolution(file: tifffile.TiffFile) -> list[float]:
+    tags = file.pages.first.tags
+    if 282 not in tags or 283 not in tags:
+        return []
+    unit = str((file.imagej_metadata or {}).get("unit", "")).lower()
+    if not unit:
+        unit = {2: "inch", 3: "cm"}.get(int(tags[296].value) if 296 in tags else 2, "")
+    if unit not in _UNITS:
+        return []
+    return [_UNITS[unit] * tags[tag].value[1] / tags[tag].value[0] for tag in (282, 283)]
+
+
+def _decode(path: pathlib.Path, max_pixels: int) -> tuple[Shaped[np.ndarray, "..."], int]:
+    """Pixels in the order of the file, and its orientation."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our bound is the tighter one
+            return _decode_with_pillow(path, max_pixels)
+    except UnidentifiedImageError as error:
+        if path.suffix.lower() in _TIFF:
+            return _decode_with_tifffile(path, max_pixels)
+        raise ValueError(f"{path} is not an image that hpax can read; PNG, JPEG and TIFF are") from error
+    except FileNotFoundError:
+        raise
+    except _DAMAGE as error:
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
+        raise ValueError(f"{path} cannot be read: {error}; the file is damaged, fetch it again") from error
+
+
+def _decode_with_pillow(path: pathlib.Path, max_pixels: int) -> tuple[Shaped[np.ndarray, "..."], int]:
+    with Image.open(path) as image:
+        _check_extent(path, image.size, getattr(image, "n_frames", 1), max_pixels)
+        raw_mode = _raw_mode(image)
+        if image.mode not in ("L", "F") and not image.mode.startswith("I") and ";16" in raw_mode:
+            raise ValueError(f"{path} has 16-bit colour; save it as a 16-bit grey picture")
+        if image.mode == "CMYK":
+            raise ValueError(f"{path} has the planes of a print (CMYK); save it as grey or RGB")
+        if image.format == "TIFF" and image.tile and image.tile[0][0] != "libtiff":
+            return _decode_with_tifffile(path, max_pixels)  # Pillow 12 mixes up rows where a tag swaps the sides
+        tags = getattr(image, "tag_v2", {})
+        inverted = tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE and not raw_mode.endswith(";I")  # that, Pillow inverts
+        orientation = int(image.getexif().get(_ORIENTATION, 1))
+        image.load()
+        pixels = np.asarray(image.convert("RGB") if image.mode in ("1", "P") else image)
+        if image.format == "TIFF":  # Pillow has turned it
+            pixels = _turned_back(pixels, orientation)
+        return _black_is_zero(path, pixels) if inverted else pixels, orientation
+
+
+def _raw_mode(image: Image.Image) -> str:
+    if not getattr(image, "tile", None):
+        return ""
+    options = image.tile[0][3]
+    return options if isinstance(options, str) else str(options[0]) if options else ""
+
+
+def _turned_back(pixels: Num[np.ndarray, "h w *c"], orientation: int) -> Num[np.ndarray, "y x *c"]:
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else pixels
+
+
+def _black_is_zero(path: pathlib.Path, pixels: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"{path} shows the lowest of its {pixels.dtype} values as white; save it with black as 0")
+    return np.iinfo(pixels.dtype).max - pixels
+
+
+def _decode_with_tifffile(path: pathlib.Path, max_pixels: int) -> tuple[Shaped[np.ndarray, "..."], int]:
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            _check_extent(path, (page.imagewidth, page.imagelength), len(file.pages), max_pixels)
+            if page.samplesperpixel > 4:
+                raise ValueError(f"it has {page.samplesperpixel} planes; expected 1 (grey) or 3 (RGB)")
+            pixels = page.asarray()
+            orientation = int(page.tags[_ORIENTATION].value) if _ORIENTATION in page.tags else 1
+            inverted = page.photometric == _MIN_IS_WHITE
+            return _black_is_zero(path, pixels) if inverted else pixels, orientation
+    except Exception as error:  # a damaged TIFF can raise nearly anything
+        raise ValueError(f"{path} cannot be read: {error}; give a grey TIFF of one page") from error
+
+
+def _check_extent(path: pathlib.Path, size: tuple[int, int], pages: int, max_pixels: int):
+    width, height = size
+    if width * height > max_pixels:
+        raise ValueError(f"{path} has {width}x{height} pixels, more than the bound of {max_pixels}; raise max_pixels")
+    if pages != 1:
+        raise ValueError(f"{path} has {pages} pages; save one channel per file")
+
+
+def _as_grey(path: pathlib.Path, pixels: Num[np.ndarray, "..."]) -> tuple[Num[np.ndarray, "h w"], float]:
+    """One plane, and what share of its signal others held that do not belong to it."""
+    if pixels.ndim == 2:
+        return pixels, 0.0
+    if pixels.ndim == 3 and pixels.shape[-1] in (3, 4):
+        brightest = pixels[..., :3].max(-1)
+        if not _colourful(pixels[..., :3], brightest):
+            return brightest, 0.0
+        return _of_stain(path, pixels[..., :3])
+    if pixels.ndim == 3 and pixels.shape[-1] == 2:  # grey and transparency
+        return pixels[..., 0], 0.0
+    raise ValueError(f"{path} has shape {pixels.shape}; expected (height, width), or RGB planes in the last axis")
+
+
+def _of_stain(path: pathlib.Path, planes: Num[np.ndarray, "h w 3"]) -> tuple[Num[np.ndarray, "h w"], float]:
+    """The plane of the colour that a picture is named after, if the others hold little beside it."""
+    if name := _COLOUR.fullmatch(path.name.split(".")[0]):
+        own = _PLANES[name["colour"].lower()]
+        power = np.sqrt((planes[::4, ::4].astype(np.float64) ** 2).mean((0, 1)))
+        leak = max(float(power[plane]) for plane in range(3) if plane not in own) / max(float(power[own[0]]), 1e-9)
+        if leak <= LEAK:
+            return planes[..., list(own)].max(-1), leak
+    raise ValueError(f"{path} shows several colours, so several channels at once; save each one as a grey picture")
+
+
+def _colourful(planes: Num[np.ndarray, "h w 3"], brightest: Num[np.ndarray, "h w"]) -> bool:
+    """Whether some plane is more than a shade of the brightest; JPEG blurs colours by up to 15% of the signal."""
+    shades = planes[::4, ::4].reshape(-1, 3).astype(np.float64)
+    signal = brightest[::4, ::4].reshape(-1, 1).astype(np.float64)
+    power = max(float((signal**2).mean()), np.finfo(float).tiny)
+    rest = shades - signal * ((shades * signal).mean(0) / power)
+    noise = np.iinfo(planes.dtype).max * 0.01 if planes.dtype.kind == "u" else 0.0
+    return bool(np.sqrt((rest**2).mean(0)).max() > max(0.2 * np.sqrt(power), noise))

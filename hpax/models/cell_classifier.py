@@ -1,0 +1,79 @@
+"""Classes of single cells by their crops: a cell-level network at work (Le et al. 2022).
+
+classifier = hpax.load("classify.safetensors")
+probabilities = classifier.predict(field)  # (cells, 19), by ascending index of `field.masks`
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from hpax import images
+from hpax.fields import Field
+from hpax.models.store import Network
+from hpax.predict import cells, tta
+from hpax.predict.tta import PredictCells
+from hpax.segment.cells import cell_images
+from hpax.tasks.classify import Classification
+
+
+@dataclasses.dataclass(frozen=True)
+class CellClassifier:
+    """A network of kind cell-net. Cells are cut out in µm, as in training.
+
+    Raises:
+        ValueError: the network is of another kind, or `tta` is neither 1 nor 8.
+    """
+
+    network: Network
+    tta: int = len(tta.ALL)  # views of a cell that are averaged: 1, or all 8 flips and rotations
+
+    def __post_init__(self):
+        if self.network.architecture != "cell-net" or self.network.size is None:
+            kind = self.network.architecture
+            raise ValueError(
+                f"a cell classifier needs a network of kind cell-net, got {kind}; see hpax.recipes.classify"
+            )
+        tta.check(self.tta)
+
+    def predict(self, field: Field) -> Float[np.ndarray, "k n"]:
+        """The probabilities of the cells of a field, by ascending index.
+
+        Raises:
+            ValueError: the field has no masks.
+        """
+        return self.of_crops(self.crops(field))
+
+    def crops(self, field: Field) -> UInt8[np.ndarray, "k s s c"]:
+        """The cells of a field as the network sees them."""
+        network, size = self.network, int(self.network.size or 0)
+        _, crops = cell_images(
+            images.channels(field.image, network.channels),
+            field.found,
+            field.um_per_pixel,
+            crop_um=size * network.um_per_pixel,
+            size=size,
+            masked=network.masked,
+        )
+        return crops
+
+    def of_crops(self, crops: UInt8[np.ndarray, "k s s c"]) -> Float[np.ndarray, "k n"]:
+        """The probabilities of crops, all views of all cells in batches of one shape."""
+        turns = tta.ALL[: self.tta]
+        views = np.concatenate([turn(crops) for turn in turns])
+        (found,) = cells.of_crops(self._predict, [views])
+        return found.reshape(len(turns), len(crops), -1).mean(0)
+
+    def save(self, path: str | os.PathLike) -> pathlib.Path:
+        """Writes the network to a .safetensors file, its card beside it; `hpax.load` reads it."""
+        return self.network.save(path)
+
+    @functools.cached_property
+    def _predict(self) -> PredictCells:
+        weights = jax.device_put((self.network.params, self.network.model_state))
+        return functools.partial(jax.jit(Classification(self.network.model).predict), *weights)

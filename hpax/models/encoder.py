@@ -1,0 +1,122 @@
+"""Features of single cells by an inpainting network (Lu et al. 2019): a trained `nn.inpainter.Inpainter` in a file.
+
+encoder = Encoder.load("encoder.safetensors")
+features = encoder.features(crops, layer="conv3")
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt
+
+from hpax.data import preprocess
+from hpax.models.store import Network, load_network
+from hpax.nn.inpainter import LAYERS
+from hpax.tasks.inpaint import PairedInpainting
+from hpax.types import Array
+
+PREPARE = {"human": preprocess.human, "yeast": preprocess.yeast}
+"""How crops are made into what a network sees, by `Network.preprocessing`."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoder:
+    """What an inpainting network knows of cells: layer by layer, the maximum over space of each channel.
+
+    Raises:
+        ValueError: the network is no inpainter.
+    """
+
+    network: Network
+    batch: int = 256  # cells looked at together, on all local devices
+
+    def __post_init__(self):
+        if self.network.architecture != "inpainter":
+            raise ValueError(f"an encoder must be an inpainter, got a {self.network.architecture}; load that elsewhere")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that `features` knows, the first convolution first."""
+        return LAYERS
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels that crops must have, in this order."""
+        return self.network.channels
+
+    @property
+    def size(self) -> int | None:
+        """Pixels of the side of the crops that it learnt from; None: not known."""
+        return self.network.size
+
+    def features(
+        self, images: UInt[np.ndarray, "n s s c"], layer: str | None = None
+    ) -> Float32[np.ndarray, "n d"] | dict[str, Float32[np.ndarray, "n d"]]:
+        """The features of cells by one layer, or layer → features of all of them.
+
+        Args:
+            images: crops as the network's training had them, before any preprocessing: `channels`, of side `size`; the
+                dtype's highest value is full scale.
+            layer: one of `layers`; None for all.
+
+        Raises:
+            ValueError: crops of other channels or another side, or an unknown layer.
+        """
+        self._check(images, layer)
+        wanted = self.layers if layer is None else (layer,)
+        found: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
+        for start in range(0, max(1, len(images)), self.batch):  # no cells at all make one batch of padding
+            part = self.prepare(images[start : start + self.batch])
+            padding = [(0, self.batch - len(part)), (0, 0), (0, 0), (0, 0)]
+            by_layer = self.encode(np.pad(part, padding))
+            for name in wanted:
+                found[name].append(np.asarray(by_layer[name], np.float32)[: len(part)])
+        joined = {name: np.concatenate(parts) for name, parts in found.items()}
+        return joined if layer is None else joined[layer]
+
+    def prepare(self, images: UInt[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n s s c"]:
+        """Crops as the network sees them."""
+        return PREPARE[str(self.network.preprocessing)](images)
+
+    def encode(self, images: Float[Array, "n s s c"]) -> Mapping[str, Float[Array, "n d"]]:
+        """Layer → features of prepared cells; for `hpax.features.extract`."""
+        return self._encode(images)
+
+    def paint(self, source: Float[Array, "b s s c"], markers: Float[Array, "b s s m"]) -> Float[Array, "b s s 1"]:
+        """The protein that the network expects in cells of structure `markers`, given prepared `source` cells of it."""
+        return self._task.predict(self.network.params, self.network.model_state, source, markers)
+
+    def save(self, path: str | os.PathLike[str], *, half: bool = False) -> pathlib.Path:
+        """Writes the network to a .safetensors file and its card beside it; `half` keeps kernels as float16."""
+        return self.network.save(path, half=half)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Encoder":
+        """The encoder in a file that `save` wrote.
+
+        Raises:
+            ValueError: the file holds another kind of network, or none.
+        """
+        return cls(load_network(path))
+
+    @functools.cached_property
+    def _task(self) -> PairedInpainting:
+        return PairedInpainting(self.network.model)
+
+    @functools.cached_property
+    def _encode(self) -> Callable[[Float[Array, "n s s c"]], Mapping[str, Float[Array, "n d"]]]:
+        from hpax.features import on_devices  # here, as AnnData takes a second to import
+
+        return on_devices(self._task.encode, self.network.params, self.network.model_state)
+
+    def _check(self, images: np.ndarray, layer: str | None) -> None:
+        if layer is not None and layer not in self.layers:
+            raise ValueError(f"layer must be one of {', '.join(self.layers)}, got {layer!r}; leave it out for all")
+        side = self.size or images.shape[1]
+        if images.shape[1:] != (side, side, len(self.channels)):
+            wanted = f"(n, {side}, {side}, {len(self.channels)}) with channels {', '.join(self.channels)}"
+            raise ValueError(f"crops must be {wanted}, got {images.shape}; choose channels and resize (hpax.images)")

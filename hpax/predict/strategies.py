@@ -1,0 +1,59 @@
+"""Every way from what networks say of a field, its maps and its cells to labels of the cells (Le et al. 2022)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Num
+
+from hpax.predict import combine
+
+Cells = Float[np.ndarray, "k n"]
+
+
+class Opinions(NamedTuple):
+    """What an image-level and a cell-level network say of one field."""
+
+    field: Float[np.ndarray, " n"]
+    maps: Cells  # read off the maps for each cell
+    cells: Cells
+
+
+def pooled(cells: Cells, field: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """What the cells of a field say on average; what the field does, if there is none."""
+    return cells.mean(0) if len(cells) else field
+
+
+def strategies(opinions: Opinions, labels: Num[np.ndarray, " n"]) -> dict[str, Cells]:
+    """Strategy → probabilities of the cells; the last three are told the field's labels."""
+    field, maps, cells = opinions
+    mean, known = pooled(cells, field), labels * 1.0
+    ensemble = combine.fuse(field, [maps, cells])  # fixed beforehand
+    return {
+        "field copied": np.tile(field, (len(cells), 1)),
+        "cells pooled and copied": np.tile(mean, (len(cells), 1)),
+        "maps": maps,
+        "cell": cells,
+        "image × cell": combine.product(field, cells),
+        "image + cell": combine.weighted_mean(field, cells),
+        "image × maps": combine.product(field, maps),
+        "image + maps": combine.weighted_mean(field, maps),
+        "cells pooled + cell": combine.weighted_mean(mean, cells),
+        "ensemble": ensemble,
+        "ensemble, negative excludes": combine.negative_excludes(ensemble),
+        "ensemble, negative is the rest": combine.negative_as_complement(ensemble),
+        "labels copied": np.tile(known, (len(cells), 1)),
+        "labels × cell": known * cells,
+        "labels × ensemble": known * ensemble,
+    }
+
+
+def variants(
+    name: str, cells: Sequence[Cells], opinions: Sequence[Opinions], labels: Num[np.ndarray, "f n"]
+) -> dict[str, list[Cells]]:
+    """The strategies that another cell-level model opens, in place of that of the ensemble; of each field in order."""
+    fused, known = [], []
+    for own, prob, row in zip(opinions, cells, labels, strict=True):
+        fused.append(combine.fuse(own.field, [own.maps, prob]))
+        known.append(row * prob)
+    return {name: list(cells), f"ensemble, {name}": fused, f"labels × {name}": known}

@@ -1,0 +1,174 @@
+"""Single cells to learn from and to ask about: simulated, cut out of a folder of fields, or published crops."""
+
+import dataclasses
+import functools
+import math
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float32, Shaped, UInt
+
+from hpax import atlas, data, files
+from hpax.models.encoder import PREPARE
+from hpax.segment.nuclei import CROP
+
+Kind = Literal["simulated", "human", "yeast", "hpa"]
+BATCH = 256  # cells whose features are taken at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Atlas:
+    """Simulated cells: proteins of one location each, classes equally frequent."""
+
+    proteins: int = 190
+    cell_lines: int = 1  # of each protein
+    fields: int = 1  # of each protein in each cell line
+    size: int = 512  # pixels of a field's side
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Which cells."""
+
+    cells: Kind = "simulated"
+    fields: Path | None = None  # folder of real fields, whose cells are cut out; implies --cells hpa
+    folder: Path | None = None  # published crops of --cells human or yeast; of hpa the same as --fields
+    masks: Path | None = None  # of real fields: folder of index masks that build_cells left; None: Otsu nuclei
+    data_dir: Path = Path("runs/data")  # where shards are built, once
+    atlas: Atlas = Atlas()  # simulated
+    er: bool = False  # show the network (and the classic features) the ER too, where it was stained; published: no
+
+    def __post_init__(self):
+        if self.fields and (self.folder or self.cells not in ("simulated", "hpa")):
+            told = f"cells {self.cells} and folder {self.folder}"
+            raise ValueError(f"fields must be the only folder, of cells 'hpa', got {told}; give --fields alone")
+
+    @property
+    def kind(self) -> Kind:
+        """Which cells they are, `fields` considered."""
+        return "hpa" if self.fields else self.cells
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cells:
+    """Cells as recipes need them: stored crops, and what they are."""
+
+    everything: data.Source  # cells that vote in benchmarks
+    training: data.Source
+    held: data.Source  # cells that benchmarks ask about: those of other proteins, or all where nothing is held out
+    channels: tuple[str, ...]  # the first so many of the stored ones, which the network sees
+    preprocessing: Literal["human", "yeast"]
+    um_per_pixel: float  # µm, of the crops; NaN: not known
+    origin: Literal["simulated", "real"]
+    protocol: str  # what is left out with a cell when its neighbours vote: the column of the table, as strict as can be
+    labels: Shaped[np.ndarray, " n"]  # str, the class of each cell of `everything`; "" for none
+
+    @property
+    def labelled(self) -> bool:
+        """Whether neighbours can be asked for classes: two at least occur in two groups of the protocol each."""
+        known = self.obs()[self.labels != ""]
+        groups = known.groupby("label", observed=True)[self.protocol].nunique()
+        asked = known["label"][known["query"]].unique()
+        return sum(int(groups.get(name, 0)) > 1 for name in asked) > 1
+
+    @property
+    def size(self) -> int:
+        """Pixels of the side of the crops."""
+        return int(self.everything.info.features["image"].shape[0])
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the cells that benchmarks ask about are of proteins that training does not see."""
+        return self.held is not self.training
+
+    @functools.cached_property
+    def name(self) -> str:
+        """A digest of the data: options, contents of the source's folder, and what is known of every cell."""
+        parts: list[str | Path] = [*self.channels, self.preprocessing]
+        for source in (self.training, self.held, self.everything):
+            parts.append(source.info.full_name)
+            parts.extend(source.index_files)
+        return files.digest(*parts)
+
+    def prepare(self, crops: UInt[np.ndarray, "*b s s c"]) -> Float32[np.ndarray, "*b s s d"]:
+        """Stored crops as the network sees them."""
+        return PREPARE[self.preprocessing](crops[..., : len(self.channels)])
+
+    def batches(self) -> data.CellBatches:
+        """All cells, prepared, in their order."""
+        return data.CellBatches(self.everything, BATCH, prepare=self.prepare)
+
+    def obs(self) -> pd.DataFrame:
+        """What is known of every cell, with its class as `label`, and `query` where benchmarks ask about it."""
+        table = self.everything.table
+        return table.assign(label=self.labels, query=table.index.isin(self.held.table.index))
+
+
+def open_cells(config: Data, seed: int = 0) -> Cells:
+    """Builds the shards if they are not there, and opens them; `seed` is that of the simulated atlas.
+
+    Raises:
+        ValueError: real cells without a folder.
+    """
+    if config.kind == "simulated":
+        return _simulated(config, seed)
+    folder = config.fields or config.folder
+    if folder is None:
+        flag = "--fields" if config.kind == "hpa" else "--folder"
+        raise ValueError(f"cells of kind {config.kind!r} need a folder of images, got none; give {flag} FOLDER")
+    if config.kind == "hpa":
+        masks = str(config.masks or "")
+        source = data.build("hpa_cells", config.data_dir, source=folder, masks=masks, progress=True)
+        return _human(config, (source, source, source), "real", "field")
+    source = data.build("cell_crops", config.data_dir, source=folder, organism=config.kind, progress=True)
+    yeast = config.kind == "yeast"
+    return Cells(
+        everything=source,
+        training=source,
+        held=source,
+        channels=("protein", "marker") if yeast else atlas.CHANNELS[:3],
+        preprocessing="yeast" if yeast else "human",
+        um_per_pixel=math.nan if yeast else CROP / int(source.info.features["image"].shape[0]),
+        origin="real",
+        protocol="field",
+        labels=source.table["protein"].to_numpy(str),
+    )
+
+
+def only_location(labels: UInt[np.ndarray, "n 19"]) -> Shaped[np.ndarray, " n"]:
+    """The name of a cell's location if it has a single one, else ""."""
+    return np.where(labels.sum(1) == 1, np.array(atlas.LOCATIONS)[labels.argmax(1)], "")
+
+
+def _simulated(config: Data, seed: int) -> Cells:
+    """Split by protein."""
+    options = {"balanced": True, "multilocalised": 0.0, **dataclasses.asdict(config.atlas), "seed": seed}
+    build = functools.partial(
+        data.build, "simulated_cells", config.data_dir, progress=True, workers=os.cpu_count() or 1, **options
+    )
+    sources = build(split="all"), build(split="train"), build(split="validation+test")
+    return _human(config, sources, "simulated", "protein")
+
+
+def _human(
+    config: Data,
+    sources: tuple[data.Source, data.Source, data.Source],
+    origin: Literal["simulated", "real"],
+    protocol: str,
+) -> Cells:
+    everything, training, held = sources
+    size = int(everything.info.features["image"].shape[0])
+    return Cells(
+        everything=everything,
+        training=training,
+        held=held,
+        channels=atlas.CHANNELS if config.er else atlas.CHANNELS[:3],
+        preprocessing="human",
+        um_per_pixel=CROP / size,
+        origin=origin,
+        protocol=protocol,
+        labels=only_location(everything.labels),
+    )

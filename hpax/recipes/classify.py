@@ -1,0 +1,158 @@
+"""Cell-level models (Le et al. 2022): classes of single cells, from the labels of the fields that they are in."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from hpax import files, models, train
+from hpax.data import BagBatches, FieldSource, augment, balance
+from hpax.fields import Field
+from hpax.nn.heads import CellNet
+from hpax.ops import overlap
+from hpax.ops.mil import Pooling
+from hpax.ops.mix import Mixture
+from hpax.recipes import learning
+from hpax.recipes.learning import Backbone, Loss, Strength
+from hpax.recipes.optimizers import Optimizer
+from hpax.tasks.classify import Classification
+
+FILE = "classify.safetensors"
+VALIDATION_BATCH = 8  # fields
+
+Targets = Mapping[str, Float[np.ndarray, "k n"]]
+"""Id of a field → soft labels of its cells, by ascending index."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to learn, and how."""
+
+    backbone: Backbone = Backbone()
+    labels: Literal["field", "cells"] = "field"  # what a cell learns: its field's labels, or (the ceiling) its own
+    crop_um: float = 41.0  # µm of a crop's side
+    resolution: int = 64  # pixels of a crop's side
+    masked: bool = True  # without other cells and background
+    bag: Literal["none"] | Pooling = "none"  # what a field's cells say together (multiple instances)
+    cell_weight: float = 0.1  # of the cells' own loss beside a bag's; 0 with "mean" is the bag of cells
+    antibodies: float = 0.0  # weight of telling antibodies apart (ArcFace)
+    cells: int = 2  # of each field in a batch: few cells of many fields teach more than many of few
+    loss: Loss = Loss()
+    mix: Mixture = "none"
+    augmentation: Strength = "light"
+    oversampling: float = 0.5  # of rare classes: 0 none, 1 as frequent as common ones
+    optimizer: Optimizer = Optimizer(steps=2400)
+    init_from: pathlib.Path | None = None  # a network of the same backbone; else fresh
+    tta: int = 8  # views of a cell at test time: 1, or all 8 flips and rotations
+    seed: int = 1  # of the first parameters and the batches
+
+
+def true_labels(source: FieldSource) -> Targets:
+    """What each cell truly shows, by the id of its field; a found cell is the true one that it overlaps most.
+
+    Raises:
+        ValueError: the truth of a field is not known.
+    """
+    known = {}
+    for field in source:
+        known[field.id] = _true_labels(field)
+    return known
+
+
+def _true_labels(field: Field) -> Float[np.ndarray, "k n"]:
+    if field.truth is None or field.cell_labels is None:
+        raise ValueError(f"the true labels of the cells of field {field.id} are not known; learn from labels 'field'")
+    shared, indices, true = overlap.of_labels(field.found.cells, field.truth.cells)
+    best = true[np.where(true > 0, shared, 0).argmax(1)] if len(true) else np.zeros(len(indices), int)
+    rows = np.concatenate([np.zeros((1, field.cell_labels.shape[1])), field.cell_labels])
+    return rows[best][indices > 0].astype(np.float32)
+
+
+def build(config: Config, training: FieldSource, validation: FieldSource, targets: Targets | None = None) -> train.Run:
+    """The training run; soft `targets` of cells replace what the config says. Fields without a label are left out.
+
+    Raises:
+        ValueError: no training field has a label.
+    """
+    training, validation = training.known(), validation.known()
+    if not len(training):
+        raise ValueError("no training field has a label; the table with ids and labels lies at the top of the folder")
+    labels = training.labels
+    antibodies, of_field = np.unique(training.table["antibody"].to_numpy(str), return_inverse=True)
+    telling = len(antibodies) if config.antibodies else 0
+    true = config.labels == "cells"
+    batches = BagBatches(
+        training,
+        config.optimizer.batch_size,
+        cells=config.cells,
+        crop_um=config.crop_um,
+        size=config.resolution,
+        masked=config.masked,
+        targets=targets or (true_labels(training) if true else None),
+        antibody=of_field if telling else None,
+        augmentation=learning.augmentation(config.augmentation),
+        weights=balance.weights(labels, config.oversampling),
+        seed=config.seed,
+    )
+    steps = config.optimizer.steps_of(batches.steps_per_epoch)
+    task = Classification(
+        CellNet(config.backbone.make(), labels.shape[1], config.backbone.dropout, telling),
+        config.loss.make(labels),
+        bag=None if config.bag == "none" else config.bag,
+        cell_weight=config.cell_weight,
+        antibody_weight=config.antibodies,
+        mix=config.mix,
+    )
+    held = _held(config, validation, true_labels(validation) if true else None) if len(validation) else None
+    return train.Run(
+        task,
+        batches,
+        config.optimizer.make(steps),
+        steps,
+        config.seed,
+        validation=None if held is None else held.epoch,
+        init=learning.init_from(config.init_from),
+    )
+
+
+def _held(config: Config, validation: FieldSource, targets: Targets | None) -> BagBatches:
+    return BagBatches(
+        validation,
+        VALIDATION_BATCH,
+        cells=config.cells,
+        crop_um=config.crop_um,
+        size=config.resolution,
+        masked=config.masked,
+        targets=targets,
+        augmentation=augment.NONE,
+        shuffle=False,
+        seed=config.seed,
+    )
+
+
+def train_model(
+    config: Config,
+    training: FieldSource,
+    validation: FieldSource,
+    workdir: pathlib.Path,
+    *,
+    kind: Literal["simulated", "real"],
+    targets: Targets | None = None,
+) -> models.CellClassifier:
+    """The trained model, saved as classify.safetensors in `workdir` and loaded again; goes on where it was stopped."""
+    run = build(config, training, validation, targets)
+    state = learning.fit(run, workdir, describe="cell-level model")
+    network = learning.save_network(
+        workdir / FILE,
+        state,
+        architecture="cell-net",
+        options={"backbone": config.backbone.name},
+        um_per_pixel=config.crop_um / config.resolution,
+        size=config.resolution,
+        masked=config.masked,
+        provenance=learning.Provenance(files.as_json(config), kind, len(training.known()), training.name),
+    )
+    return models.CellClassifier(network, config.tta)

@@ -1,0 +1,173 @@
+"""What an encoder knows of cells: tables of features, nearest neighbours, pictures, and the page that holds them.
+
+Held against the same encoder untrained and against classic features. Cells without classes get all but the benchmark.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import anndata
+import numpy as np
+from jaxtyping import UInt8
+
+from hpax import train
+from hpax.explore import charts, colour, page, scatter
+from hpax.features import handcrafted, tables
+from hpax.metrics import neighbours
+from hpax.nn.inpainter import LAYERS
+from hpax.recipes import inpaint
+from hpax.recipes.cells import Cells
+
+CAPTIONS = {
+    "siblings": ("Grid of source cells, target markers, painted and actual proteins", "Siblings"),
+    "mismatched": (
+        "Grid of source cells and markers of cells with another protein, painted and actual proteins",
+        "Mismatched pairs: the prediction should look like the source's protein in the target's shape",
+    ),
+}
+"""Of pictures: what they show in words, and their caption."""
+
+UNKNOWN = "Neighbours were not asked: fewer than two classes are known of cells in two groups each."
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What an encoder was found to know."""
+
+    cells: Cells
+    layer: str  # that pictures speak of
+    k: int  # neighbours that vote
+    shown: anndata.AnnData  # the cells asked about, with their UMAP
+    scores: Mapping[str, neighbours.Benchmark]  # as `tables.benchmark` names them; empty where no class is known
+    quality: Mapping[str, float]  # of the painted proteins
+    history: Sequence[Mapping[str, float]]  # of training
+    pictures: Mapping[str, UInt8[np.ndarray, "h w 3"]]
+
+
+def study(
+    config: inpaint.Config, cells: Cells, folder: Path, workdir: Path, *, layer: str, k: int, seed: int
+) -> Report:
+    """Trains in `folder`, extracts and benchmarks.
+
+    Leaves features.h5ad of every layer, untrained.h5ad, classic.h5ad, the cells of the UMAP (unseen.h5ad where
+    training held their proteins out, else umap.h5ad) and pictures in `workdir`.
+    """
+    encoder = inpaint.train_model(config, cells, folder, seed=seed)
+    encoders = {
+        "trained": encoder.encode,
+        "untrained": inpaint.untrained(config, cells, seed=seed).encode,
+        "classic": handcrafted.encode,
+    }
+    paths = {"trained": workdir / "features.h5ad"}
+    paths |= {name: workdir / f"{name}.h5ad" for name in ("untrained", "classic")}
+    obsm = {"labels": cells.everything.labels} if "labels" in cells.everything.info.features else None
+    made = tables.write(encoders, cells.batches(), cells.obs(), paths, obsm=obsm)
+    shown = tables.on_a_plane(made["trained"], layer, seed=seed)
+    shown.write_h5ad(workdir / ("unseen.h5ad" if cells.held_out else "umap.h5ad"))
+    painted = inpaint.pictures(encoder, cells)
+    for name, picture in painted.items():
+        (workdir / f"{name}.png").write_bytes(colour.png(picture))
+    scores = tables.benchmark(made, protocol=cells.protocol, k=k) if cells.labelled else {}
+    quality = inpaint.quality(encoder, cells, seed=seed)
+    return Report(cells, layer, k, shown, scores, quality, train.history(folder), painted)
+
+
+def metrics(report: Report) -> dict[str, float]:
+    """Balanced accuracy by encoder and layer, what to hold it against, and how well the network paints."""
+    painted = {"correlation": report.quality["correlation"], "loss": report.quality["loss"]}
+    if not report.scores:
+        return painted
+    accuracy = {name: score.balanced_accuracy[report.k] for name, score in report.scores.items()}
+    return {
+        "knn": accuracy[f"trained {report.layer}"],
+        **accuracy,
+        "untrained best": max(accuracy[f"untrained {layer}"] for layer in LAYERS),
+        "chance": report.scores["classic"].chance[report.k],
+        **painted,
+    }
+
+
+def counts(report: Report) -> dict[str, int]:
+    """What the numbers rest on."""
+    cells = report.cells
+    learnt = {
+        "training cells": len(cells.training),
+        "training proteins": cells.training.table["protein"].nunique(),
+    }
+    if not report.scores:
+        return learnt | {"cells": len(cells.everything), "classes": 0}
+    score = report.scores["classic"]
+    return learnt | {
+        "benchmark cells": sum(score.counts),
+        "classes": len(score.classes),
+        f"groups left out by {cells.protocol}": score.groups,
+        "classes of one group dropped": len(score.single_group_classes),
+    }
+
+
+def write_page(report: Report, path: Path, *, title: str) -> None:
+    """The page, from top to bottom."""
+    page.write(path, page.page(title, about(report), sections(report)))
+
+
+def about(report: Report) -> str:
+    """What was done, in a sentence or three."""
+    cells = report.cells
+    asked = f"{len(cells.held)} cells of proteins that it has not seen" if cells.held_out else "the same cells"
+    return (
+        f"A network learnt from {len(cells.training)} {cells.origin} cells of "
+        f"{cells.training.table['protein'].nunique()} proteins, without labels, to paint the protein of one cell from "
+        "another cell of the same image (paired cell inpainting, Lu et al. 2019). Below, what its features know of "
+        f"{asked}. All cells are {cells.origin}."
+    )
+
+
+def sections(report: Report) -> list[page.Section]:
+    """Neighbours, pictures, training, and the UMAP."""
+    painted = [page.Picture(picture, *CAPTIONS[name]) for name, picture in report.pictures.items()]
+    return [
+        page.Section("Do neighbours in feature space share a class?", [_neighbours(report)]),
+        page.Section("What the network paints", painted),
+        page.Section("Training", [page.Picture(_curve(report), "Loss falling over the steps", "Mean squared error")]),
+        page.Section(f"Cells by {report.layer}", [_umap(report)]),
+    ]
+
+
+def _neighbours(report: Report) -> page.Table | page.Text:
+    """Balanced accuracy by layer, trained against untrained, classic features below."""
+    if not report.scores:
+        return page.Text(UNKNOWN)
+    scores = metrics(report)
+    rows: list[Sequence[str | float | None]] = []
+    for layer in LAYERS:
+        rows.append([layer, scores[f"trained {layer}"], scores[f"untrained {layer}"]])
+    rows += [["classic features", scores["classic"], None], ["neighbours at random", scores["chance"], None]]
+    cells = report.cells
+    caption = (
+        f"Balanced accuracy of the {report.k} nearest neighbours over {len(report.scores['classic'].classes)} "
+        f"classes; a cell's neighbours come from another {cells.protocol} only. {cells.origin.capitalize()} cells."
+    )
+    return page.Table(["features", "trained", "untrained"], rows, caption)
+
+
+def _curve(report: Report) -> UInt8[np.ndarray, "h w 3"]:
+    """Training and validation loss over the steps."""
+    lines = {}
+    for name in ("train/loss", "validation/loss"):
+        rows = [row for row in report.history if name in row]
+        lines[name.partition("/")[0]] = [row["step"] for row in rows], [row[name] for row in rows]
+    return charts.curves(lines)
+
+
+def _umap(report: Report) -> page.Picture:
+    """The cells asked about, in the colour of their class, or of their protein where no class is known."""
+    column = "label" if report.scores else "protein"
+    points, names = report.shown.obsm["X_umap"], report.shown.obs[column].to_numpy(str)
+    known = names != ""
+    truth = "true locations of simulated cells" if report.cells.origin == "simulated" else f"each cell's {column}"
+    return page.Picture(
+        scatter.scatter(points[known], names[known].tolist()),
+        f"Scatter of cells coloured by their {column}, by UMAP of {report.layer}",
+        f"UMAP, 20 neighbours, minimum distance 0.3; the colours are {truth}",
+    )

@@ -1,0 +1,137 @@
+"""What image-level and cell-level recipes share: the backbone, the loss, where to begin, and how models are kept."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Shaped
+
+from hpax import atlas, models, train
+from hpax.data import augment
+from hpax.nn.backbones import BACKBONES
+from hpax.nn.network import Network as BackboneModule
+from hpax.ops import losses
+from hpax.types import ModelState, Params
+
+LossName = Literal["bce", "weighted", "focal", "lovasz", "hard", "focal_lovasz_bce"]
+Strength = Literal["none", "light", "strong"]
+
+USE = "Classes of single cells in fields of the four stains of the Human Protein Atlas (hpax.Ensemble)."
+LIMITS = {
+    "simulated": "Learnt from simulated cells; what it was trained on below is all it knows.",
+    "real": "Learnt from the labels of the fields below, which are few next to what the classes can look like.",
+}
+CHECKS = 4  # how often in a run the validation fields are looked at, and the state is saved
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """What sees the image."""
+
+    name: str = "plain-tiny"  # of hpax.nn.backbones
+    momentum: float = 0.95  # of BatchNorm's averages
+    dropout: float = 0.2
+
+    def __post_init__(self):
+        if self.name not in BACKBONES:
+            raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {self.name!r}")
+
+    def make(self) -> BackboneModule:
+        """The module, for training on any number of devices."""
+        return BACKBONES[self.name](axis_name=train.AXIS, momentum=self.momentum)
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """How far logits are from labels."""
+
+    name: LossName = "bce"
+    smoothing: float = 0.0  # of labels
+
+    def make(self, labels: Shaped[np.ndarray, "f n"]) -> losses.Loss:
+        """The loss; `labels` of the training fields are those that the classes' weights come from."""
+        chosen: dict[str, losses.Loss] = {
+            "bce": losses.bce,
+            "weighted": losses.weighted_bce(losses.rarity(labels)),
+            "focal": losses.focal(),
+            "lovasz": losses.lovasz,
+            "hard": losses.hard_negative_bce(),
+            "focal_lovasz_bce": losses.focal_lovasz_bce,
+        }
+        loss = chosen[self.name]
+        return losses.smoothed(loss, self.smoothing) if self.smoothing else loss
+
+
+def augmentation(strength: Strength) -> augment.Augmentation:
+    """The augmentation of crops and fields by its name."""
+    return {"none": augment.NONE, "light": augment.LIGHT, "strong": augment.VARIED}[strength]
+
+
+def init_from(network: pathlib.Path | None) -> train.Init | None:
+    """Fresh parameters, or the backbone and the classifier of a network of the same backbone in a file."""
+    if network is None:
+        return None
+    donor = models.load_network(network)
+
+    def init(params: Params, model_state: ModelState) -> tuple[Params, ModelState]:
+        for part in ("backbone", "classifier"):  # a power of pooling stays fresh
+            params, model_state = models.graft(params, model_state, donor, at=part)
+        return params, model_state
+
+    return init
+
+
+def fit(run: train.Run, workdir: pathlib.Path, *, describe: str) -> train.State:
+    """Trains to the end, going on where an earlier call was stopped, and looks at the validation fields on the way."""
+    every = max(1, run.steps // CHECKS)
+    return train.fit(run, workdir, evaluate_every=every, save_every=every, describe=describe)
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """What a card says of how a network was made."""
+
+    settings: Mapping[str, Any]
+    kind: Literal["simulated", "real"]
+    fields: int
+    data: str  # a name for the data
+
+
+def save_network(
+    path: pathlib.Path,
+    state: train.State,
+    *,
+    architecture: Literal["cam-net", "cell-net"],
+    options: Mapping[str, Any],
+    um_per_pixel: float,
+    size: int,
+    masked: bool,
+    provenance: Provenance,
+) -> models.Network:
+    """Saves a trained network with its card, and loads it again: what is scored is what others will load."""
+    record = {
+        "learnt from": f"{provenance.kind} fields",
+        "fields": provenance.fields,
+        "data": provenance.data,
+        "settings": provenance.settings,
+    }
+    learnt = {name: leaf for name, leaf in state.model_state.items() if name != "ramp"}  # which only training needs
+    models.save(
+        path,
+        architecture=architecture,
+        options=options,
+        channels=atlas.CHANNELS,
+        um_per_pixel=um_per_pixel,
+        state=dataclasses.replace(state, model_state=learnt),
+        card=models.card(path.stem, use=USE, limits=LIMITS[provenance.kind], record=record),
+        size=size,
+        masked=masked,
+        half=False,
+    )
+    return models.load_network(path)
+
+
+Scorer = Callable[[train.State], Mapping[str, float]]
+"""A state of training → numbers of the validation fields, for the log."""

@@ -1,0 +1,141 @@
+"""Image-level models (Le et al. 2022): a network with class activation maps, from the labels of whole fields."""
+
+import dataclasses
+import pathlib
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from hpax import files, models, train
+from hpax.data import CopyPasteBatches, FieldSource, ImageBatches, augment, balance
+from hpax.metrics import classification
+from hpax.nn.heads import CamNet
+from hpax.ops.mix import Mixture
+from hpax.recipes import learning
+from hpax.recipes.learning import Backbone, Loss, Strength
+from hpax.recipes.optimizers import Optimizer
+from hpax.tasks.localize import Localization
+
+FILE = "localize.safetensors"
+VALIDATION_BATCH = 16  # fields
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to learn, and how."""
+
+    backbone: Backbone = Backbone()
+    pooling: Literal["average", "gem", "lse"] = "average"
+    um_per_pixel: float = 0.64  # as the network sees fields
+    window: int = 256  # pixels of a field that it is shown at once in training; 164 µm, as HPA fields of 2048 pixels
+    loss: Loss = Loss()
+    puzzle: float = 0.0  # weight of Puzzle-CAM's reconstruction; 4 as published
+    equivariance: float = 0.0  # weight of the agreement of two views
+    copy_paste: bool = False  # learn from patches that mix fields and single cells (Fair Cell Activation Network)
+    mix: Mixture = "none"
+    augmentation: Strength = "light"
+    oversampling: float = 0.5  # of rare classes: 0 none, 1 as frequent as common ones
+    optimizer: Optimizer = Optimizer(steps=500)
+    init_from: pathlib.Path | None = None  # a network of the same backbone; else fresh
+    tta: int = 8  # views of a field at test time: 1, or all 8 flips and rotations
+    seed: int = 1  # of the first parameters and the batches
+
+
+def build(config: Config, training: FieldSource, validation: FieldSource) -> train.Run:
+    """The training run: what, on what, for how long. Fields without a label are left out.
+
+    Raises:
+        ValueError: no training field has a label.
+    """
+    training, validation = training.known(), validation.known()
+    if not len(training):
+        raise ValueError("no training field has a label; the table with ids and labels lies at the top of the folder")
+    labels = training.labels
+    batches = _batches(config, training)
+    steps = config.optimizer.steps_of(batches.steps_per_epoch)
+    ramp = steps // 2 if config.puzzle or config.equivariance else 0
+    task = Localization(
+        CamNet(config.backbone.make(), labels.shape[1], config.pooling, config.backbone.dropout),
+        config.loss.make(labels),
+        puzzle=config.puzzle,
+        equivariance=config.equivariance,
+        ramp=ramp,
+        mix=config.mix,
+    )
+    held = None
+    if len(validation):
+        held = ImageBatches(
+            validation,
+            VALIDATION_BATCH,
+            um_per_pixel=config.um_per_pixel,
+            size=config.window,
+            augmentation=augment.NONE,
+            shuffle=False,
+            seed=config.seed,
+        )
+    return train.Run(
+        task,
+        batches,
+        config.optimizer.make(steps),
+        steps,
+        config.seed,
+        validation=None if held is None else held.epoch,
+        scores=None if held is None else _scorer(task, held, validation.labels),
+        init=learning.init_from(config.init_from),
+    )
+
+
+def _batches(config: Config, training: FieldSource) -> ImageBatches | CopyPasteBatches:
+    kind = CopyPasteBatches if config.copy_paste else ImageBatches
+    return kind(
+        training,
+        config.optimizer.batch_size,
+        um_per_pixel=config.um_per_pixel,
+        size=config.window,
+        augmentation=learning.augmentation(config.augmentation),
+        weights=balance.weights(training.labels, config.oversampling),
+        seed=config.seed,
+    )
+
+
+def _scorer(task: Localization, held: ImageBatches, labels: np.ndarray) -> learning.Scorer:
+    """The mean average precision of the validation fields, of classes that some of them show."""
+    predict = jax.jit(task.predict)
+
+    def scores(state: train.State) -> dict[str, float]:
+        said = np.zeros(labels.shape, np.float32)
+        for batch in held.epoch():
+            real = batch["mask"] > 0
+            said[batch["index"][real]] = np.asarray(predict(state.params, state.model_state, batch["image"])[0])[real]
+        return {"field mAP": classification.score(labels, said).mean_ap}
+
+    return scores
+
+
+def train_model(
+    config: Config,
+    training: FieldSource,
+    validation: FieldSource,
+    workdir: pathlib.Path,
+    *,
+    kind: Literal["simulated", "real"],
+) -> models.FieldClassifier:
+    """The trained model, saved as localize.safetensors in `workdir` and loaded again; goes on where it was stopped."""
+    run = build(config, training, validation)
+    state = learning.fit(run, workdir, describe="image-level model")
+    network = learning.save_network(
+        workdir / FILE,
+        state,
+        architecture="cam-net",
+        options=_options(config),
+        um_per_pixel=config.um_per_pixel,
+        size=config.window,
+        masked=False,
+        provenance=learning.Provenance(files.as_json(config), kind, len(training.known()), training.name),
+    )
+    return models.FieldClassifier(network, config.tta)
+
+
+def _options(config: Config) -> dict[str, Any]:
+    return {"backbone": config.backbone.name, "pooling": config.pooling}

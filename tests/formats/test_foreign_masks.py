@@ -1,0 +1,117 @@
+"""Masks as other programs write them: taken where they can be meant, else refused with counts and a remedy."""
+
+import logging
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from hpax.formats import label_images, masks
+
+CELLS = np.zeros((60, 90), np.uint16)
+NUCLEI = np.zeros_like(CELLS)
+for _number in range(6):
+    _top, _left = 2 + 30 * (_number // 3), 2 + 30 * (_number % 3)
+    CELLS[_top : _top + 24, _left : _left + 24] = _number + 1
+    NUCLEI[_top + 8 : _top + 16, _left + 8 : _left + 16] = _number + 1
+
+
+def save(folder, cells=CELLS, nuclei=NUCLEI, write=None, suffix=".png"):
+    for name, plane in (("cells", cells), ("nuclei", nuclei)):
+        path = folder / f"a_{name}{suffix}"
+        (write or (lambda path, plane: Image.fromarray(plane).save(path)))(path, plane)
+
+
+def lzw(path, plane):
+    Image.fromarray(plane).save(path, compression="tiff_lzw")
+
+
+WRITERS = {
+    "int32": lambda path, plane: tifffile.imwrite(path, plane.astype(np.int32)),
+    "int64": lambda path, plane: tifffile.imwrite(path, plane.astype(np.int64)),
+    "float32": lambda path, plane: tifffile.imwrite(path, plane.astype(np.float32)),
+    "big-endian": lambda path, plane: tifffile.imwrite(path, plane, byteorder=">"),
+    "LZW 16": lzw,
+    "LZW 8": lambda path, plane: lzw(path, plane.astype(np.uint8)),
+    "LZW 32": lambda path, plane: lzw(path, plane.astype(np.int32)),
+    "LZW float": lambda path, plane: lzw(path, plane.astype(np.float32)),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_whole_numbers_of_every_type_are_taken(tmp_path, kind):
+    save(tmp_path, write=WRITERS[kind], suffix=".tif")
+    for back, original in zip(masks.read(tmp_path, "a"), (CELLS, NUCLEI), strict=True):
+        assert back.dtype.kind == "u"
+        np.testing.assert_array_equal(back, original)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "told"),
+    [
+        (np.array([[0, 0.5]], np.float32), "not whole numbers; export indices"),
+        (np.array([[0, np.nan]], np.float32), "not whole numbers"),
+        (np.array([[-3, 5]], np.int16), "from 0 to 4294967295, it has -3 to 5; were they stored with too few bits"),
+        (np.array([[0, 2**33]], np.int64), "it has 0 to 8.58993e\\+09"),
+    ],
+)
+def test_what_is_no_index_is_refused(tmp_path, pixels, told):
+    tifffile.imwrite(tmp_path / "a.tif", pixels)
+    with pytest.raises(ValueError, match=told) as error:
+        label_images.read(tmp_path / "a.tif")
+    assert "a.tif" in str(error.value)
+
+
+def test_nuclei_numbered_for_themselves_are_matched_to_their_cells(tmp_path):
+    shuffled = np.array([0, 5, 3, 1, 6, 2, 4], np.uint16)[NUCLEI]
+    save(tmp_path, nuclei=np.where(shuffled > 0, shuffled + 40, 0).astype(np.uint16))
+    cells, nuclei = masks.read(tmp_path, "a")
+    np.testing.assert_array_equal(cells, CELLS)
+    np.testing.assert_array_equal(nuclei, NUCLEI)
+
+
+def test_nuclei_without_a_cell_are_counted(tmp_path, caplog):
+    save(tmp_path, cells=np.where(CELLS > 4, 0, CELLS).astype(np.uint16))
+    with caplog.at_level(logging.WARNING):
+        _, nuclei = masks.read(tmp_path, "a")
+    assert np.unique(nuclei).tolist() == [0, 1, 2, 3, 4]
+    assert "2 of 6 nuclei of field a" in caplog.text
+
+
+def test_masks_of_different_fields_are_refused(tmp_path):
+    save(tmp_path, nuclei=np.where(CELLS > 0, 0, 9).astype(np.uint16))
+    with pytest.raises(ValueError, match=r"no nucleus of field a .* lies in a cell"):
+        masks.read(tmp_path, "a")
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_masks_of_inside_and_outside_are_refused_with_a_remedy(tmp_path, value):
+    save(tmp_path, *(np.where(plane > 0, value, 0).astype(np.uint8) for plane in (CELLS, NUCLEI)))
+    with pytest.raises(ValueError, match=rf"all have the value {value}, in 6 parts: .*skimage.measure.label"):
+        masks.read(tmp_path, "a")
+
+
+def test_one_cell_is_not_inside_and_outside(tmp_path):
+    save(tmp_path, *(np.where(plane == 1, 1, 0).astype(np.uint8) for plane in (CELLS, NUCLEI)))
+    assert masks.read(tmp_path, "a")[0].max() == 1
+
+
+def test_numbers_that_wrapped_are_refused_with_counts(tmp_path):
+    save(tmp_path, *(np.where(plane > 4, plane - 4, plane).astype(np.uint8) for plane in (CELLS, NUCLEI)))
+    with pytest.raises(ValueError, match=r"2 of 4 cells of field a .* such as 1, 2: several cells have one number"):
+        masks.read(tmp_path, "a")
+
+
+def test_a_cell_that_is_cut_in_two_is_one_cell(tmp_path):
+    cells = CELLS.copy()
+    cells[2:26, 20] = 0  # of cell 1, whose nucleus lies on one side
+    save(tmp_path, cells=cells)
+    np.testing.assert_array_equal(masks.read(tmp_path, "a")[0], cells)
+
+
+def test_a_picture_that_pillow_calls_a_bomb_is_a_named_error(tmp_path, monkeypatch):
+    save(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"a_cells.png must be a readable PNG or TIFF \(DecompressionBombError"):
+        masks.read(tmp_path, "a")

@@ -1,0 +1,133 @@
+"""Tags mean the same in every format: orientation, min-is-white, and the planes of a picture in its stain's colour."""
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageOps
+
+from hpax import atlas
+from hpax.formats import fields, pictures
+
+GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+WRITERS = ("jpg", "png", "tif", "bytes", "deep", "float")
+
+
+def tagged(path, pixels, orientation, writer):
+    exif = Image.Exif()
+    exif[274] = orientation
+    if writer in ("jpg", "png"):
+        path = path.with_suffix(f".{writer}")
+        Image.fromarray(pixels).save(path, exif=exif, **({"quality": 100} if writer == "jpg" else {}))
+        return path
+    path = path.with_suffix(".tif")
+    if writer == "tif":
+        Image.fromarray(pixels).save(path, compression="tiff_lzw", tiffinfo={274: orientation})
+    else:
+        deep = {"bytes": pixels, "deep": pixels.astype(np.uint16) * 257, "float": pixels.astype(np.float64) / 255}
+        extra = [(274, "H", 1, orientation, True)]
+        tifffile.imwrite(path, deep[writer], extratags=extra, photometric="minisblack")
+    return path
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_obeyed_alike_by_all_formats(tmp_path, writer, orientation):
+    picture = Image.fromarray(GREY)
+    picture.getexif()[274] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(picture)).astype(int)
+    read = fields.read_channel(tagged(tmp_path / "a", GREY, orientation, writer))
+    read = read // 257 if read.dtype == np.uint16 else read
+    assert read.shape == expected.shape
+    assert np.abs(read.astype(int) - expected).max() <= (4 if writer == "jpg" else 0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_black_is_0_even_where_a_file_has_it_as_white(tmp_path, dtype, compression):
+    pixels = GREY.astype(dtype) * (np.iinfo(dtype).max // 255)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.iinfo(dtype).max - pixels, photometric="miniswhite", compression=compression)
+    np.testing.assert_array_equal(fields.read_channel(path), pixels)
+
+
+def test_min_is_white_of_floats_is_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 4), np.float32), photometric="miniswhite")
+    with pytest.raises(ValueError, match=r"a.tif shows the lowest of its float32 values as white"):
+        fields.read_channel(tmp_path / "a.tif")
+
+
+def blobs(shape=(96, 128)):
+    """Four channels alike: bright in one corner."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    blob = 200 * np.exp(-((y - 20) ** 2 + (x - 90) ** 2) / 500)
+    noise = np.random.default_rng(0).integers(0, 20, (4, *shape))
+    return (blob + noise).astype(np.uint8)
+
+
+def save_field(folder, planes, tags, back=lambda plane: plane):
+    """Each plane with its tag; those of another tag than 1 stored as `back` turns them."""
+    for channel, plane, tag in zip(atlas.CHANNELS, planes, tags, strict=True):
+        stored = back(plane) if tag != 1 else plane
+        tagged(folder / f"a_{atlas.COLOURS[channel]}", np.ascontiguousarray(stored), tag, "png")
+    (files,) = fields.find_fields(folder)
+    return files
+
+
+def test_a_channel_that_is_stored_turned_is_turned_back(tmp_path):
+    planes = blobs()
+    files = save_field(tmp_path, planes, (1, 3, 1, 1), back=lambda plane: plane[::-1, ::-1])
+    image = fields.read_field(files)
+    np.testing.assert_array_equal(image, np.moveaxis(planes, 0, -1))
+    assert any("orientation tags differ" in remark for remark in fields.remarks(files, image))
+
+
+@pytest.mark.parametrize("tag", [3, 6])
+def test_a_wrong_tag_on_one_channel_is_not_obeyed(tmp_path, tag):
+    planes = blobs()
+    files = save_field(tmp_path, planes, (1, tag, 1, 1))
+    np.testing.assert_array_equal(fields.read_field(files), np.moveaxis(planes, 0, -1))
+
+
+def test_the_tag_of_all_channels_is_obeyed(tmp_path):
+    files = save_field(tmp_path, blobs(), (6, 6, 6, 6))
+    np.testing.assert_array_equal(fields.read_field(files)[..., 0], np.rot90(blobs()[0], -1))
+
+
+def test_where_the_pixels_do_not_tell_a_tag_is_refused(tmp_path):
+    flat = np.full((4, 32, 32), 9, np.uint8)
+    with pytest.raises(ValueError, match=r"a_green.png 1, a_blue.png 3.* do not tell"):
+        fields.read_field(save_field(tmp_path, flat, (1, 3, 1, 1)))
+
+
+def test_a_channel_of_another_field_is_told(tmp_path):
+    image = np.moveaxis(blobs(), 0, -1).copy()
+    files = save_field(tmp_path, blobs(), (1, 1, 1, 1))
+    assert fields.remarks(files, image) == []
+    image[..., 2] = image[::-1, ::-1, 2]
+    (told,) = fields.remarks(files, image)
+    assert "microtubules is unlike every other channel" in told
+
+
+STAINS = {"red": [1, 0, 0], "green": [0, 1, 0], "blue": [0, 0, 1], "yellow": [1, 1, 0]}
+
+
+@pytest.mark.parametrize("colour", STAINS)
+def test_a_picture_in_its_stain_s_colour_gives_that_plane(tmp_path, colour):
+    signal, other = np.random.default_rng(0).gamma(1, 40, (2, 64, 64, 1)).clip(0, 255)
+    own = np.array(STAINS[colour])
+    path = tmp_path / f"a_{colour}.png"
+    Image.fromarray((signal * own + 0.4 * other * (1 - own)).astype(np.uint8)).save(path)
+    np.testing.assert_array_equal(fields.read_channel(path), signal[..., 0].astype(np.uint8))
+    assert 0.3 < pictures.read(path).leak < 0.5
+    Image.fromarray((signal * own + 0.8 * other * (1 - own)).astype(np.uint8)).save(path)
+    with pytest.raises(ValueError, match="shows several colours"):
+        fields.read_channel(path)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_another_laboratory_s_colour_pictures_are_all_read(real_data):
+    found = fields.find_fields(real_data / "cm4ai_fields")
+    assert len(found) == 10
+    told = [fields.remarks(files, fields.read_field(files)) for files in found]
+    assert sum("the plane of its own colour was taken" in " ".join(remarks) for remarks in told) == 3

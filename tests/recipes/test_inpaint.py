@@ -1,0 +1,153 @@
+"""What is trained is what is saved, loaded and asked for features."""
+
+import dataclasses
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+
+from hpax import features, models, train
+from hpax.data.cell_crops import dummy
+from hpax.models.encoder import Encoder
+from hpax.recipes import inpaint
+from hpax.recipes.cells import Data, open_cells
+from hpax.recipes.optimizers import Adam
+from hpax.tasks.inpaint import PairedInpainting
+
+TINY = inpaint.Config(network=inpaint.Network(width=0.03), optimizer=Adam(batch_size=16, steps=2))
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("crops")
+    dummy.write(folder / "crops", "human")
+    return open_cells(Data(cells="human", folder=folder / "crops", data_dir=folder / "data"))
+
+
+@pytest.fixture(scope="module")
+def workdir(cells, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    inpaint.train_model(TINY, cells, workdir, seed=3)
+    return workdir
+
+
+def crops(cells):
+    return np.stack([cells.everything[place]["image"] for place in range(len(cells.everything))])
+
+
+def test_features_of_the_saved_encoder_are_the_task_s_to_the_bit(cells, workdir):
+    run = inpaint.build(TINY, cells, seed=3)
+    state = train.fit(run, workdir)  # trained before: the last state is read
+    encode = features.on_devices(run.task.encode, state.params, state.model_state)
+    expected = [encode(batch["image"]) for batch in cells.batches()]
+    encoder = Encoder.load(workdir / inpaint.FILE)
+    found = encoder.features(crops(cells))
+    assert tuple(found) == encoder.layers
+    for layer in encoder.layers:
+        rows = np.concatenate([np.asarray(part[layer]) for part in expected])[: len(cells.everything)]
+        np.testing.assert_array_equal(found[layer], rows)
+    np.testing.assert_array_equal(encoder.features(crops(cells), "conv3"), found["conv3"])
+    assert encoder.features(crops(cells)[:0], layer="conv1").shape == (0, found["conv1"].shape[1])
+
+
+def test_the_number_of_cells_looked_at_together_changes_nothing_but_rounding(cells, workdir):
+    encoder = Encoder.load(workdir / inpaint.FILE)
+    few = dataclasses.replace(encoder, batch=8)
+    np.testing.assert_allclose(few.features(crops(cells), "conv5"), encoder.features(crops(cells), "conv5"), rtol=1e-5)
+
+
+def test_a_file_says_what_it_must_be_shown(cells, workdir):
+    network = models.load_network(workdir / inpaint.FILE)
+    assert isinstance(models.load(workdir / inpaint.FILE), Encoder)
+    assert (network.architecture, network.size, network.preprocessing) == ("inpainter", 64, "human")
+    assert network.channels == ("protein", "nucleus", "microtubules")
+    assert network.um_per_pixel == pytest.approx(0.64)
+    encoder = Encoder(network)
+    for wrong in (crops(cells)[..., :2], crops(cells)[:, :32, :32]):
+        with pytest.raises(ValueError, match="crops must be"):
+            encoder.features(wrong)
+    with pytest.raises(ValueError, match="layer must be one of conv1"):
+        encoder.features(crops(cells), layer="conv9")
+    with pytest.raises(ValueError, match="must be an inpainter"):
+        Encoder(models.load_network("segment-nuclei"))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ({"preprocessing": json.dumps("os.system")}, "the preprocessing of inpainter must be of"),
+        ({"preprocessing": json.dumps(None)}, "the preprocessing of inpainter must be of"),
+        ({"options": json.dumps({"width": "wide"})}, "the option width"),
+        ({"options": json.dumps({"width": 1.0})}, "must have shape"),
+        ({"options": json.dumps({"width": 0.03, "decoder_width": -1.0})}, "the option decoder_width"),
+    ],
+)
+def test_hostile_metadata_is_refused(workdir, tmp_path, metadata, told):
+    with safetensors.safe_open(workdir / inpaint.FILE, framework="numpy") as file:
+        before = file.metadata()
+    leaves = safetensors.numpy.load_file(workdir / inpaint.FILE)
+    safetensors.numpy.save_file(leaves, tmp_path / "net.safetensors", before | metadata)
+    with pytest.raises(ValueError, match="holds no network of hpax") as error:
+        Encoder.load(tmp_path / "net.safetensors")
+    assert told in str(error.value)
+
+
+def test_yeast_has_a_marker_and_a_pixel_size_that_nobody_knows(tmp_path):
+    dummy.write(tmp_path / "crops", "yeast")
+    cells = open_cells(Data(cells="yeast", folder=tmp_path / "crops", data_dir=tmp_path / "data"))
+    path = inpaint.untrained(TINY, cells).save(tmp_path / "yeast.safetensors")
+    encoder = Encoder.load(path)
+    assert (encoder.channels, encoder.network.preprocessing) == (("protein", "marker"), "yeast")
+    assert math.isnan(encoder.network.um_per_pixel)
+    assert encoder.features(crops(cells)[:3], "conv2").shape[0] == 3
+
+
+def test_epochs_pass_over_all_cells_and_equal_settings_share_an_optimizer(cells):
+    config = dataclasses.replace(TINY, optimizer=Adam(batch_size=16, epochs=2.0))
+    run = inpaint.build(config, cells)
+    assert run.steps == 2 * math.ceil(len(cells.training) / 16)
+    assert run.optimizer is inpaint.build(config, cells, seed=1).optimizer
+    with pytest.raises(ValueError, match="epochs at least 0"):
+        Adam(epochs=-1.0)
+
+
+def test_data_of_another_kind_has_another_name(cells, tmp_path):
+    dummy.write(
+        tmp_path / "crops",
+        "human",
+    )
+    same = open_cells(Data(cells="human", folder=tmp_path / "crops", data_dir=tmp_path / "data"))
+    assert same.name == cells.name
+    assert dataclasses.replace(cells, channels=("protein", "nucleus")).name != cells.name
+
+
+def test_folders_are_asked_for():
+    with pytest.raises(ValueError, match="give --folder FOLDER"):
+        open_cells(Data(cells="human"))
+    with pytest.raises(ValueError, match="give --fields FOLDER"):
+        open_cells(Data(cells="hpa"))
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_the_published_preset_takes_steps_on_real_fields(real_data, tmp_path):
+    from experiments import inpaint_pairs
+
+    command = ["--preset", "lu2019", "--fields", str(real_data / "hpa_fields"), "--recipe.optimizer.epochs", "0"]
+    command += ["--recipe.optimizer.steps", "3", "--data-dir", str(tmp_path / "data")]
+    assert inpaint_pairs.main([*command, "--workdir", str(tmp_path / "run")]) == 0
+    (encoder,) = (tmp_path / "run" / "encoders").glob(f"*/{inpaint.FILE}")
+    assert models.load_network(encoder).options == {"width": 1.0}
+
+
+def test_the_published_preset_has_the_published_network():
+    assert inpaint.PRESETS["lu2019"]["network.width"] == 1.0
+    images = np.zeros((1, 8, 8, 3), np.float32)
+    batch = {"source": images, "target": images}
+    model = inpaint.Inpainter(1.0, inpaint.PRESETS["lu2019"]["network.decoder_width"])
+    shapes = jax.eval_shape(PairedInpainting(model).init, jax.random.key(0), batch)
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 7_324_529

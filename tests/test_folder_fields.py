@@ -1,0 +1,43 @@
+"""What commands read of a folder: full scale and pixel size of the set; a digest covers both pixels and scale."""
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from hpax.commands import folder
+from hpax.data.hpa_fields import dummy
+
+
+def deepen(path, factor, **options):
+    for picture in path.rglob("*.png"):
+        pixels = np.asarray(Image.open(picture)).astype(np.uint16) * factor
+        tifffile.imwrite(picture.with_suffix(".tif"), pixels, **options)
+        picture.unlink()
+
+
+def test_twelve_bits_and_a_stated_size_are_what_commands_see(tmp_path):
+    dummy.write(tmp_path / "fields", kaggle=2, proteinatlas=0, size=64)
+    (eight, _), _ = folder.survey(tmp_path / "fields")
+    before = eight.loader(0.0)().image
+    deepen(tmp_path / "fields", 16, resolution=(1e4 / 0.32, 1e4 / 0.32), resolutionunit="CENTIMETER")
+    (first, second), faults = folder.survey(tmp_path / "fields")
+    field = first.loader(0.0)()
+    assert not faults
+    assert abs(field.um_per_pixel - 0.32) < 1e-6
+    assert np.abs(field.image // 257 - before.astype(int)).max() <= 2
+    assert second.loader(0.5)().um_per_pixel == 0.5
+
+
+def test_the_digest_covers_the_full_scale(tmp_path):
+    dummy.write(tmp_path / "fields", kaggle=1, proteinatlas=0, size=64)
+    deepen(tmp_path / "fields", 16)
+    told = []
+    for bits in (0, 12, 14):
+        (field,), _ = folder.survey(tmp_path / "fields", bits=bits)
+        digest = folder.content(field, {})
+        record = {"digest": digest, "stamp": folder.stamp(field.files.paths)}
+        assert folder.content(field, record) == digest
+        if told:
+            assert folder.content(field, {**record, "digest": told[-1]}) == digest
+        told.append(digest)
+    assert told[2] != told[1]

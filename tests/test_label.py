@@ -1,0 +1,291 @@
+"""Every cell of a folder is labelled, by what its pictures, masks and networks are now."""
+
+import dataclasses
+import shutil
+
+import anndata
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from experiments import label_cells
+from hpax import atlas, files, models
+from hpax.commands import found_cells, label, labelling, segment
+from hpax.data.hpa_fields import dummy
+from hpax.formats import fields, kaggle, masks
+from hpax.nn.backbones import BACKBONES
+from hpax.nn.heads import CamNet, CellNet
+
+SIZE = 192  # pixels; nine cells to a field
+
+
+@dataclasses.dataclass
+class State:
+    params: dict
+    model_state: dict
+
+
+def save(path, kind, seed):
+    net = (CellNet if kind == "cell-net" else CamNet)(BACKBONES["plain-tiny"]())
+    variables = dict(jax.device_get(net.init(jax.random.key(seed), jnp.zeros((1, 96, 96, 4)))))
+    state = State(variables.pop("params"), variables)
+    models.save(
+        path,
+        architecture=kind,
+        options={"backbone": "plain-tiny"},
+        channels=atlas.CHANNELS,
+        um_per_pixel=0.64,
+        state=state,
+        card="",
+        size=64,
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("networks") / "cells.safetensors", "cell-net", 0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two fields as uncompressed TIFF: other pixels, the same size."""
+    dummy.write(tmp_path / "png", kaggle=2, proteinatlas=0, size=SIZE, seed=3)
+    (tmp_path / "fields").mkdir()
+    for path in (tmp_path / "png").rglob("*.png"):
+        tifffile.imwrite(tmp_path / "fields" / f"{path.stem}.tif", fields.read_channel(path))
+    table(tmp_path / "fields", "16")
+    return tmp_path / "fields"
+
+
+def table(folder, label):
+    ids = [field.id for field in fields.find_fields(folder)]
+    (folder / "labels.csv").write_text("id,label\n" + "".join(f"{id},{label}\n" for id in ids))
+    return ids
+
+
+def options(source, workdir, network, *more):
+    pixels = ["--um-per-pixel", str(dummy.UM_PER_PIXEL), "--shown", "1", "--tta", "1"]
+    return ["--fields", str(source), "--models", str(network), "--workdir", str(workdir), *pixels, *more]
+
+
+def run(source, workdir, network, *more):
+    return label.COMMAND.main(options(source, workdir, network, "--segmenter", "classical", *more))
+
+
+def answers(workdir):
+    """Field → what is said of its cells."""
+    cells = anndata.read_h5ad(workdir / "cells.h5ad")
+    return {str(id): cells.obsm["prob"][(cells.obs["field"] == id).to_numpy()] for id in cells.obs["field"].unique()}
+
+
+def segmented(source, workdir, *more):
+    pixels = ["--um-per-pixel", str(dummy.UM_PER_PIXEL), "--crop-size", "16", "--no-shards"]
+    command = ["--fields", str(source), "--workdir", str(workdir), "--segmenter", "classical", *pixels, *more]
+    return segment.COMMAND.main(command)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Answers that depend on all that they should, without a network's arithmetic."""
+
+    def predict(self, field):
+        weight = sum(float(np.sum(leaf)) for network in self.networks for leaf in jax.tree.leaves(network.params))
+        prob = np.zeros((len(field.found), len(atlas.LOCATIONS)), np.float32)
+        for row, index in zip(prob, field.found.indices, strict=True):
+            inside = field.image[field.found.cells == index].astype(np.float64)
+            row[:] = 0.5 + 0.4 * np.sin(inside.std() * np.arange(1, 20) + weight + field.um_per_pixel)
+        return models.LabelPrediction(prob, prob, None, None)
+
+    monkeypatch.setattr(models.Ensemble, "predict", predict)
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The ids of the fields that were decoded."""
+    tape = []
+    read = fields.read_field
+    monkeypatch.setattr(fields, "read_field", lambda files, **more: tape.append(files.id) or read(files, **more))
+    return tape
+
+
+@pytest.mark.usefixtures("quick")
+def test_each_field_is_read_once_and_then_never_again(folder, network, tmp_path, reads, capsys):
+    ids = [field.id for field in fields.find_fields(folder)]
+    assert run(folder, tmp_path / "work", network) == 0
+    assert sorted(reads) == ids
+    assert f"the page: {tmp_path / 'work' / 'index.html'}" in capsys.readouterr().out
+    before = answers(tmp_path / "work")
+    assert {id: len(prob) for id, prob in before.items()} == dict.fromkeys(ids, 9)
+    reads.clear()
+    assert run(folder, tmp_path / "work", network) == 0
+    assert reads == []
+    for id, prob in answers(tmp_path / "work").items():
+        np.testing.assert_array_equal(prob, before[id])
+
+
+@pytest.mark.usefixtures("quick")
+def test_masks_that_segment_left_are_taken(folder, network, tmp_path, monkeypatch, capsys):
+    assert segmented(folder, tmp_path / "cells") == 0
+    assert run(folder, tmp_path / "own", network) == 0
+    monkeypatch.setattr(found_cells, "by_name", lambda *_: pytest.fail("segmented again"))
+    for number, given in enumerate((tmp_path / "cells", tmp_path / "cells" / "masks")):
+        workdir = tmp_path / f"given{number}"
+        assert run(folder, workdir, network, "--masks", str(given)) == 0
+        assert not (workdir / "cells").exists()
+        for id, prob in answers(workdir).items():
+            np.testing.assert_array_equal(prob, answers(tmp_path / "own")[id])
+    (tmp_path / "cells" / "masks" / "00000000-bb9b-11e8_cells.png").unlink()
+    assert run(folder, tmp_path / "given0", network, "--masks", str(tmp_path / "cells")) == 1
+    assert "holds no masks of field 00000000-bb9b-11e8" in capsys.readouterr().err
+    assert run(folder, tmp_path / "given0", network, "--masks", str(tmp_path / "nowhere")) == 2
+    assert "nowhere is not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("quick")
+def test_pixels_have_the_size_that_segment_took(folder, network, tmp_path):
+    assert segmented(folder, tmp_path / "cells") == 0
+    given = ["--masks", str(tmp_path / "cells")]
+    assert run(folder, tmp_path / "told", network, *given) == 0
+    assert run(folder, tmp_path / "taken", network, *given, "--um-per-pixel", "0") == 0
+    for id, prob in answers(tmp_path / "taken").items():
+        np.testing.assert_array_equal(prob, answers(tmp_path / "told")[id])
+
+
+def other_picture(folder, id):
+    """The protein of a field is replaced by another of the same size in bytes."""
+    path = folder / f"{id}_green.tif"
+    size = path.stat().st_size
+    tifffile.imwrite(path, np.ascontiguousarray(fields.read_channel(path)[::-1]))
+    assert path.stat().st_size == size
+
+
+@pytest.mark.usefixtures("quick")
+def test_another_picture_of_equal_size_changes_the_answer(folder, network, tmp_path):
+    assert run(folder, tmp_path / "work", network) == 0
+    before = answers(tmp_path / "work")
+    picture = next((tmp_path / "work" / "pictures").iterdir()).read_bytes()
+    other_picture(folder, "00000000-bb9b-11e8")
+    assert run(folder, tmp_path / "work", network) == 0
+    assert run(folder, tmp_path / "fresh", network) == 0
+    after, fresh = answers(tmp_path / "work"), answers(tmp_path / "fresh")
+    assert not np.array_equal(after["00000000-bb9b-11e8"], before["00000000-bb9b-11e8"])
+    np.testing.assert_array_equal(after["00000001-bb9b-11e8"], before["00000001-bb9b-11e8"])
+    for id, prob in fresh.items():
+        np.testing.assert_array_equal(after[id], prob)
+    assert next((tmp_path / "work" / "pictures").iterdir()).read_bytes() != picture
+
+
+@pytest.mark.usefixtures("quick")
+def test_pictures_that_changed_since_they_were_segmented_are_refused(folder, network, tmp_path, capsys):
+    assert segmented(folder, tmp_path / "cells") == 0
+    other_picture(folder, "00000000-bb9b-11e8")
+    assert run(folder, tmp_path / "work", network, "--masks", str(tmp_path / "cells")) == 1
+    assert "changed since" in capsys.readouterr().err
+    assert list(answers(tmp_path / "work")) == ["00000001-bb9b-11e8"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_mask_corrected_by_hand_changes_the_answer_and_the_tables(folder, network, tmp_path):
+    assert run(folder, tmp_path / "work", network) == 0
+    id, cells = "00000000-bb9b-11e8", tmp_path / "work" / "cells"
+    found, nuclei = masks.read(cells / "masks", id)
+    found, nuclei = (np.where(plane == found.max(), 0, plane) for plane in (found, nuclei))
+    told = {"image": np.zeros((SIZE, SIZE, 4), np.uint8), "um_per_pixel": dummy.UM_PER_PIXEL}
+    masks.write(cells / "masks", id, found, nuclei, **told)
+    assert run(folder, tmp_path / "work", network) == 0
+    assert {id: len(prob) for id, prob in answers(tmp_path / "work").items()} == {id: 8, "00000001-bb9b-11e8": 9}
+    assert pd.read_csv(cells / "cells.csv").groupby("field").size()[id] == 8
+    notes = pd.read_csv(cells / "fields.csv", keep_default_na=False).set_index("id")["notes"]
+    assert "its masks were changed" in notes[id]
+    assert not notes["00000001-bb9b-11e8"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_another_network_in_the_same_file_changes_the_answer(folder, network, tmp_path):
+    own = tmp_path / "net.safetensors"
+    shutil.copy(network, own)
+    assert run(folder, tmp_path / "work", own) == 0
+    before = answers(tmp_path / "work")
+    save(own, "cell-net", 1)
+    assert run(folder, tmp_path / "work", own) == 0
+    for id, prob in answers(tmp_path / "work").items():
+        assert not np.array_equal(prob, before[id])
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_corrected_table_changes_every_table(folder, network, tmp_path):
+    assert run(folder, tmp_path / "work", network) == 0
+    table(folder, "3|5")
+    assert run(folder, tmp_path / "work", network) == 0
+    told = pd.read_csv(tmp_path / "work" / "cells" / "cells.csv", dtype=str)
+    assert set(told["labels"]) == {"3|5"}
+    shown = {name for row in pd.read_csv(tmp_path / "work" / "refined.csv")["locations"] for name in row.split(";")}
+    assert shown <= {atlas.LOCATIONS[3], atlas.LOCATIONS[5], "Negative"}
+    (folder / "labels.csv").unlink()
+    assert run(folder, tmp_path / "work", network) == 0
+    assert not (tmp_path / "work" / "refined.csv").exists()
+
+
+def test_an_ensemble_is_its_folder(folder, network, tmp_path):
+    fields_net = save(tmp_path / "fields.safetensors", "cam-net", 2)
+    models.Ensemble.load([fields_net, network]).save(tmp_path / "ensemble")
+    assert run(folder, tmp_path / "files", network, "--models", str(fields_net), str(network)) == 0
+    assert run(folder, tmp_path / "folder", tmp_path / "ensemble") == 0
+    for id, prob in answers(tmp_path / "folder").items():
+        np.testing.assert_allclose(prob, answers(tmp_path / "files")[id], atol=1e-3)
+
+
+def test_a_workdir_belongs_to_one_process(folder, network, tmp_path, capsys):
+    for held in (tmp_path / "work", tmp_path / "work" / "cells"):
+        held.mkdir()
+        with files.exclusive(held):
+            assert run(folder, tmp_path / "work", network) == 2
+        assert f"another process works in {held}" in capsys.readouterr().err
+    with files.exclusive(tmp_path / "work"):
+        assert segmented(folder, tmp_path / "work") == 2
+
+
+def test_networks_that_are_not_there_are_missed_before_anything_is_written(folder, tmp_path, capsys):
+    assert run(folder, tmp_path / "work", tmp_path / "none.safetensors") == 2
+    assert "none.safetensors is not there" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
+
+
+def test_the_first_name_still_works(folder, network, tmp_path):
+    command = [*options(folder, tmp_path / "work", network), "--segmenter", "classical"]
+    assert label_cells.main([*command, "--turns", "1"]) == 0
+    assert labelling.of_segment(label_cells.Config(folder, (network,))).workdir.parts[-2:] == ("label_cells", "cells")
+
+
+def test_a_broken_field_is_named_and_pictures_show_cells_and_maps(folder, network, tmp_path, capsys):
+    whole = save(tmp_path / "fields.safetensors", "cam-net", 2)
+    (folder / "00000000-bb9b-11e8_green.tif").write_bytes(b"")
+    workdir = tmp_path / "work"
+    assert run(folder, workdir, network, "--models", str(whole), str(network), "--shown", "2") == 1
+    assert "failed: 00000000-bb9b-11e8" in capsys.readouterr().err
+    submission = kaggle.Table(workdir / "submission.csv")
+    assert not submission.defects
+    (listing,) = submission.read("00000001-bb9b-11e8")[:1]
+    assert listing.masks == 9
+    assert len(listing.label) == 19 * 9
+    shown = {path.name for path in (workdir / "pictures").iterdir()}
+    assert shown == {"00000001-bb9b-11e8_labels.png", "00000001-bb9b-11e8_maps.png"}
+    assert "00000000-bb9b-11e8" in (workdir / "index.html").read_text()
+    assert [row["id"] for row in pd.read_csv(workdir / "cells" / "failures.csv").to_dict("records")] == [
+        "00000000-bb9b-11e8"
+    ]
+    before = {path: path.stat().st_mtime_ns for path in (workdir / "fields").iterdir()}
+    assert run(folder, workdir, network, "--models", str(whole), str(network), "--shown", "2") == 1
+    assert {path: path.stat().st_mtime_ns for path in (workdir / "fields").iterdir()} == before
+
+
+def test_nothing_labelled_is_an_error_that_leaves_no_submission(folder, network, tmp_path, capsys):
+    for path in folder.glob("*_blue.tif"):
+        path.write_bytes(b"")
+    assert run(folder, tmp_path / "work", network) == 2
+    assert "no cell in any of 2 fields, 2 of which failed" in capsys.readouterr().err
+    assert not (tmp_path / "work" / "submission.csv").exists()

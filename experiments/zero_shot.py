@@ -125,24 +125,12 @@ def run(config: Config, workdir: Path) -> launch.Result:
     write_classes(workdir / "classes.csv", reports)
     page.write(workdir / "index.html", overview(config, reports, mistakes(config, known, masks, reports)))
     Console().print(f"the page: {workdir / 'index.html'}", soft_wrap=True)
-    return launch.Result(metrics(reports), counts(told, reports), "real", [f"field mAP, {head}" for head in reports])
-
-
-def metrics(reports: Mapping[str, zero_shot.Report]) -> dict[str, float]:
-    """The numbers of every head, and of every class by the first one."""
-    found: dict[str, float] = {}
-    for head, report in reports.items():
-        found[f"field mAP, {head}"] = report.mean_ap
-        found[f"field mAP, {head}, low"] = report.interval.low
-        found[f"field mAP, {head}, high"] = report.interval.high
-        found[f"field mAP of all classes, {head}"] = report.scores.mean_ap
-        found[f"calibration error, {head}"] = report.error
-    first = next(iter(reports.values()))
-    found["chance"] = first.mean_chance
-    for label, name in enumerate(atlas.LOCATIONS):
-        if first.scores.positives[label]:
-            found[f"AP, {name}"] = float(first.scores.ap[label])
-    return found
+    return launch.Result(
+        metrics=zero_shot.named(reports),
+        counts=counts(told, reports),
+        data="real",
+        headline=[f"field mAP, {head}" for head in reports],
+    )
 
 
 def counts(told: Predictions, reports: Mapping[str, zero_shot.Report]) -> dict[str, int]:

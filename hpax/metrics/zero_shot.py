@@ -114,6 +114,23 @@ def mistakes(labels: Labels, probabilities: Probabilities, ids: Sequence[str]) -
     return tuple(sorted(found, key=lambda mistake: -mistake.probability))
 
 
+def named(reports: Mapping[str, Report]) -> dict[str, float]:
+    """The numbers of every head, and of every class by the first one."""
+    found: dict[str, float] = {}
+    for head, report in reports.items():
+        found[f"field mAP, {head}"] = report.mean_ap
+        found[f"field mAP, {head}, low"] = report.interval.low
+        found[f"field mAP, {head}, high"] = report.interval.high
+        found[f"field mAP of all classes, {head}"] = report.scores.mean_ap
+        found[f"calibration error, {head}"] = report.error
+    first = next(iter(reports.values()))
+    found["chance"] = first.mean_chance
+    for label, name in enumerate(atlas.LOCATIONS):
+        if first.scores.positives[label]:
+            found[f"AP, {name}"] = float(first.scores.ap[label])
+    return found
+
+
 def columns(reports: Mapping[str, Report]) -> list[str]:
     """Of `class_rows`."""
     return ["class", "fields", "chance", *(f"AP, {head}" for head in reports), "taken for"]

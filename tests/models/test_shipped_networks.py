@@ -51,7 +51,7 @@ def test_told_a_wrong_pixel_size_it_finds_other_cells(segmenter, field):
 
 @pytest.fixture(scope="module")
 def labelled():
-    """Simulated fields of every class but those that the networks do not know, and what is said of them."""
+    """Simulated fields of every class, two proteins each, and what is said of them."""
     labeller = models.Ensemble.load(ensemble.SHIPPED, tta=1)
     lines = sorted(simulate.CELL_LINES)
     pairs = []

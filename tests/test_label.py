@@ -305,3 +305,12 @@ def test_shares_of_several_processes_come_together(folder, network, tmp_path, ca
     capsys.readouterr()
     assert run(folder, together, network, "--share", "3/2") == 2
     assert "share must be such as 2/4" in capsys.readouterr().err
+
+
+def test_networks_that_ship_are_taken_where_none_is_named_and_the_page_says_how_far_to_trust_them(folder, tmp_path):
+    pixels = ["--um-per-pixel", str(dummy.UM_PER_PIXEL), "--shown", "0", "--tta", "1", "--segmenter", "classical"]
+    assert label.COMMAND.main(["--fields", str(folder), "--workdir", str(tmp_path / "work"), *pixels]) == 0
+    text = (tmp_path / "work" / "index.html").read_text()
+    assert "How far to trust each class" in text
+    assert "label-fields: average precision on real fields" in text
+    assert "labelled by label-fields, label-cells." in text

@@ -24,6 +24,7 @@ from hpax.explore import colour, labelled, page
 from hpax.fields import Masks
 from hpax.formats import kaggle
 from hpax.models import Network, load_network, segmenter
+from hpax.models.store import path_of
 from hpax.predict import combine, refine, submission
 from hpax.segment import borders
 
@@ -120,7 +121,7 @@ def content(names: Sequence[Path]) -> str:
         if name.is_dir():
             parts += sorted(name.glob("*.safetensors"))
         else:
-            parts.append(name if name.exists() else str(name))
+            parts.append(path_of(name))
     return files.digest(*parts)
 
 
@@ -270,6 +271,8 @@ def overview(config: Config, known: Sequence[FolderField], table: anndata.AnnDat
     rows: list[list[str | float]] = [[name, int(counts.get(name, 0))] for name in atlas.LOCATIONS]
     told = page.Table(["most probable label", "cells"], rows, f"{table.n_obs} cells of {len(known)} fields")
     sections = [page.Section("Labels", [told])]
+    if trust := trust_tables(networks(config.models)):
+        sections.append(page.Section("How far to trust each class", trust))
     if failures:
         sections.append(page.Section("Failed", [tables.listing("why", sorted(failures.items()), "the log")]))
     for field in known[: config.shown]:
@@ -278,6 +281,18 @@ def overview(config: Config, known: Sequence[FolderField], table: anndata.AnnDat
     found = f"found ({config.segmenter})" if config.masks is None else f"of {config.masks},"
     about = f"Cells {found} and labelled by {', '.join(path.name for path in config.models)}."
     return page.page("Labelled cells", about, sections)
+
+
+def trust_tables(of: Sequence[Network]) -> list[page.Table]:
+    """What each network's card says of every class; nothing of networks whose card has no such table."""
+    tables_of = []
+    for network in of:
+        rows = models.card_table(network.card, "Classes")
+        if rows:
+            title = network.card.partition("\n")[0].lstrip("# ")
+            caption = f"{title}: average precision on real fields that it never saw, by its card"
+            tables_of.append(page.Table(rows[0], rows[1:], caption))
+    return tables_of
 
 
 def picture_path(config: Config, field: FolderField, kind: str) -> Path:

@@ -33,16 +33,20 @@ class Config(tfds.core.BuilderConfig):
     """
 
     name: str = ""
+    LATER: ClassVar[frozenset[str]] = frozenset()  # options that older shards lack: at their default, nothing tells
     fingerprint: str = ""  # of the folder that the data set is read from; "" where there is none
 
     def __post_init__(self) -> None:
         inherited = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
-        own = [field for field in dataclasses.fields(self) if field.name not in inherited]
+        own = [field for field in dataclasses.fields(self) if field.name not in inherited and not self._untold(field)]
         self.description = _spell((field.name, getattr(self, field.name)) for field in own)
         changed = _spell((f.name, getattr(self, f.name)) for f in own if getattr(self, f.name) != f.default)
         changed = re.sub(r"[^\w=,.+-]", "_", changed)[:120]  # of any option's text, only what a file system likes
         digest = hashlib.blake2b(self.description.encode(), digest_size=4).hexdigest()
         self.name = self.name or f"{changed or 'default'}-{digest}"
+
+    def _untold(self, field: dataclasses.Field) -> bool:
+        return field.name in self.LATER and getattr(self, field.name) == field.default
 
 
 def _spell(options: Iterable[tuple[str, Any]]) -> str:

@@ -21,6 +21,9 @@ from hpax.models.field_classifier import FieldClassifier
 from hpax.models.store import Network, load_network
 from hpax.predict import cams, combine, tta
 
+SHIPPED = ("label-fields", "label-cells")
+"""The networks of the catalogue that label fields and cells: `hpax.Ensemble.load(SHIPPED)`."""
+
 INDEX = "ensemble.json"
 """In the folder of a saved ensemble: which files it consists of."""
 

@@ -16,7 +16,7 @@ import numpy as np
 import rich.progress
 from rich.console import Console
 
-from hpax import data, files
+from hpax import data, files, simulate
 from hpax.data import FieldSource, mask_sources, splits
 from hpax.formats import fields
 from hpax.formats import masks as mask_files
@@ -41,6 +41,7 @@ class Atlas:
     balanced: bool = True  # main classes equally frequent; else over two orders of magnitude
     multilocalised: float = 0.55  # share of proteins
     varying: float = 0.35  # share of proteins whose cells differ
+    realism: simulate.Realism = "plain"  # or "randomised", as real fields vary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +138,7 @@ def _atlas(config: Data, split: str, seed: int) -> FieldSource:
             balanced=atlas.balanced,
             multilocalised=atlas.multilocalised,
             varying=atlas.varying,
+            realism=atlas.realism,
             seed=seed,
         )
     )

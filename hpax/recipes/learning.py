@@ -66,7 +66,7 @@ class Loss:
 
 def augmentation(strength: Strength) -> augment.Augmentation:
     """The augmentation of crops and fields by its name."""
-    return {"none": augment.NONE, "light": augment.LIGHT, "strong": augment.STRONG}[strength]
+    return {"none": augment.NONE, "light": augment.LIGHT, "strong": augment.VARIED}[strength]
 
 
 def init_from(network: pathlib.Path | None) -> train.Init | None:

@@ -178,7 +178,7 @@ def _cell(
         noise=lambda name, scale: textures(name, scale)[window],
         centrosome=cell.centre + side * (at_angle(cell.nucleus, np.angle(side)) + 1.3),
         poles=(cell.centre + spindle, cell.centre - spindle),
-        nucleoli=() if cell.mitotic else _nucleoli(draw, cell, morphology.nucleoli),
+        nucleoli=() if cell.mitotic else _nucleoli(draw, cell, morphology),
         mitotic=cell.mitotic,
     )
 
@@ -279,11 +279,11 @@ def _distance_to_edges(owner: np.ndarray, um_per_pixel: float) -> Float[np.ndarr
     return (ndimage.distance_transform_edt(interior) + 0.5 * (owner > 0)) * um_per_pixel
 
 
-def _nucleoli(draw: np.random.Generator, cell: Outline, mean: float) -> tuple[tuple[complex, float], ...]:
-    """Two or more round bodies well within the nucleus, apart from each other."""
-    size = np.sqrt(cell.nucleus.mean() / 8)
+def _nucleoli(draw: np.random.Generator, cell: Outline, morphology: Morphology) -> tuple[tuple[complex, float], ...]:
+    """The line's fewest round bodies or more, well within the nucleus, apart from each other."""
+    size = np.sqrt(cell.nucleus.mean() / 8) * morphology.nucleolus
     chosen: list[tuple[complex, float]] = []
-    for _ in range(2 + draw.poisson(max(mean - 2, 0))):
+    for _ in range(morphology.fewest_nucleoli + draw.poisson(max(morphology.nucleoli - 2, 0))):
         radius = size * draw.uniform(0.9, 1.9)
         angle = draw.uniform(0, 2 * np.pi)
         room = max(at_angle(cell.nucleus, angle) - radius - 0.8, 0)

@@ -135,7 +135,7 @@ def _crops(protein: simulate.Protein, seed: int, wanted: int = 2) -> list[UInt8[
     return crops[:wanted]
 
 
-def _cells_in_colour(field: simulate.Field, location: int, half: int = 56) -> list[UInt8[np.ndarray, "h w 3"]]:
+def _cells_in_colour(field: simulate.SimulatedField, location: int, half: int = 56) -> list[UInt8[np.ndarray, "h w 3"]]:
     """The cells that show `location`, the most central first, their protein stretched."""
     shown = np.flatnonzero(field.cell_labels[:, location])
     centres = [np.argwhere(field.nuclei == index + 1).mean(0) for index in shown]

@@ -1,6 +1,6 @@
 """A simulated atlas with known truth: a proteome, cell lines, fields of view. Numpy only, a pure function of seeds."""
 
-from hpax.simulate.fields import Field, Realism, field
+from hpax.simulate.fields import Realism, SimulatedField, field
 from hpax.simulate.morphology import ALL_CELL_LINES, CELL_LINES, Morphology
 from hpax.simulate.optics import Optics
 from hpax.simulate.proteome import Protein, Style, proteome
@@ -8,11 +8,11 @@ from hpax.simulate.proteome import Protein, Style, proteome
 __all__ = [
     "ALL_CELL_LINES",
     "CELL_LINES",
-    "Field",
     "Morphology",
     "Optics",
     "Protein",
     "Realism",
+    "SimulatedField",
     "Style",
     "field",
     "proteome",

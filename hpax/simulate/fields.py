@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, UInt8, UInt16
 from scipy import ndimage
 
 from hpax import atlas
+from hpax.fields import Field, Masks
 from hpax.simulate import layout, patterns, randomised, stains
 from hpax.simulate.cell import Cell, Plane
 from hpax.simulate.morphology import ALL_CELL_LINES
@@ -24,21 +25,41 @@ Realism = Literal["plain", "randomised"]
 """How a field looks: as one clean microscope sees one kind of each pattern, or as all of `ranges` allow."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Field:
-    """A field of view and its truth. Cell i of the masks, from 1, has row i-1 of `cell_labels`."""
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class SimulatedField(Field):
+    """A field whose truth is known. Cell i of the masks, from 1, has row i-1 of `cell_labels`: what it shows.
 
-    image: UInt8[np.ndarray, "h w 4"]  # atlas.CHANNELS
-    cells: UInt16[np.ndarray, "h w"]  # 0 = background, or a cell without a visible nucleus
-    nuclei: UInt16[np.ndarray, "h w"]
+    Its masks are the true ones; a cell without a visible nucleus is background.
+    """
+
+    labels: UInt8[np.ndarray, " 19"]  # as an annotator would give them
     cell_labels: UInt8[np.ndarray, "n 19"]  # what each cell shows, not what it could
     mitotic: Bool[np.ndarray, " n"]  # which cells divide
-    labels: UInt8[np.ndarray, " 19"]  # as an annotator would give them
-    id: str
-    protein: str
-    antibody: str
-    cell_line: str
-    um_per_pixel: float
+
+    @property
+    def cells(self) -> UInt16[np.ndarray, "h w"]:
+        """The true cells."""
+        return self.found.cells
+
+    @property
+    def nuclei(self) -> UInt16[np.ndarray, "h w"]:
+        """The true nuclei."""
+        return self.found.nuclei
+
+    @property
+    def protein(self) -> str:
+        """The protein that is stained."""
+        return self.origin["protein"]
+
+    @property
+    def antibody(self) -> str:
+        """The antibody that stains it."""
+        return self.origin["antibody"]
+
+    @property
+    def cell_line(self) -> str:
+        """A name in `CELL_LINES`."""
+        return self.origin["cell_line"]
 
 
 def field(
@@ -51,7 +72,7 @@ def field(
     um_per_pixel: float = 0.32,
     optics: Optics = DEFAULT_OPTICS,
     realism: Realism = "plain",
-) -> Field:
+) -> SimulatedField:
     """The field `index` of a protein in a cell line: the same bytes whenever and wherever it is asked for.
 
     The field has 5 to 40 cells per (164 µm)², about 2% of them dividing; of a protein with Mitotic spindle every
@@ -98,18 +119,17 @@ def field(
         image = expose(signal[canvas.field], optics, draw, um_per_pixel=um_per_pixel, strength=strength)
     mitotic = np.array([cells[number].mitotic for number in kept], bool)
     cell_labels = np.array([shown[number] for number in kept], np.uint8).reshape(-1, len(atlas.LOCATIONS))
-    return Field(
+    truth = Masks(masks, nuclei)
+    return SimulatedField(
+        id=f"{protein.name}_{antibody}_{cell_line}_{index}".replace(" ", "-"),
         image=image,
-        cells=masks,
-        nuclei=nuclei,
+        um_per_pixel=um_per_pixel,
+        labels=annotate(cell_labels, mitotic, protein.locations),
+        origin={"protein": protein.name, "antibody": antibody, "cell_line": cell_line},
+        masks=truth,
+        truth=truth,
         cell_labels=cell_labels,
         mitotic=mitotic,
-        labels=annotate(cell_labels, mitotic, protein.locations),
-        id=f"{protein.name}_{antibody}_{cell_line}_{index}".replace(" ", "-"),
-        protein=protein.name,
-        antibody=antibody,
-        cell_line=cell_line,
-        um_per_pixel=um_per_pixel,
     )
 
 

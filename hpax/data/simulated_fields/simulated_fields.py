@@ -71,7 +71,7 @@ def cell_lines(protein: str, count: int, known: Sequence[str]) -> list[str]:
     return [known[(first + k) % len(known)] for k in range(count)]
 
 
-def fields(config: Config, picture: builder.FieldGroup) -> Iterator[simulate.Field]:
+def fields(config: Config, picture: builder.FieldGroup) -> Iterator[simulate.SimulatedField]:
     """The fields of one protein in one cell line."""
     protein, cell_line = picture.content
     optics = simulate.Optics(bleed_through=config.bleed_through, defocus=config.defocus)
@@ -88,7 +88,7 @@ def fields(config: Config, picture: builder.FieldGroup) -> Iterator[simulate.Fie
         )
 
 
-def origin(field: simulate.Field) -> dict[str, Any]:
+def origin(field: simulate.SimulatedField) -> dict[str, Any]:
     """Where a field's cells come from; an image, in Lu's sense, is one antibody in one cell line."""
     return {
         "group_id": f"{field.protein}_{field.antibody}_{field.cell_line}".replace(" ", "-"),

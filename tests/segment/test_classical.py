@@ -3,8 +3,8 @@ import pytest
 from scipy import ndimage
 
 from hpax import simulate
-from hpax.metrics import segmentation
 from hpax.images import nearest
+from hpax.metrics import segmentation
 from hpax.segment import classical, masks
 
 PIXEL = 0.32

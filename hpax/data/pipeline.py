@@ -256,7 +256,7 @@ class PairBatches(Epochs):
         return Plan(order, pairs.targets(self._groups, self._pair, **drawn), flips)
 
 
-class CellBatches(Sequence[HostBatch]):
+class CellBatches:
     """Every cell once, in the order of the source, as for feature extraction; batches read ahead when iterated.
 
     A batch holds this process's rows of `image` (b, s, s, c) float32 as `prepare` makes them, `index` (b,) int32 and

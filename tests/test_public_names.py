@@ -11,7 +11,7 @@ import hpax
 from hpax.data.hpa_fields import dummy
 
 ROOT = pathlib.Path(hpax.__file__).parents[1]
-NAMES = [
+NAMES = (
     "CellClassifier",
     "Data",
     "Encoder",
@@ -24,8 +24,8 @@ NAMES = [
     "open_fields",
     "open_folder",
     "read_folder",
-]
-NAMESPACES = [
+)
+NAMESPACES = (
     "atlas",
     "data",
     "explore",
@@ -48,7 +48,7 @@ NAMESPACES = [
     "tasks",
     "train",
     "types",
-]
+)
 BLOCKED = ("tensorflow_datasets", "grain", "array_record")
 
 
@@ -59,7 +59,7 @@ def run(lines):
 
 
 def test_dir_lists_the_names_and_namespaces_that_users_type():
-    assert hpax.__all__ == NAMES
+    assert hpax.__all__ == list(NAMES)
     assert dir(hpax) == sorted([*NAMES, *NAMESPACES, "__version__"])
 
 

@@ -76,8 +76,11 @@ class Cell:
 class CellCrops(builder.Builder):
     """Crops of single cells: (protein, nucleus, microtubules) of human cells, (protein, marker) of yeast."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release: both published layouts, 16-bit crops."}
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "First release: both published layouts, 16-bit crops.",
+        "2.0.0": "The column image_id is called group_id.",
+    }
     BUILDER_CONFIGS: ClassVar = [Config(name=name, organism=name) for name in LAYOUTS]
     MANUAL_DOWNLOAD_INSTRUCTIONS = """cell_crops reads a folder of crops: give it as source. Human: folders
     {protein}_{plate}_{well} of {plate}_{well}_{field}_{cell}_{red,green,blue}.tif; yeast: folders {protein} of

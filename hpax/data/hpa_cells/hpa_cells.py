@@ -64,11 +64,12 @@ class HpaCells(builder.Builder):
     Those cut by masks come with their own mask and that of their nucleus, and with what their field's border took.
     """
 
-    VERSION = tfds.core.Version("1.2.0")
+    VERSION = tfds.core.Version("2.0.0")
     RELEASE_NOTES: ClassVar = {
         "1.0.0": "First release: Otsu nuclei after Lu et al. 2019.",
         "1.1.0": "Cells by masks: their own masks, areas and borders; um_per_pixel of the field for all.",
         "1.2.0": "Full scale of the whole folder, orientation tags, stated pixel sizes, masks matched by overlap.",
+        "2.0.0": "The column image_id is called group_id.",
     }
     BUILDER_CONFIGS: ClassVar = [Config()]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"hpa_cells reads {hpa_fields.LAYOUT}"

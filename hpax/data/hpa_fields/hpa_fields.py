@@ -172,11 +172,12 @@ def origin(picture: builder.FieldGroup, files: fields.FieldFiles, annotation: fi
 class HpaFields(builder.Builder):
     """Whole fields of view of the Human Protein Atlas: four channels in `atlas.CHANNELS` order, and image labels."""
 
-    VERSION = tfds.core.Version("2.0.0")
+    VERSION = tfds.core.Version("3.0.0")
     RELEASE_NOTES: ClassVar = {
         "1.0.0": "First release: Kaggle and proteinatlas layouts.",
         "2.0.0": "Stored at 0.32 µm per pixel by default; full scale of the whole folder, orientation tags, stated "
         "pixel sizes.",
+        "3.0.0": "The column image_id is called group_id.",
     }
     BUILDER_CONFIGS: ClassVar = [Config()]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"hpa_fields reads {LAYOUT}"

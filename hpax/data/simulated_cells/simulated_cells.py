@@ -21,8 +21,11 @@ class Config(cells.Cutting, simulated_fields.Config):
 class SimulatedCells(builder.Builder):
     """Single cells of a simulated atlas, cut around their nuclei, labelled with what each cell truly shows."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "First release.",
+        "2.0.0": "The column image_id is called group_id.",
+    }
     BUILDER_CONFIGS: ClassVar = [Config()]
     pictures = staticmethod(simulated_fields.pictures)
 

@@ -102,8 +102,11 @@ def origin(field: simulate.SimulatedField) -> dict[str, Any]:
 class SimulatedFields(builder.Builder):
     """A simulated atlas: four-channel fields, masks of cells and nuclei, labels of images and of single cells."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "First release.",
+        "2.0.0": "The column image_id is called group_id.",
+    }
     BUILDER_CONFIGS: ClassVar = [Config()]
     pictures = staticmethod(pictures)
 

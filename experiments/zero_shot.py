@@ -121,7 +121,13 @@ def run(config: Config, workdir: Path) -> launch.Result:
         zero_shot.score, told.labels, ids=told.ids, groups=told.groups, least=config.least, seed=config.seed
     )
     reports = {head: score(prob) for head, prob in told.heads.items()}
-    np.savez_compressed(workdir / "probabilities.npz", ids=np.array(told.ids), labels=told.labels, **told.heads)
+    np.savez_compressed(
+        workdir / "probabilities.npz",
+        ids=np.array(told.ids),
+        labels=told.labels,
+        heads=np.array(list(told.heads)),
+        probabilities=np.stack(list(told.heads.values())),
+    )
     write_classes(workdir / "classes.csv", reports)
     page.write(workdir / "index.html", overview(config, reports, mistakes(config, known, masks, reports)))
     Console().print(f"the page: {workdir / 'index.html'}", soft_wrap=True)
@@ -153,7 +159,7 @@ def write_classes(path: Path, reports: Mapping[str, zero_shot.Report]) -> None:
 
 def overview(config: Config, reports: Mapping[str, zero_shot.Report], pictures: Sequence[page.Picture]) -> str:
     """The page: heads, classes, and the most confident mistakes of the first head."""
-    rows = []
+    rows: list[list[str | float | None]] = []
     for head, report in reports.items():
         of_mean = [report.mean_ap, report.interval.low, report.interval.high, report.mean_chance]
         rows.append([head, *of_mean, report.scores.mean_ap, report.error])

@@ -32,7 +32,7 @@ class Config:
     um_per_pixel: float = 0.0  # µm, of the fields; 0: as the files state, else 0.08 at 1728, 2048 and 3072 pixels
     camera_bits: int = 0  # of channels with more than 8 bits, such as 12; 0: the fewest that hold all pixels
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (self.fields is None) == (self.crops is None):
             raise ValueError("cells come from --fields FOLDER or from --crops FOLDER; give one of them")
         if self.masks is not None and self.fields is None:

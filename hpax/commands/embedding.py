@@ -29,7 +29,7 @@ def run(config: Config) -> Path:
         labels = {"labels": source.labels} if "labels" in source.info.features else None
         path = extract(
             encoder.encode,
-            data.CellBatches(source, encoder.batch, prepare=lambda crops: _prepare(encoder, crops)),
+            data.CellBatches(source, encoder.batch, prepare=lambda crops: _prepare(encoder, np.asarray(crops))),
             source.table,
             config.workdir / FEATURES,
             layers=config.layers or None,

@@ -153,7 +153,8 @@ def _interval(
     labels: Labels, probabilities: Probabilities, groups: Sequence[Hashable] | None, resamples: int, seed: int
 ) -> bootstrap.Interval:
     if not labels.shape[1]:
-        return bootstrap.Interval(*[float("nan")] * 4, 0.95)
+        nan = float("nan")
+        return bootstrap.Interval(nan, nan, nan, nan, 0.95)
     return classification.interval(labels, probabilities, groups, resamples=resamples, seed=seed)
 
 

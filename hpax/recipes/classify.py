@@ -145,7 +145,7 @@ def _scorer(config: Config, task: Classification, validation: FieldSource) -> le
 
     def scores(state: train.State) -> dict[str, float]:
         predict = functools.partial(compiled, state.params, state.model_state)
-        found = []
+        found: list[np.ndarray] = []
         for field in validation:
             _, crops = cell_images(
                 field.image,

@@ -180,8 +180,12 @@ def _paint(
 
 def _plain(cell: Cell, protein: Protein, lit: list[int]) -> list[Plane]:
     """The four stains of a cell that shows `lit`, all of one kind."""
+    first, *more = lit or [atlas.NEGATIVE]
+    shown = 0 + patterns.show(cell, first, protein.style(first))  # a plane of its own
+    for location in more:
+        shown = shown + patterns.show(cell, location, protein.style(location))
     return [
-        sum(patterns.show(cell, location, protein.style(location)) for location in lit or [atlas.NEGATIVE]),
+        shown,
         stains.nucleus(cell),
         stains.microtubules(cell),
         stains.endoplasmic_reticulum(cell),

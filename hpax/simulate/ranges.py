@@ -138,6 +138,6 @@ class Microscope:
 def drawn(table: type[Row], *keys: int | str) -> Row:
     """A row of numbers from `table`, a pure function of the keys."""
     rows = {}
-    for field in dataclasses.fields(table):
+    for field in dataclasses.fields(table):  # type: ignore[arg-type]  # every table is a dataclass
         rows[field.name] = field.metadata["distribution"](stream(*keys, table.__name__, field.name))
     return table(**rows)

@@ -22,9 +22,10 @@ test: $(READY) lint  ## the fast tests (minutes)
 test-all: $(READY) lint  ## every test, the slow ones too
 	$(BIN)/python -m pytest -n 2 -m ""
 
-lint: $(READY)  ## style, and that BENCHMARKS.md is what results/ says
+lint: $(READY)  ## style, types, and that BENCHMARKS.md is what results/ says
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy hpax experiments
 	$(BIN)/python -m hpax.report --check
 
 report: $(READY)  ## collect runs/ into results/ and render BENCHMARKS.md
@@ -35,7 +36,7 @@ lock: $(READY)  ## resolve requirements.lock anew from setup.cfg, for both Pytho
 		--no-emit-index-url --upgrade --quiet --output-file requirements.lock
 
 clean:  ## remove the environment and caches; runs/ stays
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info build
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info build
 
 $(READY): requirements.lock setup.cfg
 	@echo "== environment: $(VENV) from requirements.lock (about a minute, 1.8 GB)"

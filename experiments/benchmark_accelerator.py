@@ -25,7 +25,7 @@ import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +52,7 @@ from hpax.types import Array, Batch
 
 START, REPEATS = time.monotonic(), 5
 ADAM = optax.adam(1e-4, b1=0.5)
-TINY = {"widths": (16,), "depths": (1,), "expansions": (4,), "sizes": (3,), "strides": (2,)}
+TINY: dict[str, Any] = {"widths": (16,), "depths": (1,), "expansions": (4,), "sizes": (3,), "strides": (2,)}
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 BATCHES = {"inpainting": 512, "efficientnet": 128, "inception": 1024}
 """Examples of a batch; those of narrow networks are four times as many."""
@@ -174,7 +174,7 @@ class Cells:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, np.ndarray]]:
+    def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[dict[str, np.ndarray]]:
         """Some cells."""
         return [{"image": self.images[int(index)]} for index in indices]
 
@@ -195,7 +195,7 @@ def time_inpainting(config: Config) -> tuple[dict[str, float], dict[str, int]]:
     pairs = PairBatches(cells, config.batch * jax.device_count(), seed=config.seed, share=share, cache_bytes=0)
     task = PairedInpainting(Inpainter(config.width, axis_name=train.AXIS, dtype=DTYPES[config.dtype]))
     initial = train.create(task, ADAM, pairs[0], seed=config.seed)
-    sides = {"resident": ResidentPairs(pairs), "constant": Constant(pairs), "host": pairs}
+    sides: dict[str, train.Batches] = {"resident": ResidentPairs(pairs), "constant": Constant(pairs), "host": pairs}
     seconds = {name: seconds_of_updates(task, batches, initial, config) for name, batches in sides.items()}
     work = flops_of_update(PairedInpainting(Inpainter(config.width, dtype=DTYPES[config.dtype])), pairs[0])
     metrics = {f"{name} (pairs/s)": pairs.batch_size / each for name, each in seconds.items()}
@@ -373,7 +373,8 @@ def time_inception(config: Config) -> tuple[dict[str, float], dict[str, int]]:
     variables = jax.jit(model.init)(jax.random.key(config.seed), preprocess.as_float(sent[0][:1]))
 
     def features(variables: Any, cells: Array) -> Array:
-        return model.apply(variables, preprocess.as_float(cells)).features
+        said: Any = model.apply(variables, preprocess.as_float(cells))
+        return said.features
 
     encode, batches, held = jax.jit(features), itertools.cycle(sent), jax.device_put(sent[0])
     seconds = {

@@ -59,11 +59,11 @@ def run(config: Config, workdir: Path) -> launch.Result:
     if config.coco:
         metrics |= beside_coco(pairs, scores, found["decoded to score (s)"])
         headline += ["pycocotools, decoded to score (s)", "times faster"]
-    counts = {**written.counts, "CSV (MB)": round(written.metrics["submission (MB)"])}
+    amounts = {**written.counts, "CSV (MB)": round(written.metrics["submission (MB)"])}
     if not config.keep:
         truth.unlink()
         submission.unlink()
-    return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=headline)
+    return launch.Result(metrics=metrics, counts=amounts, data="simulated", headline=headline)
 
 
 def timed(call: Callable[[], Any], times: int = 1) -> tuple[Any, float]:
@@ -138,7 +138,8 @@ def coco(listings: Iterator[kaggle.Listing]) -> Any:
     """The same objects as pycocotools wants them, indexed."""
     from pycocotools.coco import COCO
 
-    images, objects = [], []
+    images: list[dict[str, Any]] = []
+    objects: list[dict[str, Any]] = []
     for number, listing in enumerate(listings, 1):
         images.append({"id": number, "height": listing.height, "width": listing.width})
         texts = rle.encode(listing.runs, listing.masks, listing.pixels)

@@ -59,7 +59,7 @@ class Config:
     seed: int = 0
 
 
-SWEEPS = {
+SWEEPS: dict[str, Sequence[launch.Difference]] = {
     "parts": (
         {"part": "training"},
         {"part": "training", "width": 1.0},
@@ -135,7 +135,9 @@ def peak(config: Config) -> float:
     features, groups = drawn(config)
     neighbours.nearest(features, groups, k=config.k)
     status = Path("/proc/self/status").read_text()  # getrusage would tell the parent's peak where that is higher
-    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024 / 1e9
+    told = re.search(r"VmHWM:\s+(\d+)", status)
+    assert told is not None
+    return int(told[1]) * 1024 / 1e9
 
 
 def time_neighbours(config: Config) -> launch.Result:
@@ -212,7 +214,13 @@ def time_features(config: Config) -> launch.Result:
     model = CellNet(Inception())
     images = np.zeros((1, config.side, config.side, 4), np.float32)
     variables = drawn_weights(jax.eval_shape(model.init, jax.random.key(config.seed), images), config.seed)
-    ours = jax.jit(lambda images: model.apply(variables, images).features)
+
+    @jax.jit
+    def ours(images: Array) -> Array:
+        said: Any = model.apply(variables, images)
+        return said.features
+
+    theirs: Callable[[Any], Any]
     if config.part == "pytorch":
         backbone = {kind: each["backbone"] for kind, each in variables.items()}
         name, theirs = "pytorch", torchvision_inception(backbone)
@@ -220,14 +228,15 @@ def time_features(config: Config) -> launch.Result:
         name, theirs = "keras", keras_inception(config.side)
     built = data.build("simulated_fields", config.data_dir, proteins=config.proteins, fields=1, seed=config.seed)
     source = data.FieldSource(built, data.mask_sources.ground_truth)
-    cut = {"crop_um": 41.0, "size": config.side, "masked": True}
 
     def cells() -> Iterator[np.ndarray]:
         for place in range(config.field_count):
             field = source[place]
-            yield cell_images(field.image, field.found, field.um_per_pixel, **cut)[1]
+            yield cell_images(
+                field.image, field.found, field.um_per_pixel, crop_um=41.0, size=config.side, masked=True
+            )[1]
 
-    def features(predict: Callable[[np.ndarray], Any]) -> list[np.ndarray]:
+    def features(predict: Callable[[Any], Any]) -> list[np.ndarray]:
         return [np.asarray(each) for each in of_crops(predict, cells())]
 
     if config.part == "pytorch":

@@ -47,14 +47,14 @@ def run(config: Config, workdir: Path) -> launch.Result:
         sources[name] = data.build(
             "hpa_fields", workdir / "data", source=folder, um_per_pixel=um_per_pixel, stored_um_per_pixel=finest
         )
-        metrics[f"{name}: building (s per field)"] = (time.perf_counter() - start) / config.fields
+        metrics[f"{name}, building (s per field)"] = (time.perf_counter() - start) / config.fields
         size = sum(split.num_bytes for split in sources[name].info.splits.values())
-        metrics[f"{name}: MB per 1,000 fields"] = size / config.fields / 1000
+        metrics[f"{name}, MB per 1,000 fields"] = size / config.fields / 1000
     assert_same_is_seen(sources)
     for name, seconds in read_in_turns(config, sources).items():
-        metrics[f"{name}: fields/s"] = config.reads / statistics.median(seconds)
-    metrics["times faster"] = metrics["0.32 µm: fields/s"] / metrics["original: fields/s"]
-    metrics["times smaller"] = metrics["original: MB per 1,000 fields"] / metrics["0.32 µm: MB per 1,000 fields"]
+        metrics[f"{name}, fields/s"] = config.reads / statistics.median(seconds)
+    metrics["times faster"] = metrics["0.32 µm, fields/s"] / metrics["original, fields/s"]
+    metrics["times smaller"] = metrics["original, MB per 1,000 fields"] / metrics["0.32 µm, MB per 1,000 fields"]
     headline = [name for name in metrics if not name.endswith("(s per field)")]
     return launch.Result(metrics=metrics, counts={"fields": config.fields}, data="simulated", headline=headline)
 

@@ -16,7 +16,7 @@ import tyro
 
 from hpax import launch
 from hpax.metrics import classification
-from hpax.recipes import classify, datasets, weak_labels
+from hpax.recipes import classify, datasets, scoring
 from hpax.recipes.datasets import Data
 
 
@@ -56,7 +56,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     said = [model.predict(field) for field in split.test]
     metrics = {}
     if split.kind == "simulated":
-        scores = weak_labels.score_cells(split.test, said)
+        scores = scoring.score_cells(split.test, said)
         metrics = {"cell mAP": scores.mean("present"), "matched IoU": float(scores.matched_iou[0])}
     else:
         pooled = np.stack([cells.mean(0) if len(cells) else np.zeros(cells.shape[1]) for cells in said])

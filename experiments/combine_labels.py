@@ -43,7 +43,7 @@ class Config(weak_labels.Config):
     truth: Path | None = None  # the true cells of that folder, as a submission's CSV
     seed: int = 1  # of the simulated atlas, the first parameters, and the batches; segment-cells learnt from atlas 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.cross_validate == 1 or self.cross_validate < 0:
             raise ValueError(f"cross_validate must be 2 or more folds, or 0 for none, got {self.cross_validate}")
@@ -61,7 +61,7 @@ FAST = {
     "folds": 0,
     "cross_validate": 2,
 }
-PRESETS = {"fast": FAST, "le2022": weak_labels.LE2022}
+PRESETS: dict[str, launch.Difference] = {"fast": FAST, "le2022": weak_labels.LE2022}
 
 ABLATION = (
     {},
@@ -94,7 +94,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     return result(config, recipe, shelf, workdir)
 
 
-def run_simulated(config: Config, recipe: Config, shelf: Shelf, workdir: Path) -> launch.Result:
+def run_simulated(config: Config, recipe: weak_labels.Config, shelf: Shelf, workdir: Path) -> launch.Result:
     """The study whose cells are known."""
     split = datasets.open_fields(config.data, seed=config.seed)
     trained = weak_study.train_all(recipe, split, shelf, ceiling=config.ceiling)
@@ -130,7 +130,7 @@ def keep(trained: weak_study.Trained, workdir: Path) -> None:
         trained.distilled.save(workdir / STUDENT_FILE)
 
 
-def run_folder(config: Config, recipe: Config, shelf: Shelf, workdir: Path) -> launch.Result:
+def run_folder(config: Config, recipe: weak_labels.Config, shelf: Shelf, workdir: Path) -> launch.Result:
     """Your fields: cross-validated, then learnt whole."""
     source = datasets.open_folder(config.data)
     metrics, counts, shown = {}, {"fields": len(source)}, []

@@ -30,7 +30,7 @@ class Config:
     k: int = 11  # neighbours that vote
     seed: int = 0  # of the simulated atlas, the first parameters, and the pairs
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.layer not in LAYERS:
             raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {self.layer!r}")
 

@@ -17,7 +17,7 @@ import tyro
 from hpax import launch
 from hpax.metrics import classification
 from hpax.predict import cams
-from hpax.recipes import datasets, localize, weak_labels
+from hpax.recipes import datasets, localize, scoring
 from hpax.recipes.datasets import Data
 
 
@@ -68,8 +68,7 @@ def cell_metrics(split: datasets.Split, predictions: Sequence[tuple[np.ndarray, 
         for name, found in ways.items():
             by_way.setdefault(name, []).append(found)
     return {
-        f"cell mAP, {name}": weak_labels.score_cells(split.test, found).mean("present")
-        for name, found in by_way.items()
+        f"cell mAP, {name}": scoring.score_cells(split.test, found).mean("present") for name, found in by_way.items()
     }
 
 

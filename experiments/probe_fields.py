@@ -35,7 +35,7 @@ class Config:
     least: int = 5  # classes with fewer fields are left out of the scores
     seed: int = 0  # of the fresh parameters, the batches and the folds
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.method == "finetune" and self.recipe.start.init == "intensity":
             raise ValueError("fine-tuning needs a network, got init 'intensity'; take another, or method 'probe'")
 
@@ -43,7 +43,7 @@ class Config:
 INIT, BACKBONE, STEM = (f"recipe.start.{name}" for name in ("init", "backbone", "stem"))
 FINETUNE = {"method": "finetune", "recipe.um_per_pixel": 1.28, "recipe.window": 128}
 LITE = {INIT: "fresh", BACKBONE: "efficientnet-lite0"}
-SWEEPS = {
+SWEEPS: dict[str, Sequence[launch.Difference]] = {
     "init": (
         {INIT: "intensity"},
         {INIT: "fresh"},

@@ -60,7 +60,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
         metrics[f"mAP at IoU {threshold:g}"] = scores.mean(threshold=index)
         metrics[f"matched cells at IoU {threshold:g}"] = int(scores.matched_cells[index])
     metrics |= {f"AP {name}": float(ap) for name, ap in zip(atlas.LOCATIONS, official.ap[0], strict=True)}
-    counts = {
+    amounts = {
         "images": official.images,
         "true cells": official.true_cells,
         "predicted cells": official.predicted_cells,
@@ -68,7 +68,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
         "predicted objects": int(official.detections.sum()),
         "classes": int((official.truths > 0).sum()),
     }
-    return launch.Result(metrics=metrics, counts=counts, data="real", headline=headline)
+    return launch.Result(metrics=metrics, counts=amounts, data="real", headline=headline)
 
 
 def fields(folder: Path) -> Iterator[tuple[kaggle.Listing, kaggle.Listing]]:

@@ -115,7 +115,7 @@ def outlined(field: KnownField, mask: Integer[np.ndarray, "h w"]) -> UInt8[np.nd
     painted = colour.picture(light, colours=("red", "yellow", "blue"))
     height, width = (round(SIDE * side / max(mask.shape)) for side in mask.shape)
     square = np.zeros((SIDE, SIDE, 3), np.uint8)
-    square[:height, :width] = Image.fromarray(painted).resize((width, height), Image.Resampling.BILINEAR)
+    square[:height, :width] = np.asarray(Image.fromarray(painted).resize((width, height), Image.Resampling.BILINEAR))
     square[:height, :width][overlays.outlines(nearest(mask, (height, width)))] = 255
     return square
 

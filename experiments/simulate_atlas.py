@@ -2,12 +2,14 @@
 
 Writes `patterns.jpg`; `fields.jpg` with simulated and real fields in the HPA's colours; `simulated_against_real.jpg`
 with simulated fields and the distributions of both sides, which holds no real pixel; and `statistics.csv`. Prints for
-every statistic whether the simulated median lies within the 5–95% spread of the real fields.
+every statistic whether the simulated median lies within the 5–95% spread of the real fields, and how far plain and
+randomised fields are from real ones: grey levels, spectra, correlations, and how well a classifier tells patches apart.
 """
 
 import csv
 import dataclasses
 import logging
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +22,10 @@ from skimage import measure
 
 from hpax import atlas, launch, simulate
 from hpax.formats import fields as formats
+from hpax.metrics import domain_gap
 from hpax.metrics.field_statistics import UM_PER_PIXEL, compare, field_statistics
+
+FOLDS = 5  # of the classifier that tells simulated from real
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +37,14 @@ class Config:
     seed: int = 0
     simulated: int = 64  # fields to compare
     cells: int = 6  # shown per pattern
+    realism: simulate.Realism = "plain"  # of the fields that are drawn and compared
     fields: Path | None = None  # folder of real fields, such as hpa_fields of the one that HPAX_REAL_DATA names
 
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Draw the sheets, compare the statistics; without real fields, only the simulated side."""
     _save(pattern_sheet(config.seed, config.cells), workdir / "patterns.jpg")
-    pictures = {"simulated": simulated_fields(config.seed, config.simulated)}
+    pictures = {"simulated": simulated_fields(config.seed, config.simulated, config.realism)}
     if config.fields:
         pictures["real"] = real_fields(config.fields)
     statistics = {side: [field_statistics(picture) for picture in images] for side, images in pictures.items()}
@@ -52,15 +58,40 @@ def run(config: Config, workdir: Path) -> launch.Result:
     if config.fields:
         metrics["share within the real spread"] = sum(row["within"] for row in rows) / len(rows)
         headline.append("share within the real spread")
+        gaps = domain_gaps(config, pictures["real"])
+        _print_gaps(gaps)
+        for realism, gap in gaps.items():
+            metrics |= gap_metrics(realism, gap)
+            headline.append(f"{realism}: AUC simulated or real")
     counts = {f"{side} fields": len(images) for side, images in pictures.items()}
     return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=headline)
 
 
-def simulated_fields(seed: int, count: int) -> list[UInt8[np.ndarray, "h w 4"]]:
+def simulated_fields(seed: int, count: int, realism: simulate.Realism = "plain") -> list[UInt8[np.ndarray, "h w 4"]]:
     """`count` fields of as many proteins of a skewed proteome, in every cell line by turns."""
     proteins = simulate.proteome(proteins=count, seed=seed)
-    lines = sorted(simulate.CELL_LINES)
-    return [simulate.field(p, lines[p.index % len(lines)], 0, seed=seed).image for p in proteins]
+    lines = sorted(simulate.CELL_LINES if realism == "plain" else simulate.ALL_CELL_LINES)
+    return [simulate.field(p, lines[p.index % len(lines)], 0, seed=seed, realism=realism).image for p in proteins]
+
+
+def domain_gaps(config: Config, real: list[UInt8[np.ndarray, "h w 4"]]) -> dict[str, domain_gap.Gap]:
+    """How far fields of each realism are from real ones; nothing where either side has too few to cross-validate."""
+    if min(config.simulated, len(real)) < FOLDS:
+        return {}
+    gaps = {}
+    for realism in typing.get_args(simulate.Realism):
+        simulated = simulated_fields(config.seed, config.simulated, realism)
+        gaps[realism] = domain_gap.compare(simulated, real, channels=atlas.CHANNELS, folds=FOLDS)
+    return gaps
+
+
+def gap_metrics(realism: str, gap: domain_gap.Gap) -> dict[str, float]:
+    """The distances of one realism by name."""
+    found = {f"{realism}: AUC simulated or real": gap.auc, f"{realism}: correlations apart": gap.correlations}
+    for name, level, spectrum in zip(atlas.CHANNELS, gap.levels, gap.spectra, strict=True):
+        found[f"{realism}: {name} levels apart"] = float(level)
+        found[f"{realism}: {name} spectra apart"] = float(spectrum)
+    return found
 
 
 def real_fields(folder: Path) -> list[UInt8[np.ndarray, "h w 4"]]:
@@ -104,7 +135,7 @@ def _crops(protein: simulate.Protein, seed: int, wanted: int = 2) -> list[UInt8[
     return crops[:wanted]
 
 
-def _cells_in_colour(field: simulate.Field, location: int, half: int = 56) -> list[UInt8[np.ndarray, "h w 3"]]:
+def _cells_in_colour(field: simulate.SimulatedField, location: int, half: int = 56) -> list[UInt8[np.ndarray, "h w 3"]]:
     """The cells that show `location`, the most central first, their protein stretched."""
     shown = np.flatnonzero(field.cell_labels[:, location])
     centres = [np.argwhere(field.nuclei == index + 1).mean(0) for index in shown]
@@ -144,7 +175,7 @@ def statistics_sheet(
         axes = figure.add_subplot(grid[1 + place // 6, place % 6])
         axes.set_title(name, fontsize=9)
         everything = [found[name] for side in statistics.values() for found in side if np.isfinite(found[name])]
-        edges = np.linspace(min(everything), max(everything) + 1e-9, 16)
+        edges = np.linspace(min(everything), max(everything) + 1e-9, 16).tolist()
         for side, found in statistics.items():
             values = [row[name] for row in found]
             axes.hist(values, edges, density=True, histtype="stepfilled", alpha=0.5, label=f"{side} ({len(values)})")
@@ -196,6 +227,16 @@ def _print_table(rows: Sequence[dict]) -> None:
     if "within" in rows[0]:
         inside = sum(row["within"] for row in rows)
         console.print(f"{inside} of {len(rows)} simulated medians lie within the real fields' 5–95% spread")
+
+
+def _print_gaps(gaps: dict[str, domain_gap.Gap]) -> None:
+    console = rich.console.Console()
+    for realism, gap in gaps.items():
+        telling = ", ".join(f"{name} {area:.2f}" for name, area in gap.telling[:3])
+        sides = " and ".join(
+            f"{count} patches of {of} fields" for count, of in zip(gap.patches, gap.fields, strict=True)
+        )
+        console.print(f"{realism}: a classifier tells simulated from real with AUC {gap.auc:.3f} ({sides}); {telling}")
 
 
 SWEEPS: dict[str, tuple[dict, ...]] = {}

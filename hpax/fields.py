@@ -92,7 +92,7 @@ class Field:
     cell_labels: UInt8[np.ndarray, "k n"] | None = None  # what each cell of `truth` truly shows; None: not known
     truth: Masks | None = None  # the true cells, where they are known
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.um_per_pixel > 0:
             told = f"field {self.id} has {self.um_per_pixel}"
             raise ValueError(f"um_per_pixel must be positive, {told}; HPA fields have 0.08 at 2048 pixels")

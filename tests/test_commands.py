@@ -13,13 +13,13 @@ import experiments
 import hpax
 from experiments import __main__ as experiments_list
 from hpax import progress
-from hpax.commands import build, command, fetch, listing, main, score, segment
+from hpax.commands import build, command, fetch, label, listing, main, score, segment
 from hpax.data.building import DATA_SETS
 from hpax.data.download import RateLimit
 from hpax.data.hpa_cells import Config as Cells
 from hpax.formats import masks, proteinatlas
 from hpax.metrics import detection
-from hpax.models import segmenter
+from hpax.models import ensemble, segmenter
 
 ROOT = pathlib.Path(hpax.__file__).parents[1]
 HEAVY = {"jax", "flax", "tensorflow_datasets", "anndata", "matplotlib", "sklearn", "umap", "zarr", "grain", "pandas"}
@@ -138,7 +138,7 @@ def test_the_module_is_the_command():
     assert "did you mean label?" in run.stderr
 
 
-@pytest.mark.parametrize("name", [name for name in main.COMMANDS if name != "build"])
+@pytest.mark.parametrize("name", [name for name in main.COMMANDS if name not in ("build", "train")])
 def test_every_command_shows_its_example(name, capsys):
     with pytest.raises(SystemExit) as end:
         main.main([name, "--help"])
@@ -153,6 +153,7 @@ def test_options_have_the_defaults_of_what_does_the_work():
     (flavours, _) = get_args(segment.Config.__annotations__["masks"])
     assert get_args(flavours) == get_args(masks.Flavour)
     assert segment.Config.networks == segmenter.SHIPPED
+    assert tuple(map(str, label.Config.models)) == ensemble.SHIPPED
     assert score.Config.iou == (detection.IOU,)
     for field in dataclasses.fields(RateLimit):
         assert getattr(fetch.Config, field.name) == field.default

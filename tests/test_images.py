@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from hpax import images
 from hpax.images import percentile_normalise
 
 
@@ -37,3 +38,25 @@ def test_a_flat_channel_is_0(level):
 def test_noise_is_not_blown_up():
     noise = np.random.default_rng(0).integers(1000, 1020, (50, 50)).astype(np.uint16)
     assert percentile_normalise(noise).max() < 0.05
+
+
+@pytest.mark.parametrize("pixels", [1728, 2048, 512])
+def test_one_scale_whatever_the_pixels(pixels):
+    um_per_pixel = {1728: 0.08, 2048: 0.08, 512: 0.32}[pixels]
+    height, width = images.shape_at((pixels, pixels), um_per_pixel, 0.64)
+    assert height == width == round(pixels * um_per_pixel / 0.64)
+
+
+def test_a_padded_image_goes_on_as_its_mirror_image():
+    image = np.arange(5 * 7 * 2, dtype=np.uint16).reshape(5, 7, 2)
+    padded = images.padded(image, 4)
+    assert padded.shape == (8, 8, 2)
+    np.testing.assert_array_equal(padded[:5, :7], image)
+    np.testing.assert_array_equal(padded[5:, :7], image[4:1:-1])
+    assert images.padded(image[:4, :4], 4) is not None
+
+
+def test_part_of_a_map_is_what_lies_over_the_image():
+    plane = np.kron(np.array([[1.0, 9.0], [1.0, 9.0]]), np.ones((2, 2)))
+    np.testing.assert_allclose(images.resized_map(plane, (4, 2), part=(1.0, 0.5)), 1.0)
+    np.testing.assert_allclose(images.resized_map(plane, plane.shape), plane)

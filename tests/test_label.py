@@ -289,3 +289,28 @@ def test_nothing_labelled_is_an_error_that_leaves_no_submission(folder, network,
     assert run(folder, tmp_path / "work", network) == 2
     assert "no cell in any of 2 fields, 2 of which failed" in capsys.readouterr().err
     assert not (tmp_path / "work" / "submission.csv").exists()
+
+
+def test_shares_of_several_processes_come_together(folder, network, tmp_path, capsys):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert run(folder, alone, network) == 0
+    for share in ("2/2", "1/2"):
+        assert run(folder, together, network, "--share", share) == 0
+        assert not (together / "cells.h5ad").exists()
+    reads = {path: path.stat().st_mtime_ns for path in (together / "fields").iterdir()}
+    assert len(reads) == 2
+    assert run(folder, together, network) == 0
+    assert {path: path.stat().st_mtime_ns for path in reads} == reads
+    assert (together / "submission.csv").read_text() == (alone / "submission.csv").read_text()
+    capsys.readouterr()
+    assert run(folder, together, network, "--share", "3/2") == 2
+    assert "share must be such as 2/4" in capsys.readouterr().err
+
+
+def test_networks_that_ship_are_taken_where_none_is_named_and_the_page_says_how_far_to_trust_them(folder, tmp_path):
+    pixels = ["--um-per-pixel", str(dummy.UM_PER_PIXEL), "--shown", "0", "--tta", "1", "--segmenter", "classical"]
+    assert label.COMMAND.main(["--fields", str(folder), "--workdir", str(tmp_path / "work"), *pixels]) == 0
+    text = (tmp_path / "work" / "index.html").read_text()
+    assert "How far to trust each class" in text
+    assert "label-fields: average precision on real fields" in text
+    assert "labelled by label-fields, label-cells." in text

@@ -1,6 +1,10 @@
-"""Labels every cell of a folder of microscope fields, by networks that localize_cells and classify_cells trained.
+"""Labels every cell of a folder of microscope fields, by the networks that ship with hpax or by your own.
 
+    hpax label --fields FOLDER --workdir DIR
     hpax label --fields FOLDER --models localize.safetensors classify.safetensors --workdir DIR
+
+Those that ship learnt from simulated cells alone; the page says how far to trust each class. --models names others,
+such as localize_cells and classify_cells train.
 
 Takes the cells from --masks, the workdir of a finished `hpax segment` or any folder of masks; without it finds them
 first, as `hpax segment` does, and leaves their masks and tables in DIR/cells. Then leaves submission.csv in the
@@ -25,7 +29,7 @@ class Config:
     """What to label by what, and what to leave."""
 
     fields: Path  # folder of the fields
-    models: tuple[Path, ...]  # localize.safetensors, classify.safetensors or several of each: they are averaged
+    models: tuple[Path, ...] = (Path("label-fields"), Path("label-cells"))  # names, files; those of a kind are averaged
     workdir: Path = Path("runs/label")
     masks: Path | None = None  # the workdir of `hpax segment`, or a folder of masks; None: find the cells first
     annotations: str = ""  # the labels' table in the folder; "": the only one there, if any
@@ -37,6 +41,7 @@ class Config:
     border_weights: bool = False  # lower the scores of small cells and of those that the border cuts
     refinement: Literal["paper", "code"] = "paper"  # how labels of fields become those of their cells
     shown: int = 12  # fields with pictures
+    share: str = ""  # of the fields, such as 2/4, for the second of four processes; afterwards, once without it
 
 
 def work(config: Config, call: Call) -> Mapping[str, str]:

@@ -13,16 +13,18 @@ from PIL import Image
 
 import hpax
 from hpax import atlas, files, models, progress
-from hpax.commands import segment, segmenting, tables
+from hpax.commands import segment, segmenting, shares, tables
 from hpax.commands.command import Call
 from hpax.commands.folder import FolderField, Load, scaled, survey
 from hpax.commands.found_cells import masks_digest
 from hpax.commands.label import Config
 from hpax.commands.mask_folders import CellFinder, Cells, Given, Segmented
+from hpax.commands.shares import FieldShare
 from hpax.explore import colour, labelled, page
 from hpax.fields import Masks
 from hpax.formats import kaggle
 from hpax.models import Network, load_network, segmenter
+from hpax.models.store import path_of
 from hpax.predict import combine, refine, submission
 from hpax.segment import borders
 
@@ -46,31 +48,36 @@ def run(config: Config, call: Call) -> dict[str, str]:
     if config.masks is None:
         segmenter.by_name(cells.segmenter, cells.networks)  # before anything is written, if it cannot be made
     find: CellFinder = Segmented(cells) if config.masks is None else Given(config.masks, config.um_per_pixel)
-    with _folders(config, cells), submission.writer(config.workdir) as writer:
+    share = shares.parse(config.share)
+    with _folders(config, cells, share):
         known = scaled(known, config.camera_bits, config.workdir / segmenting.SCALE)
         labeller = Labeller(config, ensemble, find, content(config.models))
-        rows, unlabelled = label_all(labeller, known, writer, shown=segmenting.chosen(cells, known))
-        failures |= unlabelled
-        if config.masks is None:
-            segmenting.finish(cells, call, known, failures, start=start)
-        table = writer.table()
-        if not table.n_obs:
-            first = next(iter(failures.values()), "no cell was found")
-            raise ValueError(f"no cell in any of {len(known)} fields, {len(failures)} of which failed: {first}")
+        shown = segmenting.chosen(cells, known)
+        if share is not None:
+            return failures | label_share(labeller, known, share, shown=shown)
+        with submission.writer(config.workdir) as writer:
+            rows, unlabelled = label_all(labeller, known, writer, shown=shown)
+            failures |= unlabelled
+            if config.masks is None:
+                segmenting.finish(cells, call, known, failures, start=start)
+            table = writer.table()
+            if not table.n_obs:
+                first = next(iter(failures.values()), "no cell was found")
+                raise ValueError(f"no cell in any of {len(known)} fields, {len(failures)} of which failed: {first}")
     with files.exclusive(config.workdir):
         _leave(config, known, table, rows, failures)
     return failures
 
 
 @contextlib.contextmanager
-def _folders(config: Config, cells: segment.Config) -> Iterator[None]:
-    """The workdir and that of the first half are ours as long as this lasts."""
+def _folders(config: Config, cells: segment.Config, share: FieldShare | None) -> Iterator[None]:
+    """The workdir and that of the first half are ours as long as this lasts, or of a share its part of the work."""
     with contextlib.ExitStack() as stack:
         segmenting.make_folder(segment.Config(config.fields, config.workdir))
-        stack.enter_context(files.exclusive(config.workdir))
+        stack.enter_context(shares.exclusive(config.workdir, share))
         if config.masks is None:
             segmenting.make_folder(cells)
-            stack.enter_context(files.exclusive(cells.workdir))
+            stack.enter_context(shares.exclusive(cells.workdir, share))
             segmenting.claim(cells)
         yield
 
@@ -87,6 +94,7 @@ def of_segment(config: Config) -> segment.Config:
         overlays=False,
         shown=config.shown,
         shards=False,
+        share=config.share,
     )
 
 
@@ -113,7 +121,7 @@ def content(names: Sequence[Path]) -> str:
         if name.is_dir():
             parts += sorted(name.glob("*.safetensors"))
         else:
-            parts.append(name if name.exists() else str(name))
+            parts.append(path_of(name))
     return files.digest(*parts)
 
 
@@ -196,6 +204,24 @@ def label_all(
     return rows, failures
 
 
+def label_share(
+    labeller: Labeller, known: Sequence[FolderField], share: FieldShare, *, shown: set[str]
+) -> dict[str, str]:
+    """Labels a share of the fields, and keeps what was said for the one who brings all together; why some failed."""
+    own, failures = share.of(known), {}
+    first = {field.id for field in known[: labeller.config.shown]}
+    with progress.shown("fields", len(own)) as bar:
+        for field in own:
+            bar.advance()
+            try:
+                labeller(field, shown=field.id in first, on_sheet=field.id in shown)
+            except (ValueError, OSError) as error:
+                failures[field.id] = str(error)
+                bar.say(f"failed: {field.id}: {error}")
+    print(f"share {share}: {len(own)} of {len(known)} fields; once all are done, the same without --share")
+    return failures
+
+
 def ranked(config: Config, cells: Cells, prob: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n"]:
     """The probabilities as the submission lists them."""
     if config.negative == "excludes":
@@ -242,9 +268,11 @@ def _leave(
 def overview(config: Config, known: Sequence[FolderField], table: anndata.AnnData, failures: Mapping[str, str]) -> str:
     """The page: how often each label comes, and the pictures."""
     counts = table.obs["label"].value_counts() if table.n_obs else {}
-    rows = [[name, int(counts.get(name, 0))] for name in atlas.LOCATIONS]
+    rows: list[list[str | float]] = [[name, int(counts.get(name, 0))] for name in atlas.LOCATIONS]
     told = page.Table(["most probable label", "cells"], rows, f"{table.n_obs} cells of {len(known)} fields")
     sections = [page.Section("Labels", [told])]
+    if trust := trust_tables(networks(config.models)):
+        sections.append(page.Section("How far to trust each class", trust))
     if failures:
         sections.append(page.Section("Failed", [tables.listing("why", sorted(failures.items()), "the log")]))
     for field in known[: config.shown]:
@@ -253,6 +281,18 @@ def overview(config: Config, known: Sequence[FolderField], table: anndata.AnnDat
     found = f"found ({config.segmenter})" if config.masks is None else f"of {config.masks},"
     about = f"Cells {found} and labelled by {', '.join(path.name for path in config.models)}."
     return page.page("Labelled cells", about, sections)
+
+
+def trust_tables(of: Sequence[Network]) -> list[page.Table]:
+    """What each network's card says of every class; nothing of networks whose card has no such table."""
+    tables_of = []
+    for network in of:
+        rows = models.card_table(network.card, "Classes")
+        if rows:
+            title = network.card.partition("\n")[0].lstrip("# ")
+            caption = f"{title}: average precision on real fields that it never saw, by its card"
+            tables_of.append(page.Table(rows[0], rows[1:], caption))
+    return tables_of
 
 
 def picture_path(config: Config, field: FolderField, kind: str) -> Path:

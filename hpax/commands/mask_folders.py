@@ -60,7 +60,7 @@ class Given:
     folder: Path
     um_per_pixel: float = 0.0  # 0: what was taken when the field was segmented, else as its files say
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.folder.is_dir():
             raise FileNotFoundError(f"{self.folder} is not a folder; give the workdir of `hpax segment`, or its masks/")
 

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.figure
 import numpy as np
@@ -31,7 +31,7 @@ def check(config: Config) -> int:
 def run(config: Config) -> dict[str, Any]:
     """Score, write everything into the workdir, and return what result.json holds."""
     start = time.perf_counter()
-    verified = config.verified if config.verified in ("all", "truth") else read_classes(Path(config.verified))
+    verified = read_verified(config.verified)
     counts, ids = counting.from_csv(config.truth, config.submission, verified=verified)
     scores = detection.score(counts, iou=config.iou)
     record = summary(scores)
@@ -119,9 +119,16 @@ def summary(scores: detection.Scores) -> dict[str, Any]:
     return {**by_iou[0], **counts, "by_iou": by_iou}
 
 
+def read_verified(name: str) -> Literal["all", "truth"] | dict[str, Collection[int]]:
+    """The `verified` of `counting.from_csv` by its name, or from a CSV as `read_classes` reads it."""
+    if name == "all":
+        return "all"
+    return "truth" if name == "truth" else read_classes(Path(name))
+
+
 def read_classes(path: Path) -> dict[str, Collection[int]]:
     """The classes of each ID in a CSV `ID,Classes`, separated by |; a ValueError names the line that has none such."""
-    found = {}
+    found: dict[str, Collection[int]] = {}
     with open(path, newline="", encoding="utf-8-sig") as file:
         for line, row in enumerate(csv.DictReader(file), 2):
             try:
@@ -157,7 +164,7 @@ def bars(scores: detection.Scores, spread: bootstrap.Intervals | None) -> matplo
     if spread:
         low, high = np.array([[interval.low, interval.high] for interval in spread.ap]).T
         axes.hlines(place, low, high, color="black", linewidth=1.2)
-    for index in np.flatnonzero(np.isnan(scores.ap[0])):
+    for index in np.flatnonzero(np.isnan(scores.ap[0])).tolist():
         axes.text(0.005, index, "no truth", va="center", fontsize=8, color="grey")
     axes.axvline(scores.mean(), color="#e45756", label=f"mean over {len(place)} classes: {scores.mean():.4f}")
     names = [f"{name}  ({count})" for name, count in zip(atlas.LOCATIONS, scores.truths, strict=True)]

@@ -16,7 +16,7 @@ from typing import Literal
 
 from hpax.commands.command import Call, Command
 
-ANEW = ("workers", "shown")  # options that an interrupted run may change
+ANEW = ("workers", "shown", "share")  # options that an interrupted run may change
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +41,9 @@ class Config:
     neighbours: bool = True  # keep what lies around the cell; else it is 0 outside of the cell's mask
     min_cells: int = 1  # images with fewer are not in the shards; pairs of cells need 2
     workers: int = 1  # processes; the networks use all cores by themselves
+    share: str = ""  # of the fields, such as 2/4, for the second of four processes; afterwards, once without it
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.masks or min(self.overlay_side, self.shown, self.workers, self.min_cells) < 1:
             raise ValueError("masks must name a format, and overlay_side, shown, workers and min_cells be at least 1")
 

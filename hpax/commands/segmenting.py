@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from hpax import data, files, launch, processes, progress
-from hpax.commands import tables
+from hpax.commands import shares, tables
 from hpax.commands.command import Call
 from hpax.commands.folder import FolderField, scaled, survey
 from hpax.commands.found_cells import finished, read_record, rows, segment, thumbnail
@@ -40,12 +40,17 @@ def run(config: Config, call: Call) -> dict[str, str]:
     start = time.perf_counter()
     known, failures = survey(config.fields, config.annotations)
     segmenter.by_name(config.segmenter, config.networks)  # before anything is written, if it cannot be made
+    share = shares.parse(config.share)
     make_folder(config)
-    with files.exclusive(config.workdir):
+    with shares.exclusive(config.workdir, share):
         claim(config)
         known = scaled(known, config.camera_bits, config.workdir / SCALE)
-        todo = [field for field in known if not finished(field, config)]
+        own = known if share is None else share.of(known)
+        todo = [field for field in own if not finished(field, config)]
         failures |= segment_all(config, todo, shown=chosen(config, known))
+        if share is not None:
+            print(f"share {share}: {len(own)} of {len(known)} fields; once all are done, the same without --share")
+            return failures
         finish(config, call, known, failures, start=start, resumed=len(todo) < len(known))
     return failures
 
@@ -104,7 +109,8 @@ def claim(config: Config) -> None:
         raise ValueError(f"{config.workdir} holds other results ({told}); choose another --workdir or delete that one")
     for folder in ("fields", "masks", "overlays"):
         (config.workdir / folder).mkdir(parents=True, exist_ok=True)
-        files.clear_drafts(config.workdir / folder)
+        if not config.share:
+            files.clear_drafts(config.workdir / folder)
     files.write_json(path, now)
 
 
@@ -221,7 +227,11 @@ def write_page(
     config: Config, summary: Summary, failures: Mapping[str, str], picture: UInt8[np.ndarray, "h w 3"]
 ) -> None:
     """index.html: numbers, the sheet, and what to know of single fields."""
-    numbers = [["fields", summary.fields], ["cells", summary.cells], ["fields without a cell", summary.empty]]
+    numbers: list[list[str | float]] = [
+        ["fields", summary.fields],
+        ["cells", summary.cells],
+        ["fields without a cell", summary.empty],
+    ]
     numbers += [[f"median seconds of a {size} field", seconds] for size, seconds in summary.seconds.items()]
     alt = "Microscope fields in the colours of the Human Protein Atlas; white lines around cells, cyan around nuclei."
     caption = "Cells in white, nuclei in cyan; microtubules red, protein green, nucleus blue, ER yellow."

@@ -6,8 +6,8 @@
 `build` builds a data set once and opens it as a `Source`; `PairBatches` and `CellBatches` read a Source of cells, and
 `ResidentPairs` lets devices make the former; `FieldSource` has the fields of one with their masks, which
 `ImageBatches`, `BagBatches` and `CopyPasteBatches` read. `labelled` says what a folder of fields and its table hold,
-before anything is built. What is not asked for is not imported: batches of cells in memory do without data sets on
-disk.
+before anything is built; `read_folder` reads its fields as they are. What is not asked for is not imported: batches of
+cells in memory do without data sets on disk.
 """
 
 import importlib
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hpax.data.folders import Labelled, labelled
     from hpax.data.image_batches import ImageBatches
     from hpax.data.pipeline import CellBatches, PairBatches, ProcessShard
+    from hpax.data.reading import FieldFolder, read_folder
     from hpax.data.resident import ResidentPairs
     from hpax.data.source import Part, Source
 
@@ -28,6 +29,7 @@ _HOMES = {
     "BagBatches": "bags",
     "CellBatches": "pipeline",
     "CopyPasteBatches": "copy_paste",
+    "FieldFolder": "reading",
     "FieldSource": "field_source",
     "Fields": "field_source",
     "ImageBatches": "image_batches",
@@ -39,6 +41,7 @@ _HOMES = {
     "Source": "source",
     "build": "building",
     "labelled": "folders",
+    "read_folder": "reading",
 }
 """Name → the module that it comes from."""
 
@@ -46,6 +49,7 @@ __all__ = [
     "BagBatches",
     "CellBatches",
     "CopyPasteBatches",
+    "FieldFolder",
     "FieldSource",
     "Fields",
     "ImageBatches",
@@ -57,6 +61,7 @@ __all__ = [
     "Source",
     "build",
     "labelled",
+    "read_folder",
 ]
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 from scipy import ndimage
 
-from hpax import images
+from hpax import atlas, images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +27,16 @@ class Augmentation:
     noise: float = 0.1  # of full scale, standard deviation at most
     haze: float = 0.6  # of a channel's light, at most, spread widely around it; half of the channels have none
     channel_dropout: float = 0.15  # how often one channel is blank; never the last one, the nuclei
+    missing: float = 0.0  # how often a marker of fields (atlas.CHANNELS) is blank: the ER, or the microtubules
+    bleed: float = 0.0  # of each channel's light, at most, in each other one; half of the patches have none
+    cutout: float = 0.0  # how often a rectangle is blank in all channels; it covers up to a ninth of the patch
+    keep_black: bool = False  # what is 0 in all channels stays 0, such as what a mask cuts away
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("zoom", "gamma", "gain"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is a factor and must be at least 1, got {getattr(self, name)}")
-        for name in ("offset", "blur", "noise", "haze", "channel_dropout"):
+        for name in ("offset", "blur", "noise", "haze", "channel_dropout", "missing", "bleed", "cutout"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
@@ -42,6 +46,23 @@ STRONG = Augmentation()
 
 LIGHT = Augmentation(zoom=1.2, rotate=True, gamma=1.2, gain=1.2, offset=0, blur=0, noise=0, haze=0, channel_dropout=0)
 """Enough for networks that tell patterns apart, which faint or blurred stains would hide; what is 0 stays 0."""
+
+VARIED = Augmentation(
+    zoom=1.4,
+    rotate=True,
+    gamma=1.8,
+    gain=1.6,
+    offset=0,
+    blur=1,
+    noise=0.04,
+    haze=0.4,
+    channel_dropout=0,
+    missing=0.12,
+    bleed=0.1,
+    cutout=0.25,
+    keep_black=True,
+)
+"""Enough for networks that tell patterns apart in simulated fields or cells to know them in real ones."""
 
 NONE = Augmentation(zoom=1, turn=False, gamma=1, gain=1, offset=0, blur=0, noise=0, haze=0, channel_dropout=0)
 """Patches as they are, for validation."""
@@ -71,13 +92,35 @@ def stain(
 ) -> Float32[np.ndarray, "s s c"]:
     """A patch in [0, 1], or in bytes, stained, focused and exposed anew, in [0, 1]."""
     channels = patch.shape[-1]
-    channel_dropout = (
-        int(rng.integers(channels - 1)) if channels > 1 and rng.random() < augmentation.channel_dropout else None
-    )
+    blank = int(rng.integers(channels - 1)) if channels > 1 and rng.random() < augmentation.channel_dropout else None
     painted = [_channel(rng, augmentation, patch[..., channel]) for channel in range(channels)]
-    return np.stack(
-        [plane if index != channel_dropout else np.zeros_like(plane) for index, plane in enumerate(painted)], axis=-1
-    )
+    if blank is not None:
+        painted[blank] = np.zeros_like(painted[blank])
+    return _disturbed(rng, augmentation, np.stack(painted, axis=-1), patch)
+
+
+def _disturbed(
+    rng: np.random.Generator, augmentation: Augmentation, patch: Float32[np.ndarray, "s s c"], before: np.ndarray
+) -> Float32[np.ndarray, "s s c"]:
+    """The patch with light in the wrong channel, without a marker, and with a hole; `before` says what was black."""
+    channels = patch.shape[-1]
+    if augmentation.bleed and rng.random() < 0.5:
+        shares = rng.uniform(0, augmentation.bleed, (channels, channels)).astype(np.float32)
+        np.fill_diagonal(shares, 1)
+        patch = np.minimum(patch @ shares, 1)
+    if augmentation.missing and rng.random() < augmentation.missing and channels == len(atlas.CHANNELS):
+        blank = "er" if rng.random() < 2 / 3 else "microtubules"
+        patch[..., atlas.CHANNELS.index(blank)] = 0
+    if augmentation.cutout and rng.random() < augmentation.cutout:
+        patch[_hole(rng, len(patch))] = 0
+    return patch * before.any(-1, keepdims=True) if augmentation.keep_black else patch
+
+
+def _hole(rng: np.random.Generator, side: int) -> tuple[slice, slice]:
+    """A rectangle in a square, an eighth to a third of its side high and wide."""
+    height, width = rng.integers(max(1, side // 8), max(2, side // 3), 2)
+    top, left = int(rng.integers(side - height + 1)), int(rng.integers(side - width + 1))
+    return slice(top, top + int(height)), slice(left, left + int(width))
 
 
 def _channel(rng: np.random.Generator, augmentation: Augmentation, plane: np.ndarray) -> Float32[np.ndarray, "s s"]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
@@ -53,9 +54,17 @@ class BagBatches(FieldBatches):
         self.cells, self.size, self._targets, self._antibody = cells, size, targets, antibody
         self._augmentation = augmentation
         wide = size + 2 * math.ceil(size * (augmentation.zoom - 1) / 2)  # what is left around for zooming out
-        self._cut = {"crop_um": crop_um * wide / size, "size": wide, "masked": masked}
-        drawn = {"weights": weights, "seed": seed, "shuffle": shuffle}
-        super().__init__(source, batch_size, **drawn, share=share, cached=cached, threads=threads)
+        self._cut: dict[str, Any] = {"crop_um": crop_um * wide / size, "size": wide, "masked": masked}
+        super().__init__(
+            source,
+            batch_size,
+            weights=weights,
+            seed=seed,
+            shuffle=shuffle,
+            share=share,
+            cached=cached,
+            threads=threads,
+        )
 
     def _read(self, field: int) -> tuple[Int[np.ndarray, " k"], UInt8[np.ndarray, "k s s c"], np.ndarray]:
         own = self._source[field]

@@ -33,16 +33,20 @@ class Config(tfds.core.BuilderConfig):
     """
 
     name: str = ""
+    LATER: ClassVar[frozenset[str]] = frozenset()  # options that older shards lack: at their default, nothing tells
     fingerprint: str = ""  # of the folder that the data set is read from; "" where there is none
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         inherited = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
-        own = [field for field in dataclasses.fields(self) if field.name not in inherited]
+        own = [field for field in dataclasses.fields(self) if field.name not in inherited and not self._untold(field)]
         self.description = _spell((field.name, getattr(self, field.name)) for field in own)
         changed = _spell((f.name, getattr(self, f.name)) for f in own if getattr(self, f.name) != f.default)
         changed = re.sub(r"[^\w=,.+-]", "_", changed)[:120]  # of any option's text, only what a file system likes
         digest = hashlib.blake2b(self.description.encode(), digest_size=4).hexdigest()
         self.name = self.name or f"{changed or 'default'}-{digest}"
+
+    def _untold(self, field: dataclasses.Field) -> bool:
+        return field.name in self.LATER and getattr(self, field.name) == field.default
 
 
 def _spell(options: Iterable[tuple[str, Any]]) -> str:
@@ -58,7 +62,10 @@ class FieldGroup:
     stratum: int | None = None  # a class that the splits should spread evenly, where it is known
 
 
-class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=True):
+class Builder(
+    tfds.core.dataset_builder.FileReaderBuilder,
+    skip_registration=True,  # type: ignore[call-arg]  # the base class takes it, but has no types
+):
     """Writes pictures in order, a bounded number to a shard, so that no data set has to fit in memory.
 
     A data set says what it consists of (`pictures`), and turns one picture into examples (`examples`); both are
@@ -73,8 +80,11 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
     shards_folder: pathlib.Path
 
     @staticmethod
-    def pictures(config: Config, folder: pathlib.Path | None) -> Iterable[FieldGroup]:
-        """Every picture in a fixed order, cheaply; checks what can be checked without reading pixels."""
+    def pictures(config: Any, folder: Any) -> Iterable[FieldGroup]:
+        """Every picture in a fixed order, cheaply; checks what can be checked without reading pixels.
+
+        A data set takes its own Config, and a pathlib.Path, or None where it reads no folder.
+        """
         raise NotImplementedError
 
     @staticmethod
@@ -82,7 +92,7 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
         """The examples of one picture under keys unique in the data set; none if it holds too few cells."""
         raise NotImplementedError
 
-    def _download_and_prepare(self, dl_manager, download_config=None):
+    def _download_and_prepare(self, dl_manager: tfds.download.DownloadManager, download_config: Any = None) -> None:
         folder = pathlib.Path(dl_manager.manual_dir) if self.MANUAL_DOWNLOAD_INSTRUCTIONS else None
         plan = self._plan(list(self.pictures(self.builder_config, folder)))
         writer = shards.Writer(
@@ -126,7 +136,7 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
                 receipts[shard.name] = writer.write(shard, _counted(results, lambda: bar.advance(task)))
         return receipts
 
-    def _describe(self, plan: Mapping[str, Sequence[shards.Shard]], receipts: Mapping[str, shards.Receipt]):
+    def _describe(self, plan: Mapping[str, Sequence[shards.Shard]], receipts: Mapping[str, shards.Receipt]) -> None:
         splits_of_info = [
             tfds.core.SplitInfo(
                 name=split,
@@ -170,7 +180,7 @@ def _in_order(
     if pool is None:
         yield from map(work, pictures)
         return
-    waiting = collections.deque()
+    waiting: collections.deque[concurrent.futures.Future[list[Example]]] = collections.deque()
     for picture in pictures:
         waiting.append(pool.submit(_listed, work, picture))
         if len(waiting) == ahead:

@@ -26,7 +26,7 @@ class Cutting(builder.Config):
     min_cells: int = 5  # images with fewer cells are left out, as published; pairs need at least 2
     whole: bool = False  # leave out crops that reach over the edge of the field, else fill them with 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (self.crop_um > 0 and self.crop_size > 0):
             raise ValueError(f"crop_um and crop_size must be positive, got {self.crop_um} and {self.crop_size}")
         super().__post_init__()

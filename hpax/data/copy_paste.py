@@ -76,8 +76,16 @@ class CopyPasteBatches(FieldBatches):
         if not 0 <= alone <= 1:
             raise ValueError(f"alone must be a share between 0 and 1, got {alone}")
         self._augmentation, self._alone, self._pasted = augmentation, alone, pasted
-        drawn = {"weights": weights, "seed": seed, "shuffle": shuffle}
-        super().__init__(source, batch_size, **drawn, share=share, cached=cached, threads=threads)
+        super().__init__(
+            source,
+            batch_size,
+            weights=weights,
+            seed=seed,
+            shuffle=shuffle,
+            share=share,
+            cached=cached,
+            threads=threads,
+        )
 
     def _read(self, field: int) -> Cells:
         own = self._source[field]

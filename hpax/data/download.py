@@ -11,6 +11,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from typing import IO
 
 import hpax
 
@@ -48,7 +49,7 @@ class RateLimit:
     deadline: float = 600.0  # seconds for one attempt
     max_bytes: int = 2**26  # of one file; the largest HPA field has 9.4 megapixels
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(RateLimit):
             if not (value := getattr(self, field.name)) > 0:
                 raise ValueError(f"{field.name} must be positive, got {value}")
@@ -82,7 +83,7 @@ class Downloader:
             Missing: there is no such file.
             Refused: the server answers wrongly, with too much, or not even after several attempts.
         """
-        fault = _Again("was not asked for")
+        fault: Exception = _Again("was not asked for")
         for attempt in range(self.manners.attempts):
             if attempt:
                 self._wait(max(min(self.manners.pause * 2 ** (attempt - 1), _LONGEST_PAUSE), _after(fault)))
@@ -158,7 +159,15 @@ class Downloader:
 class _SameServer(urllib.request.HTTPRedirectHandler):
     """Follows a redirection only on the same host, and never from https to http or to a file."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
         old, new = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(newurl)
         secured = (old.scheme, new.scheme) == ("http", "https") and old.hostname == new.hostname
         if (old.scheme, old.netloc) != (new.scheme, new.netloc) and not secured:

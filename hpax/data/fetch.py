@@ -13,7 +13,7 @@ import os
 import pathlib
 import sys
 import urllib.parse
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import rich.progress
 import tyro
@@ -85,7 +85,10 @@ def fetch(
 
 
 def _fetch_all(
-    one, wanted: Sequence[proteinatlas.FieldRequest], manners: RateLimit, progress: bool
+    one: Callable[[Downloader, proteinatlas.FieldRequest], _Outcome],
+    wanted: Sequence[proteinatlas.FieldRequest],
+    manners: RateLimit,
+    progress: bool,
 ) -> dict[str, _Outcome]:
     """Id → outcome; an interruption or a full disk stops all threads."""
     downloader, outcomes = Downloader(manners), {}

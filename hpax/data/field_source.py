@@ -48,6 +48,11 @@ class FieldSource:
         return (self[place] for place in range(len(self)))
 
     @property
+    def masks(self) -> MaskSource | None:
+        """Where the masks come from; None where the fields have none."""
+        return self._masks
+
+    @property
     def labels(self) -> UInt[np.ndarray, "f n"]:
         """The multi-hot labels of every field."""
         return self._source.labels
@@ -55,7 +60,7 @@ class FieldSource:
     @property
     def labelled(self) -> Bool[np.ndarray, " f"]:
         """Which fields have a label."""
-        return self.labels.any(1)
+        return np.any(self.labels, axis=1)
 
     @property
     def table(self) -> pd.DataFrame:

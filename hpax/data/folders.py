@@ -45,7 +45,7 @@ class Labelled:
     @property
     def labelled(self) -> Bool[np.ndarray, " n"]:
         """Which fields have a label."""
-        return self.labels.any(1)
+        return np.any(self.labels, axis=1)
 
     @property
     def unlabelled(self) -> list[str]:

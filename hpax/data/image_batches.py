@@ -41,8 +41,16 @@ class ImageBatches(FieldBatches):
         threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
         self.size, self.um_per_pixel, self._augmentation = size, um_per_pixel, augmentation
-        drawn = {"weights": weights, "seed": seed, "shuffle": shuffle}
-        super().__init__(source, batch_size, **drawn, share=share, cached=cached, threads=threads)
+        super().__init__(
+            source,
+            batch_size,
+            weights=weights,
+            seed=seed,
+            shuffle=shuffle,
+            share=share,
+            cached=cached,
+            threads=threads,
+        )
 
     def _read(self, field: int) -> UInt8[np.ndarray, "h w c"]:
         own = self._source[field]

@@ -25,9 +25,10 @@ def write(path: pathlib.Path, examples: Iterable[Mapping[str, Any]]) -> None:
                 names = codes.setdefault(name, {})
                 value = names.setdefault(value, len(names))
             columns.setdefault(name, []).append(value)
-    names = {f"{name}:names": np.array(list(values), dtype=bytes) for name, values in codes.items()}
+    texts = {f"{name}:names": np.array(list(values), dtype=bytes) for name, values in codes.items()}
     arrays = {name: np.array(values, np.int32 if name in codes else None) for name, values in columns.items()}
-    np.savez_compressed(path, **arrays, **names)
+    stored: dict[str, Any] = {**arrays, **texts}
+    np.savez_compressed(path, **stored)
 
 
 def read(paths: Sequence[pathlib.Path]) -> tuple[pd.DataFrame, UInt[np.ndarray, "n 19"] | None]:

@@ -51,7 +51,7 @@ def flips(n: int, *, seed: int, epoch: int) -> Bool[np.ndarray, "n 2 2"]:
     return _generator(seed, epoch, _FLIP).integers(0, 2, (n, 2, 2), dtype=np.uint8).astype(bool)
 
 
-def _check_siblings(counts: Int[np.ndarray, " k"]):
+def _check_siblings(counts: Int[np.ndarray, " k"]) -> None:
     if lonely := int(np.count_nonzero(counts == 1)):
         raise ValueError(
             f"pair='sibling' needs at least 2 cells in each image, but {lonely} of {len(counts)} images have 1; "

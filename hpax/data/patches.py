@@ -31,7 +31,7 @@ class View:
     channels: tuple[int, ...]  # of the image
     weight: float = 1.0  # of its fields among those of all views
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.weight > 0:
             raise ValueError(f"weight must be positive, got {self.weight}; leave the view out instead")
 

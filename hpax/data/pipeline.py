@@ -27,14 +27,27 @@ FOREVER = 2**40  # steps of an endless iteration
 
 @runtime_checkable
 class Cells(Protocol):
-    """What batches of cells need of a Source; those of pairs also need `groups`, the image of each cell."""
+    """What batches of cells need of a Source."""
 
-    info: Any  # `info.features["image"]` has the shape and the np_dtype of a crop
+    @property
+    def info(self) -> Any:
+        """`info.features["image"]` has the shape and the np_dtype of a crop."""
+        ...
 
     def __len__(self) -> int: ...
 
-    def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[Mapping[str, Any]]:
+    def __getitems__(self, indices: Sequence[SupportsIndex]) -> Sequence[Mapping[str, Any]]:
         """Some examples, each with its "image"."""
+        ...
+
+
+@runtime_checkable
+class GroupedCells(Cells, Protocol):
+    """What batches of pairs need of a Source."""
+
+    @property
+    def groups(self) -> Int[np.ndarray, " n"]:
+        """The image of every cell, as a number."""
         ...
 
 
@@ -50,7 +63,7 @@ class ProcessShard:
     processes: int = 1
     devices: int = 1  # of all processes together
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.process < self.processes:
             raise ValueError(f"process must be in 0..{self.processes - 1}, got {self.process}")
 
@@ -129,7 +142,7 @@ class Crops:
         """The crops at `indices`, past the cache."""
         return np.stack([example["image"] for example in self._source.__getitems__(indices.tolist())])
 
-    def _remember(self, crops: dict[int, np.ndarray]):
+    def _remember(self, crops: dict[int, np.ndarray]) -> None:
         with self._lock:
             for index, crop in crops.items():
                 self._cache[index] = crop
@@ -196,7 +209,7 @@ class PairBatches(Epochs):
 
     def __init__(
         self,
-        source: Cells,
+        source: GroupedCells,
         batch_size: int,
         *,
         seed: int = 0,
@@ -231,7 +244,8 @@ class PairBatches(Epochs):
     def _fill(self, epoch: int, places: Int[np.ndarray, " b"]) -> HostBatch:
         drawn = self._drawn(epoch, places)
         flips = drawn.pop("flips")
-        return paired(self.crops, drawn["index"], drawn["target_index"], flips, self.prepare, self.flip) | drawn
+        cells = paired(self.crops, drawn["index"], drawn["target_index"], flips, self.prepare, self.flip)
+        return {name: np.asarray(value) for name, value in cells.items()} | drawn
 
     def _make_plan(self, epoch: int) -> Plan:
         drawn = {"seed": self._seed, "epoch": epoch}
@@ -242,7 +256,7 @@ class PairBatches(Epochs):
         return Plan(order, pairs.targets(self._groups, self._pair, **drawn), flips)
 
 
-class CellBatches(Sequence[HostBatch]):
+class CellBatches:
     """Every cell once, in the order of the source, as for feature extraction; batches read ahead when iterated.
 
     A batch holds this process's rows of `image` (b, s, s, c) float32 as `prepare` makes them, `index` (b,) int32 and
@@ -273,7 +287,7 @@ class CellBatches(Sequence[HostBatch]):
             raise IndexError(f"step must be in 0..{len(self) - 1}, got {step}")
         rows = self._process.rows
         cells = np.arange(self.n)[window(step, self.batch_size, rows, self.n)]
-        return padded({"image": self._prepare(self._crops(cells)), "index": cells}, rows)
+        return padded({"image": np.asarray(self._prepare(self._crops(cells))), "index": cells}, rows)
 
     def __iter__(self) -> Iterator[HostBatch]:
         return self.iterate()
@@ -284,7 +298,7 @@ class CellBatches(Sequence[HostBatch]):
 
 
 def paired(
-    crops: Callable[[Int[Array, " n"]], UInt[Array, "n s s c"]],
+    crops: Callable[[Any], UInt[Array, "n s s c"]],  # takes indices (n,)
     sources: Int[Array, " b"],
     targets: Int[Array, " b"],
     flips: Bool[Array, "b 2 2"],

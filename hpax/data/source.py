@@ -112,7 +112,8 @@ class Part:
     """Some examples of a Source, as a Source of its own: those at `places`, in this order."""
 
     def __init__(self, source: "Source | Part", places: Sequence[int]):
-        self.info, self._source, self._places = source.info, source, np.asarray(places, np.int64).reshape(-1)
+        self.info: Any = source.info
+        self._source, self._places = source, np.asarray(places, np.int64).reshape(-1)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -122,7 +123,7 @@ class Part:
 
     def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[dict[str, Any]]:
         """Several examples at once."""
-        return self._source.__getitems__(self._places[list(indices)].tolist())
+        return self._source.__getitems__([int(self._places[index]) for index in indices])
 
     @property
     def table(self) -> pd.DataFrame:

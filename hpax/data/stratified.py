@@ -131,7 +131,7 @@ class _Held:
     main: int | None
     last: int = -1  # the group that moved last
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.groups = np.zeros((self.count, self.has.shape[1]), np.int64)
         np.add.at(self.groups, self.sides, self.has)
         total = self.has.sum(0)

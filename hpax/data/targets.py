@@ -34,7 +34,7 @@ def _disc(radius: float) -> list[tuple[int, int]]:
     return list(zip(y[near].tolist(), x[near].tolist(), strict=True))
 
 
-def _overlap(shape: tuple[int, ...], y: int, x: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+def _overlap(shape: tuple[int, ...], y: int, x: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Where an image meets itself moved by (y, x): these pixels, and what they meet."""
     here = tuple(slice(max(0, -step), max(0, min(side, side - step))) for side, step in zip(shape, (y, x), strict=True))
     there = tuple(slice(part.start + step, part.stop + step) for part, step in zip(here, (y, x), strict=True))

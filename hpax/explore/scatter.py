@@ -58,11 +58,12 @@ def scatter(
     def paint(axes: Axes) -> None:
         for name, count in counts[:most]:
             place, cloud = shown.index(name), points[names == name]
-            look = {"color": COLOURS[place % len(COLOURS)], "marker": SHAPES[place // len(COLOURS) % len(SHAPES)]}
-            axes.scatter(*cloud.T, s=14, label=f"{name} ({count})", linewidths=0, **look)
+            colour, marker = COLOURS[place % len(COLOURS)], SHAPES[place // len(COLOURS) % len(SHAPES)]
+            text = f"{name} ({count})"
+            axes.scatter(cloud[:, 0], cloud[:, 1], s=14, label=text, linewidths=0, color=colour, marker=marker)
         if (rest := ~np.isin(names, shown)).any():
             text = f"{len(counts) - len(shown)} others ({rest.sum()})"
-            axes.scatter(*points[rest].T, s=10, color="0.75", zorder=0, label=text, linewidths=0)
+            axes.scatter(points[rest, 0], points[rest, 1], s=10, color="0.75", zorder=0, label=text, linewidths=0)
         axes.set(xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2")
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, markerscale=1.5)
 

@@ -382,7 +382,9 @@ def pixel_size(files: FieldFiles, shape: tuple[int, int], um_per_pixel: float = 
 def remarks(files: FieldFiles, image: UInt[np.ndarray, "h w 4"]) -> list[str]:
     """What to know about a field before its numbers are believed: depth, colours, flat or saturated channels."""
     found = ["stored with 16 bits"] if image.dtype == np.uint16 else []
-    coloured, leaking, tags = [], [], {}
+    coloured: list[tuple[str, float]] = []
+    leaking: list[tuple[str, float]] = []
+    tags = {}
     for path in files.paths:
         if _in_colour(path):
             picture = read(path)

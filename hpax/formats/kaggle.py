@@ -253,8 +253,8 @@ def prediction_string(listing: Listing) -> str:
     """
     if bad := sorted({*listing.label.tolist()} - {*_CLASSES.values()}):
         raise ValueError(f"classes must be in 0..{len(_CLASSES) - 1}, got {bad}; see hpax.atlas.LOCATIONS")
-    if len(bad := listing.score[~((listing.score >= 0) & (listing.score <= 1))]):
-        raise ValueError(f"scores must be within 0 and 1, got {bad[:3].tolist()}; rescale them")
+    if len(outside := listing.score[~((listing.score >= 0) & (listing.score <= 1))]):
+        raise ValueError(f"scores must be within 0 and 1, got {outside[:3].tolist()}; rescale them")
     masks = [pack(text) for text in rle.encode(listing.runs, listing.masks, listing.pixels)]
     triples = zip(listing.label.tolist(), listing.score.tolist(), listing.mask.tolist(), strict=True)
     return " ".join(f"{label} {score!r} {masks[mask]}" for label, score, mask in triples)

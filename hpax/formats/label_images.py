@@ -139,8 +139,9 @@ def listing(id: str, labels: Integer[np.ndarray, "h w"], scores: Float[np.ndarra
         raise ValueError(f"scores must have a row per index and a column per class {need}, got {scores.shape}")
     own = np.asarray(scores, np.float64)[indices - 1]
     mask, label = np.nonzero(~np.isnan(own))
-    columns = label.astype(np.int32), own[mask, label], mask.astype(np.int32)
-    return kaggle.Listing(id, *labels.shape, *columns, cells, len(indices))
+    height, width = labels.shape
+    listed, place = label.astype(np.int32), mask.astype(np.int32)
+    return kaggle.Listing(id, height, width, listed, own[mask, label], place, cells, len(indices))
 
 
 def truth_scores(classes: Bool[np.ndarray, "n c"] | UInt[np.ndarray, "n c"]) -> Float64[np.ndarray, "n c"]:
@@ -204,10 +205,14 @@ def read_page(file: tifffile.TiffFile, index: int) -> np.ndarray:
     if np.prod(page.shape, dtype=np.float64) > PIXELS:
         raise ValueError(f"{file.filename} must have at most {PIXELS} pixels, it has {page.shape}")
     if page.compression not in (1, 8, 32946):  # none, deflate by either number
-        raise ValueError(f"{file.filename} is compressed by {page.compression.name}; save it plainly or with zlib")
+        name = tifffile.COMPRESSION(page.compression).name
+        raise ValueError(f"{file.filename} is compressed by {name}; save it plainly or with zlib")
     most = int(np.prod(page.chunks)) * page.bitspersample // 8
     segments = file.filehandle.read_segments(page.dataoffsets, page.databytecounts) if page.compression != 1 else ()
     for segment, _ in segments:
-        if segment and len(zlib.decompressobj().decompress(segment, most + 1)) > most:
+        if not segment:
+            continue
+        assert isinstance(segment, bytes)
+        if len(zlib.decompressobj().decompress(segment, most + 1)) > most:
             raise ValueError(f"{file.filename} expands to more than the {most} bytes of a segment; it is damaged")
     return page.asarray()

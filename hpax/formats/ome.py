@@ -106,7 +106,7 @@ def write_zarr(
             _write_image(group.create_group(name), mask, um_per_pixel, **source)
 
 
-def _write_image(group: "zarr.Group", pixels: UInt[np.ndarray, "..."], um_per_pixel: float, **metadata: Any):
+def _write_image(group: "zarr.Group", pixels: UInt[np.ndarray, "..."], um_per_pixel: float, **metadata: Any) -> None:
     import zarr.codecs
 
     axes = [{"name": "c", "type": "channel"}] * (pixels.ndim - 2)
@@ -151,7 +151,8 @@ def read_zarr(path: str | os.PathLike[str], mask: str) -> Plane:
 
 def _assembled(folder: Path, array: "zarr.Array") -> Plane:
     """An array read chunk by chunk, each inflated to its size and no further."""
-    codecs = [codec.to_dict()["name"] for codec in array.metadata.codecs]
+    metadata: Any = array.metadata  # of version 3, as zarr.json is there
+    codecs = [codec.to_dict()["name"] for codec in metadata.codecs]
     if array.ndim != 2 or array.dtype.kind != "u" or codecs not in (["bytes"], ["bytes", "gzip"]):
         raise ValueError(f"it is {array.ndim}-dimensional {array.dtype} in {codecs}; unsigned bytes, gzip are read")
     if max(np.prod(array.shape, dtype=float), np.prod(array.chunks, dtype=float)) > label_images.PIXELS:
@@ -162,7 +163,7 @@ def _assembled(folder: Path, array: "zarr.Array") -> Plane:
     for place in itertools.product(*map(range, array.cdata_shape)):
         top, left = (index * side for index, side in zip(place, array.chunks, strict=True))
         view = pixels[top : top + array.chunks[0], left : left + array.chunks[1]]
-        chunk = _chunk(folder / array.metadata.encode_chunk_key(place), array, gzipped=len(codecs) == 2)
+        chunk = _chunk(folder / metadata.encode_chunk_key(place), array, gzipped=len(codecs) == 2)
         view[...] = chunk[: view.shape[0], : view.shape[1]]
     return pixels
 

@@ -269,9 +269,9 @@ def _decode_with_pillow(path: pathlib.Path, max_pixels: int) -> tuple[Shaped[np.
 
 
 def _raw_mode(image: Image.Image) -> str:
-    if not getattr(image, "tile", None):
+    if not (tile := getattr(image, "tile", None)):
         return ""
-    options = image.tile[0][3]
+    options = tile[0][3]
     return options if isinstance(options, str) else str(options[0]) if options else ""
 
 
@@ -304,7 +304,7 @@ def _decode_with_tifffile(path: pathlib.Path, max_pixels: int) -> tuple[Shaped[n
         raise ValueError(f"{path} cannot be read: {error}; give a grey TIFF of one page") from error
 
 
-def _check_extent(path: pathlib.Path, size: tuple[int, int], pages: int, max_pixels: int):
+def _check_extent(path: pathlib.Path, size: tuple[int, int], pages: int, max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
         raise ValueError(f"{path} has {width}x{height} pixels, more than the bound of {max_pixels}; raise max_pixels")

@@ -160,7 +160,7 @@ def _parse(
             *_preset_flags(presets),
         ],
     )
-    parsed = tyro.cli(command, prog=f"python -m {module}", description=about, args=arguments)
+    parsed: Any = tyro.cli(command, prog=f"python -m {module}", description=about, args=arguments)
     return getattr(parsed, config_type.__name__), parsed.launcher
 
 

@@ -60,9 +60,10 @@ def intervals(
 ) -> Intervals:
     """Percentile intervals of `scores` over resamples of the images of its counts."""
     ap = resample(counts, scores, resamples=resamples, seed=seed, threshold=threshold)
-    means = [interval(scores.mean(name, threshold), mean_ap(ap, name), level) for name in ("fixed", "present")]
+    fixed = interval(scores.mean("fixed", threshold), np.asarray(mean_ap(ap, "fixed")), level)
+    present = interval(scores.mean("present", threshold), np.asarray(mean_ap(ap, "present")), level)
     classes = (interval(*pair, level) for pair in zip(scores.ap[threshold], ap.T, strict=True))
-    return Intervals(*means, tuple(classes))
+    return Intervals(fixed, present, tuple(classes))
 
 
 def compare(
@@ -81,8 +82,8 @@ def compare(
     """
     if not np.array_equal(first[0].images, second[0].images):
         raise ValueError("a paired comparison needs two submissions scored on the same images; select those in both")
-    drawn = [mean_ap(resample(*side, resamples=resamples, seed=seed), average) for side in (first, second)]
-    difference = drawn[0] - drawn[1]
+    drawn = [resample(*side, resamples=resamples, seed=seed) for side in (first, second)]
+    difference = np.asarray(mean_ap(drawn[0], average)) - np.asarray(mean_ap(drawn[1], average))
     value = first[1].mean(average) - second[1].mean(average)
     tail = min((difference <= 0).sum(), (difference >= 0).sum())
     p = min(1.0, 2 * (tail + 1) / (resamples + 1))

@@ -27,15 +27,15 @@ Probabilities = Float[np.ndarray, "n c"]
 class Calibration(NamedTuple):
     """The reliability curve of each of c classes, in k bins of ascending probability; NaN where a bin is empty."""
 
-    count: Int64[np.ndarray, "c k"]
+    counts: Int64[np.ndarray, "c k"]
     probability: Float64[np.ndarray, "c k"]  # mean of the predictions
     frequency: Float64[np.ndarray, "c k"]  # share of positives
 
     @property
     def error(self) -> Float64[np.ndarray, " c"]:
         """The expected calibration error: the mean distance of the two over all examples; NaN without examples."""
-        gap = np.where(self.count > 0, np.abs(self.frequency - self.probability), 0)
-        return _quotient((self.count * gap).sum(1), self.count.sum(1))
+        gap = np.where(self.counts > 0, np.abs(self.frequency - self.probability), 0)
+        return _quotient((self.counts * gap).sum(1), self.counts.sum(1))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ without a pixel count as nothing; detections of a class that is not verified in 
 
 import os
 from collections.abc import Collection, Iterable, Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int32, Integer
@@ -121,8 +121,8 @@ def of_objects(
     mutual = mutual_matches(iou)
     cells = [[(predicted.areas > 0).sum(), (truth.areas > 0).sum()]]
     ignored = [(seen & ~evaluated[predicted.label]).sum()]
-    columns = np.full(len(label), image), label, predicted.score[counted], counted, nearest[label, mask]
-    columns += overlap_[label, mask], [image], truths[None], cells, ignored, np.full(len(mutual), image), mutual
+    columns: list[Any] = [np.full(len(label), image), label, predicted.score[counted], counted, nearest[label, mask]]
+    columns += [overlap_[label, mask], [image], truths[None], cells, ignored, np.full(len(mutual), image), mutual]
     return Counts(*(np.asarray(column, empty.dtype) for column, empty in zip(columns, _EMPTY, strict=True)))
 
 
@@ -138,10 +138,10 @@ def from_listings(
         sizes = f"{predicted.width} × {predicted.height} and {truth.width} × {truth.height}"
         raise ValueError(f"an image must have one size, {predicted.id!r} has {sizes}; predict at the truth's")
     shared = overlap.of_runs(predicted.runs, truth.runs, (predicted.masks, truth.masks))
-    sides = [
+    listed, true = (
         Objects(side.label, side.score, side.mask, overlap.areas(side.runs, side.masks)) for side in (predicted, truth)
-    ]
-    return of_objects(image, *sides, overlap.iou(shared, sides[0].areas, sides[1].areas), verified)
+    )
+    return of_objects(image, listed, true, overlap.iou(shared, listed.areas, true.areas), verified)
 
 
 def from_label_images(

@@ -165,7 +165,8 @@ def _recall(predicted: np.ndarray, codes: np.ndarray) -> Float[np.ndarray, " cla
 
 def _chance(codes: Int[np.ndarray, " n"], groups: np.ndarray, query: np.ndarray, k: int) -> float:
     """The balanced accuracy of the votes of `k` cells drawn at random from other groups, by many draws of one seed."""
-    everything, voters, which = np.bincount(codes), [], np.unique(groups, return_inverse=True)[1]
+    everything, which = np.bincount(codes), np.unique(groups, return_inverse=True)[1]
+    voters: list[np.ndarray] = []
     kind_of = np.zeros(which.max() + 1, np.int64)  # groups of the same classes and counts share a kind
     kinds: dict[tuple[bytes, bytes], int] = {}
     for group, own, counts in _compositions(codes, which):

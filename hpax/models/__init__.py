@@ -10,7 +10,7 @@ probabilities = labeller.predict(field).cells
 import os
 import pathlib
 
-from hpax.models.card import card
+from hpax.models.card import card, card_table
 from hpax.models.cell_classifier import CellClassifier
 from hpax.models.encoder import Encoder
 from hpax.models.ensemble import Ensemble, LabelPrediction
@@ -35,6 +35,7 @@ __all__ = [
     "Network",
     "Segmenter",
     "card",
+    "card_table",
     "graft",
     "load",
     "load_network",

@@ -24,6 +24,19 @@ def card(title: str, *, use: str, limits: str, record: Mapping[str, Any]) -> str
     return "\n".join([*lines, ""])
 
 
+def card_table(card: str, heading: str) -> list[list[str]]:
+    """The first table under a heading of a card, its head as the first row; empty if there is none."""
+    lines = [line.strip() for line in card.splitlines()]
+    places = [place for place, line in enumerate(lines) if line.startswith("#") and line.lstrip("# ") == heading]
+    rows: list[list[str]] = []
+    for line in lines[places[0] + 1 :] if places else []:
+        if line.startswith("#") or (rows and not line.startswith("|")):
+            break
+        if line.startswith("|") and not line.startswith("|--"):
+            rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
 def _written(value: Any) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return " ".join(text.replace("|", "\\|").split())

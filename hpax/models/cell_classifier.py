@@ -33,7 +33,7 @@ class CellClassifier:
     network: Network
     tta: int = len(tta.ALL)  # views of a cell that are averaged: 1, or all 8 flips and rotations
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.network.architecture != "cell-net" or self.network.size is None:
             kind = self.network.architecture
             raise ValueError(

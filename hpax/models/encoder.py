@@ -34,7 +34,7 @@ class Encoder:
     network: Network
     batch: int = 256  # cells looked at together, on all local devices
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.network.architecture != "inpainter":
             raise ValueError(f"an encoder must be an inpainter, got a {self.network.architecture}; load that elsewhere")
 
@@ -80,7 +80,7 @@ class Encoder:
 
     def prepare(self, images: UInt[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n s s c"]:
         """Crops as the network sees them."""
-        return PREPARE[str(self.network.preprocessing)](images)
+        return np.asarray(PREPARE[str(self.network.preprocessing)](images))
 
     def encode(self, images: Float[Array, "n s s c"]) -> Mapping[str, Float[Array, "n d"]]:
         """Layer → features of prepared cells; for `hpax.features.extract`."""

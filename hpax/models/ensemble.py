@@ -21,6 +21,9 @@ from hpax.models.field_classifier import FieldClassifier
 from hpax.models.store import Network, load_network
 from hpax.predict import cams, combine, tta
 
+SHIPPED = ("label-fields", "label-cells")
+"""The networks of the catalogue that label fields and cells: `hpax.Ensemble.load(SHIPPED)`."""
+
 INDEX = "ensemble.json"
 """In the folder of a saved ensemble: which files it consists of."""
 
@@ -48,7 +51,7 @@ class Ensemble:
     fields: tuple[FieldClassifier, ...]
     cells: tuple[CellClassifier, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.fields and not self.cells:
             raise ValueError("an ensemble needs a network of kind cam-net or cell-net, got none; see hpax.recipes")
 
@@ -74,7 +77,7 @@ class Ensemble:
     @property
     def networks(self) -> list[Network]:
         """All networks, those of fields first."""
-        return [model.network for model in (*self.fields, *self.cells)]
+        return [each.network for each in self.fields] + [each.network for each in self.cells]
 
     def predict(self, field: Field) -> LabelPrediction:
         """The probabilities of a field and its cells.
@@ -99,11 +102,12 @@ class Ensemble:
         """Writes every network, its card, and an index to `folder`; `hpax.load` reads it."""
         folder = pathlib.Path(folder)
         names = []
-        for kind, models in (("field", self.fields), ("cell", self.cells)):
+        kinds: dict[str, Sequence[FieldClassifier | CellClassifier]] = {"field": self.fields, "cell": self.cells}
+        for kind, models in kinds.items():
             for number, model in enumerate(models):
                 names.append(f"{kind}{number}.safetensors")
                 model.save(folder / names[-1])
-        views = {model.tta for model in (*self.fields, *self.cells)}
+        views = {each.tta for each in self.fields} | {each.tta for each in self.cells}
         files.write_json(folder / INDEX, {"networks": names, "tta": max(views)})
         return folder
 

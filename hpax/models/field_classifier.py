@@ -40,7 +40,7 @@ class FieldClassifier:
     network: Network
     tta: int = len(tta.ALL)  # views of a field that are averaged: 1, or all 8 flips and rotations
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.network.architecture != "cam-net":
             kind = self.network.architecture
             raise ValueError(

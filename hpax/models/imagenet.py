@@ -90,8 +90,9 @@ def lite(size: Literal[0, 1, 2], *, stem: Literal["rgb", "colours", "mean"] = "r
         ValueError: its weights are not those of the network: all that is missing, unexpected or of another shape is
             listed.
     """
-    model = CellNet(EfficientNet(**SIZES[f"lite{size}"]), classes=CLASSES)
-    leaves = _translated(torch_pth.load(_weights(size)), model.backbone)
+    backbone = EfficientNet(**SIZES[f"lite{size}"])
+    model = CellNet(backbone, classes=CLASSES)
+    leaves = _translated(torch_pth.load(_weights(size)), backbone)
     store.check(model, 3, leaves)
     kernel = "params/backbone/stem/kernel"
     leaves[kernel] = rendered(leaves[kernel], stem)

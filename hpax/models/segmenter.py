@@ -54,7 +54,7 @@ class Segmenter:
     tile: int = 1024  # pixels of the networks; bounds the memory
     margin: int = 96  # pixels of the networks
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.nuclei.um_per_pixel != self.cells.um_per_pixel:
             there = f"{self.nuclei.um_per_pixel} and {self.cells.um_per_pixel}"
             raise ValueError(f"both networks must have learned at one pixel size, got {there} µm; choose others")

@@ -43,7 +43,7 @@ PREPROCESSING = ("human", "yeast")
 CHANNELS = (*atlas.CHANNELS, "marker")
 """The channels that a network may see; "marker" is the only structural one of yeast crops."""
 
-NAMES = ("segment-nuclei", "segment-cells")
+NAMES = ("segment-nuclei", "segment-cells", "label-fields", "label-cells")
 """The networks that ship with hpax."""
 
 WEIGHTS = pathlib.Path(__file__).parent / "weights"
@@ -58,8 +58,15 @@ _SIDE = 96  # pixels at least, of an image that every network takes
 class Trained(Protocol):
     """What is saved of a state of training, such as `hpax.train.State`."""
 
-    params: Params
-    model_state: ModelState
+    @property
+    def params(self) -> Params:
+        """The network's parameters."""
+        ...
+
+    @property
+    def model_state(self) -> ModelState:
+        """Everything else that it keeps."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +186,7 @@ def save(
     if path.suffix != ".safetensors":
         raise ValueError(f"a network's file must end in .safetensors, got {path.name}")
     pixel = None if math.isnan(um_per_pixel) else float(um_per_pixel)
-    told = {"options": dict(options), "channels": list(channels), "um_per_pixel": pixel}
+    told: dict[str, Any] = {"options": dict(options), "channels": list(channels), "um_per_pixel": pixel}
     told |= {"size": size, "masked": masked} | ({"preprocessing": preprocessing} if preprocessing else {})
     metadata = {"format": _FORMAT, "architecture": architecture, "card": card}
     metadata |= {name: json.dumps(value) for name, value in told.items()}
@@ -259,7 +266,7 @@ def _options(architecture: str, options: Any) -> dict[str, Any]:
 
 
 def _fits(value: Any, field: dataclasses.Field) -> bool:
-    default = field.default
+    default: Any = field.default
     if field.name == "backbone":
         return isinstance(value, str) and value in BACKBONES
     if isinstance(default, str):

@@ -42,7 +42,7 @@ class _Storage(NamedTuple):
 
     key: str
     type: str  # NumPy's
-    count: int
+    size: int  # elements
 
 
 class _Tensor(NamedTuple):
@@ -108,8 +108,8 @@ def _filled(file: io.BytesIO, storage: _Storage, end: int) -> np.ndarray:
     """The elements of the storage that is next in the file: their number in eight bytes, then they."""
     head, width = file.read(8), np.dtype(storage.type).itemsize
     count = int.from_bytes(head, "little", signed=True)
-    if len(head) < 8 or count != storage.count:
-        raise ValueError(f"storage {storage.key[:40]!r} must have {storage.count} elements, the file says {count}")
+    if len(head) < 8 or count != storage.size:
+        raise ValueError(f"storage {storage.key[:40]!r} must have {storage.size} elements, the file says {count}")
     if count * width > end - file.tell():
         raise ValueError(f"storage {storage.key[:40]!r} is cut short: it has {count * width} bytes")
     return np.frombuffer(file.read(count * width), storage.type)
@@ -145,7 +145,7 @@ def _operation(file: io.BytesIO) -> tuple[str, Any]:
     if code not in _OPERATIONS:
         raise ValueError(f"a pickle in it asks for the operation {code!r}, which tensors do not need")
     name, width = _OPERATIONS[code]
-    argument = int.from_bytes(_exactly(file, width), "little", signed=name == "BININT") if width else None
+    argument: Any = int.from_bytes(_exactly(file, width), "little", signed=name == "BININT") if width else None
     if name == "LONG1":
         argument = int.from_bytes(_exactly(file, argument), "little", signed=True)
     elif name == "BINUNICODE":
@@ -202,7 +202,7 @@ class _Machine:
     what a stranger nests in itself cannot be walked.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 

@@ -27,5 +27,6 @@ BACKBONES: dict[str, Callable[..., Network]] = {
     "swin-t": Swin,
     "swin-tiny": partial(Swin, width=24, depths=(2, 2), heads=(2, 4), window=4, drop=0.0),
     "plain-tiny": Plain,
+    "plain-small": partial(Plain, widths=(32, 64, 128, 256, 256)),
 }
 """Name → constructor, which takes `axis_name` and `momentum` (see `hpax.nn.norm.BatchNorm`) by keyword."""

@@ -130,7 +130,8 @@ def _together(x: Array, small: Array) -> Array:
     """One convolution with an even border: accelerators like few and wide ones, and no zeros on one side only."""
     (h, w), k = x.shape[1:3], small.shape[-1]
     kernel = jnp.moveaxis(small, (0, 1), (3, 4)).reshape(2, 2, x.shape[-1], 4 * k)
-    border = jax.lax.conv_general_dilated(x, kernel, (1, 1), [(1, 1)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    layout = ("NHWC", "HWIO", "NHWC")
+    border = jax.lax.conv_general_dilated(jnp.asarray(x), kernel, (1, 1), [(1, 1)] * 2, dimension_numbers=layout)
     every = border.reshape(len(x), h + 1, w + 1, 2, 2, k)
     return _interleaved([[every[:, p : p + h, q : q + w, p, q] for q in (0, 1)] for p in (0, 1)])
 
@@ -161,8 +162,9 @@ _SEEN = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
 
 
 def _native(x: Array, kernel: Array, before: tuple[int, int]) -> Array:
-    padding = _padding(kernel.shape[:2], before)
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    padding, layout = _padding(kernel.shape[:2], before), ("NHWC", "HWIO", "NHWC")
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=layout)
 
 
 def _native_by_kernel(x: Array, g: Array, kernel: jax.ShapeDtypeStruct, before: tuple[int, int]) -> Array:
@@ -175,7 +177,7 @@ def _by_shifts(x: Array, kernel: Array, before: tuple[int, int]) -> Array:
     return jnp.einsum("bhwi,ik->bhwk", shifts, kernel.reshape(-1, kernel.shape[-1]))
 
 
-def _by_kernel(x: Array, g: Array, size: tuple[int, int], before: tuple[int, int]) -> Array:
+def _by_kernel(x: Array, g: Array, size: tuple[int, ...], before: tuple[int, int]) -> Array:
     """The gradient by a kernel of `size`: one matrix product for a few images at a time."""
     c, k = x.shape[-1], g.shape[-1]
     thin = min(c, k) < _THIN
@@ -191,7 +193,7 @@ def _by_kernel(x: Array, g: Array, size: tuple[int, int], before: tuple[int, int
     return jax.lax.scan(lambda total, part: (total + product(*part), None), zero, parts)[0].astype(x.dtype)
 
 
-def _shared_product(x: Array, g: Array, size: tuple[int, int], before: tuple[int, int]) -> Array:
+def _shared_product(x: Array, g: Array, size: tuple[int, ...], before: tuple[int, int]) -> Array:
     """Shifts the image by the kernel's columns and the gradient back by its rows: few copies, and a wide product."""
     rows, columns = _padding(size, before)
     along = _shifts(x, (1, size[1]), [(0, 0), columns])
@@ -200,7 +202,7 @@ def _shared_product(x: Array, g: Array, size: tuple[int, int], before: tuple[int
     return product.transpose(2, 0, 1, 3)[::-1]
 
 
-def _product(x: Array, g: Array, size: tuple[int, int], before: tuple[int, int]) -> Array:
+def _product(x: Array, g: Array, size: tuple[int, ...], before: tuple[int, int]) -> Array:
     """Shifts whichever has fewer channels: the image against the gradient, or the gradient back against the image."""
     c, k, padding = x.shape[-1], g.shape[-1], _padding(size, before)
     if c <= k:
@@ -213,11 +215,11 @@ def _inner(a: Float[Array, "b h w i"], b: Float[Array, "b h w j"]) -> Float[Arra
     return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
 
 
-def _padding(size: tuple[int, int], before: tuple[int, int]) -> list[tuple[int, int]]:
+def _padding(size: tuple[int, ...], before: tuple[int, int]) -> list[tuple[int, int]]:
     return [(lead, extent - 1 - lead) for extent, lead in zip(size, before, strict=True)]
 
 
-def _shifts(x: Array, size: tuple[int, int], padding: list[tuple[int, int]]) -> Float[Array, "b h w nmc"]:
+def _shifts(x: Array, size: tuple[int, ...], padding: list[tuple[int, int]]) -> Float[Array, "b h w nmc"]:
     """What a kernel of `size` sees from each pixel, zeros beyond the border, row by row."""
     h, w = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
@@ -261,7 +263,7 @@ def convolve(
         feature_group_count=groups,
     )
     if groups == 1:
-        return native(x, kernel)
+        return native(jnp.asarray(x), jnp.asarray(kernel))
     lots = partial(_by_lots, stride=stride, groups=groups, padded=padded)
     return jax.lax.platform_dependent(x, kernel, cpu=lots, default=native)
 

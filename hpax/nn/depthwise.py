@@ -70,7 +70,12 @@ def _native(x: Array, kernel: Array, stride: int) -> Array:
     layout = ("NHWC", "HWIO", "NHWC")
     strides = (stride, stride)
     return jax.lax.conv_general_dilated(
-        x, kernel, strides, "SAME", dimension_numbers=layout, feature_group_count=x.shape[-1]
+        jnp.asarray(x),
+        jnp.asarray(kernel),
+        strides,
+        "SAME",
+        dimension_numbers=layout,
+        feature_group_count=x.shape[-1],
     )
 
 
@@ -91,11 +96,11 @@ def _by_image(shape: tuple[int, ...], kernel: Array, g: Array, stride: int) -> A
     return _taps_summed([[spread]], kernel[::-1, ::-1], sides, 1)
 
 
-def _by_kernel(x: Array, size: tuple[int, int], g: Array, stride: int) -> Array:
+def _by_kernel(x: Array, size: tuple[int, ...], g: Array, stride: int) -> Array:
     """The gradient by a kernel of `size`, image by image; a product with ones sums far faster than XLA's own sum."""
     ones = jnp.ones((1, math.prod(g.shape[1:3])), g.dtype)
 
-    def add(total: Array, image: tuple[list[list[Array]], Array]) -> tuple[Array, None]:
+    def add(total: jax.Array, image: tuple[list[list[Array]], Array]) -> tuple[jax.Array, None]:
         phases, g = image
         taps = [_tap(phases, i, j, g.shape[:2], stride) * g for i in range(size[0]) for j in range(size[1])]
         sums = [ones @ jax.lax.optimization_barrier(tap).reshape(-1, tap.shape[-1]) for tap in taps]
@@ -107,7 +112,7 @@ def _by_kernel(x: Array, size: tuple[int, int], g: Array, stride: int) -> Array:
 
 def _taps_summed(phases: list[list[Array]], kernel: Array, sides: Sequence[int], stride: int) -> Array:
     n, m = kernel.shape[:2]
-    return sum(_tap(phases, i, j, sides, stride) * kernel[i, j, 0] for i in range(n) for j in range(m))
+    return jnp.asarray(sum(_tap(phases, i, j, sides, stride) * kernel[i, j, 0] for i in range(n) for j in range(m)))
 
 
 def _tap(phases: list[list[Array]], i: int, j: int, sides: Sequence[int], stride: int) -> Array:
@@ -116,14 +121,14 @@ def _tap(phases: list[list[Array]], i: int, j: int, sides: Sequence[int], stride
     return phase[..., top : top + sides[0], left : left + sides[1], :]
 
 
-def _phases(x: Array, size: tuple[int, int], stride: int) -> list[list[Array]]:
+def _phases(x: Array, size: tuple[int, ...], stride: int) -> list[list[Array]]:
     """The padded images' rows and columns that leave each remainder by `stride`, laid out in memory one by one."""
     padded = jnp.pad(x, ((0, 0), *_padding(x.shape[1:3], size, stride), (0, 0)))
     apart = [[padded[:, i::stride, j::stride] for j in range(stride)] for i in range(stride)]
     return jax.lax.optimization_barrier(apart)
 
 
-def _padding(sides: Sequence[int], size: tuple[int, int], stride: int) -> list[tuple[int, int]]:
+def _padding(sides: Sequence[int], size: tuple[int, ...], stride: int) -> list[tuple[int, int]]:
     """Zeros before and after each side, one more after where they are odd, as TensorFlow's."""
     whole = [max((-(-n // stride) - 1) * stride + k - n, 0) for n, k in zip(sides, size, strict=True)]
     return [(zeros // 2, zeros - zeros // 2) for zeros in whole]

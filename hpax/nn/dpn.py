@@ -32,7 +32,7 @@ class DualPathEncoder(Network):
         x = nn.Conv(
             self.stem, (7, 7), 2, 3, use_bias=False, kernel_init=glorot_uniform, dtype=images.dtype, name="stem"
         )(images)
-        levels = [nn.relu(mode.norm(x, "stem_norm"))]
+        levels: list[Array] = [nn.relu(mode.norm(x, "stem_norm"))]
         x = nn.max_pool(levels[0], (3, 3), (2, 2), ((1, 1), (1, 1)))
         for stage, (width, growth, depth) in enumerate(zip(self.widths, self.growth, self.depths, strict=True), 1):
             between = self.bottleneck * width // self.widths[0]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -130,7 +130,7 @@ def _letters(place: int) -> str:
     return chr(ord("a") + place)
 
 
-SIZES: dict[str, dict[str, float | tuple[int, ...]]] = {
+SIZES: dict[str, dict[str, Any]] = {
     "b0": {},
     "b1": {"depth": 1.1},
     "b2": {"width": 1.1, "depth": 1.2},

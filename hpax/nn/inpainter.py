@@ -30,7 +30,7 @@ class Encoder(nn.Module):
         self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
     ) -> tuple[Float[Array, "b h4 w4 k"], dict[str, Array]]:
         """The code of each image, and what each layer `conv1`, `conv2`, … says after its ReLU, before its BatchNorm."""
-        x, taps = images, {}
+        x, taps = images, dict[str, Array]()
         for layer, width in enumerate(self.widths, start=1):
             x = nn.relu(Conv3x3(width, name=f"conv{layer}")(x))
             taps[f"conv{layer}"] = x

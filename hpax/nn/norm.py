@@ -40,7 +40,7 @@ class BatchNorm(nn.Module):
         gain = scale * jax.lax.rsqrt(var + self.epsilon)
         return (x * gain + (bias - mean * gain)).astype(dtype)
 
-    def _moments(self, x: Array, mask: Array | None, shift: Array) -> tuple[Array, Array, Array]:
+    def _moments(self, x: Array, mask: Array | None, shift: Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Mean and variance (c,) of the real rows on all devices in one pass, and how many values they rest on.
 
         Squares are taken about the moving mean: about zero they would cancel where a channel's mean outweighs its

@@ -42,5 +42,5 @@ def means(x: Float[Array, "b h w c"], *, size: int = 3) -> Float[Array, "b h w c
 
 def _combined(combine: Callable[[Array, Array], Array], x: Array, axis: int, size: int, stride: int) -> Array:
     places = (x.shape[axis] - size) // stride + 1
-    slices = [jax.lax.slice_in_dim(x, i, i + (places - 1) * stride + 1, stride, axis) for i in range(size)]
+    slices: list[Array] = [jax.lax.slice_in_dim(x, i, i + (places - 1) * stride + 1, stride, axis) for i in range(size)]
     return functools.reduce(combine, slices)

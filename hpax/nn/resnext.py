@@ -44,7 +44,7 @@ class ResNeXt(Network):
 
     def _forward(self, images: Float[Array, "b h w c"], mode: Mode) -> Float[Array, "b _ _ k"]:
         self._check()
-        x = nn.relu(_normed(self, mode, "stem", images, self.stem, (7, 7), stride=2))
+        x: Array = nn.relu(_normed(self, mode, "stem", images, self.stem, (7, 7), stride=2))
         x = maxima(x, pad=1)
         for stage, (width, depth) in enumerate(zip(self.widths, self.depths, strict=True), 1):
             for place in range(depth):

@@ -128,7 +128,7 @@ def windows(x: Shaped[Array, "b h w c"], size: tuple[int, int]) -> Shaped[Array,
     return parts.swapaxes(2, 3).reshape(b, -1, size[0] * size[1], c)
 
 
-def unwindowed(x: Float[Array, "b n p c"], sides: tuple[int, int], size: tuple[int, int]) -> Float[Array, "b h w c"]:
+def unwindowed(x: Float[Array, "b n p c"], sides: tuple[int, ...], size: tuple[int, int]) -> Float[Array, "b h w c"]:
     """The map of `sides` of which `windows` made `x`."""
     b, _, _, c = x.shape
     parts = x.reshape(b, sides[0] // size[0], sides[1] // size[1], *size, c)
@@ -141,7 +141,7 @@ def offsets(size: tuple[int, int]) -> Int[np.ndarray, "2 p p"]:
     return places[:, :, None] - places[:, None]
 
 
-def together(sides: tuple[int, int], size: tuple[int, int], shift: tuple[int, int]) -> Bool[np.ndarray, "n p p"]:
+def together(sides: tuple[int, int], size: tuple[int, int], shift: tuple[int, ...]) -> Bool[np.ndarray, "n p p"]:
     """Which places of each window see which, after the map was padded and rolled back by `shift`.
 
     They do where no border of the map lies between them. Padding sees padding, for the sake of a finite answer.
@@ -150,5 +150,5 @@ def together(sides: tuple[int, int], size: tuple[int, int], shift: tuple[int, in
     for side, extent, moved in zip(sides, size, shift, strict=True):
         place = np.arange(side + -side % extent)
         regions.append(np.roll((place < moved) + 2 * (place >= side), -moved))
-    region = windows((regions[0][:, None] * 3 + regions[1])[None, ..., None], size)[0, ..., 0]
+    region = np.asarray(windows((regions[0][:, None] * 3 + regions[1])[None, ..., None], size)[0, ..., 0])
     return region[:, :, None] == region[:, None]

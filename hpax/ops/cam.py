@@ -36,7 +36,7 @@ def tiled(images: Float[Array, "b h w c"], tiles: int, *, multiple: int = 1) -> 
     return images.reshape(b, tiles, y, tiles, x, c).swapaxes(2, 3).reshape(-1, y, x, c)
 
 
-def merged(parts: Float[Array, "n y x c"], tiles: int, shape: tuple[int, int]) -> Float[Array, "b h w c"]:
+def merged(parts: Float[Array, "n y x c"], tiles: int, shape: tuple[int, ...]) -> Float[Array, "b h w c"]:
     """The inverse of `tiled`: maps of tiles put together and cut to `shape`.
 
     Maps of a network that loses places at the border of each tile do not reach `shape`; these are stretched to it.

@@ -55,7 +55,7 @@ def hard_negative_bce(hardest: int = 5) -> Loss:
     With as many as there are negatives, or more, it is `bce`.
     """
 
-    def loss(logits, labels):
+    def loss(logits: Array, labels: Array) -> Array:
         positives = (labels * jax.nn.softplus(-logits)).sum(-1)
         negatives = (1 - labels) * jax.nn.softplus(logits)
         kept = min(hardest, negatives.shape[-1])

@@ -54,7 +54,7 @@ def evaluate(
 ) -> tuple[Float[Array, "k c"], Bool[Array, "k c d"]]:
     """AP of every threshold and class, and the true positives. Padding has truth −1 and comes last."""
 
-    def one(threshold, tier, truth, iou, positives):
+    def one(threshold: Array, tier: Array, truth: Array, iou: Array, positives: Array) -> tuple[Array, Array]:
         hit = true_positives(tier, truth, iou, threshold, truths)
         return average_precision(hit, positives), hit
 

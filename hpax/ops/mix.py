@@ -99,7 +99,7 @@ def _of_each_row(key: jax.Array, count: int, draw: Callable[[jax.Array], Array])
     return jax.vmap(lambda row: draw(jax.random.fold_in(key, row)))(jnp.arange(count))
 
 
-def _box(key: jax.Array, shape: tuple[int, int]) -> Bool[Array, "h w"]:
+def _box(key: jax.Array, shape: tuple[int, ...]) -> Bool[Array, "h w"]:
     """The pixels within a box of the image's proportions around a uniformly drawn place."""
     area, *centre = jax.random.uniform(key, (3,))
     lines = [

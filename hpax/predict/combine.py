@@ -36,11 +36,11 @@ def ensemble(
     Raises:
         ValueError: no prediction, another number of weights, or weights that are negative or all 0.
     """
-    weights = np.ones(len(predictions)) if weights is None else np.asarray(weights, np.float64)
-    if not len(predictions) or len(weights) != len(predictions) or (weights < 0).any() or not weights.sum() > 0:
-        told = f"{len(predictions)} predictions and weights {weights.tolist()}"
+    scales = np.ones(len(predictions)) if weights is None else np.asarray(weights, np.float64)
+    if not len(predictions) or len(scales) != len(predictions) or (scales < 0).any() or not scales.sum() > 0:
+        told = f"{len(predictions)} predictions and weights {scales.tolist()}"
         raise ValueError(f"every prediction must have a weight of 0 or more, not all 0, got {told}; drop some or add")
-    shares = weights / weights.sum()
+    shares = scales / scales.sum()
     return sum(share * prediction for share, prediction in zip(shares, predictions, strict=True))
 
 

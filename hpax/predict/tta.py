@@ -66,7 +66,7 @@ def of_fields(
     """
 
     def averaged(images: Images) -> tuple[Float[np.ndarray, "b n"], Float[np.ndarray, "b y x n"]]:
-        found = []
+        found: list[tuple[np.ndarray, np.ndarray]] = []
         for turn, view in _views(images, turns, scales):
             probabilities, maps = map(np.asarray, predict(view))
             maps = turn.back(maps)
@@ -92,5 +92,5 @@ def _mean(predictions: Sequence[np.ndarray]) -> np.ndarray:
 def _resized(images: Images, shape: tuple[int, int]) -> Float[np.ndarray, "b y x c"]:
     """Images at `shape` (h, w), bilinear, averaged where that is smaller."""
     if images.shape[1:3] == tuple(shape):
-        return images
+        return np.asarray(images)
     return np.asarray(jax.image.resize(images, (len(images), *shape, images.shape[-1]), "linear"))

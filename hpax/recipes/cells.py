@@ -14,6 +14,7 @@ from jaxtyping import Float32, Shaped, UInt
 from hpax import atlas, data, files
 from hpax.models.encoder import PREPARE
 from hpax.segment.nuclei import CROP
+from hpax.types import Array
 
 Kind = Literal["simulated", "human", "yeast", "hpa"]
 BATCH = 256  # cells whose features are taken at once
@@ -41,7 +42,7 @@ class Data:
     atlas: Atlas = Atlas()  # simulated
     er: bool = False  # show the network (and the classic features) the ER too, where it was stained; published: no
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.fields and (self.folder or self.cells not in ("simulated", "hpa")):
             told = f"cells {self.cells} and folder {self.folder}"
             raise ValueError(f"fields must be the only folder, of cells 'hpa', got {told}; give --fields alone")
@@ -93,7 +94,7 @@ class Cells:
             parts.extend(source.index_files)
         return files.digest(*parts)
 
-    def prepare(self, crops: UInt[np.ndarray, "*b s s c"]) -> Float32[np.ndarray, "*b s s d"]:
+    def prepare(self, crops: UInt[Array, "*b s s c"]) -> Float32[Array, "*b s s d"]:
         """Stored crops as the network sees them."""
         return PREPARE[self.preprocessing](crops[..., : len(self.channels)])
 

@@ -1,10 +1,12 @@
 """Cell-level models (Le et al. 2022): classes of single cells, from the labels of the fields that they are in."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Literal
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -15,9 +17,11 @@ from hpax.nn.heads import CellNet
 from hpax.ops import overlap
 from hpax.ops.mil import Pooling
 from hpax.ops.mix import Mixture
-from hpax.recipes import learning
+from hpax.predict import cells
+from hpax.recipes import learning, scoring
 from hpax.recipes.learning import Backbone, Loss, Strength
 from hpax.recipes.optimizers import Optimizer
+from hpax.segment.cells import cell_images
 from hpax.tasks.classify import Classification
 
 FILE = "classify.safetensors"
@@ -114,6 +118,7 @@ def build(config: Config, training: FieldSource, validation: FieldSource, target
         steps,
         config.seed,
         validation=None if held is None else held.epoch,
+        scores=None if held is None else _scorer(config, task, validation),
         init=learning.init_from(config.init_from),
     )
 
@@ -131,6 +136,31 @@ def _held(config: Config, validation: FieldSource, targets: Targets | None) -> B
         shuffle=False,
         seed=config.seed,
     )
+
+
+def _scorer(config: Config, task: Classification, validation: FieldSource) -> learning.Scorer:
+    """What the cells of the validation fields say of them on average, and, where known, of themselves: mAPs."""
+    compiled = jax.jit(task.predict)
+    truth = scoring.knows_cells(validation)
+
+    def scores(state: train.State) -> dict[str, float]:
+        predict = functools.partial(compiled, state.params, state.model_state)
+        found = []
+        for field in validation:
+            _, crops = cell_images(
+                field.image,
+                field.found,
+                field.um_per_pixel,
+                crop_um=config.crop_um,
+                size=config.resolution,
+                masked=config.masked,
+            )
+            found.extend(cells.of_crops(predict, [crops]))
+        pooled = np.stack([prob.mean(0) if len(prob) else np.zeros(prob.shape[1]) for prob in found])
+        scores = {"field mAP": scoring.field_map(validation, pooled)}
+        return scores | ({"cell mAP": scoring.score_cells(validation, found).mean("present")} if truth else {})
+
+    return scores
 
 
 def train_model(

@@ -16,7 +16,7 @@ import numpy as np
 import rich.progress
 from rich.console import Console
 
-from hpax import data, files
+from hpax import data, files, simulate
 from hpax.data import FieldSource, mask_sources, splits
 from hpax.formats import fields
 from hpax.formats import masks as mask_files
@@ -41,6 +41,7 @@ class Atlas:
     balanced: bool = True  # main classes equally frequent; else over two orders of magnitude
     multilocalised: float = 0.55  # share of proteins
     varying: float = 0.35  # share of proteins whose cells differ
+    realism: simulate.Realism = "plain"  # or "randomised", as real fields vary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Data:
     data_dir: Path = Path("runs/data")  # where shards are built and masks are kept, once
     atlas: Atlas = Atlas()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.masks == "true" and self.fields is not None:
             raise ValueError("masks 'true' are those of the simulation, a folder has none; use 'networks'")
 
@@ -88,10 +89,12 @@ def open_fields(config: Data, *, seed: int) -> Split:
     if config.fields is not None:
         whole = open_folder(config)
         sides = splits.stratified_split(distil.groups(whole), whole.labels, FRACTIONS, seed=seed)
-        parts = [whole.part(np.flatnonzero(sides == name)) for name in FRACTIONS]
-        return Split(*parts, kind="real")
-    parts = [_with_masks(config, _atlas(config, name, seed)) for name in ("train", "validation", "test")]
-    return Split(*parts, kind="simulated")
+        training, validation, test = (whole.part(np.flatnonzero(sides == name)) for name in FRACTIONS)
+        return Split(training, validation, test, kind="real")
+    training, validation, test = (
+        _with_masks(config, _atlas(config, name, seed)) for name in ("train", "validation", "test")
+    )
+    return Split(training, validation, test, kind="simulated")
 
 
 def open_folder(config: Data, *, labelled: bool = True) -> FieldSource:
@@ -135,6 +138,7 @@ def _atlas(config: Data, split: str, seed: int) -> FieldSource:
             balanced=atlas.balanced,
             multilocalised=atlas.multilocalised,
             varying=atlas.varying,
+            realism=atlas.realism,
             seed=seed,
         )
     )

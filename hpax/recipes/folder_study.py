@@ -115,7 +115,7 @@ PICTURE = "Cells of real fields in the colour of their most probable class; the 
 
 def numbers_table(found: dict[str, float]) -> page.Table:
     """Every view with its interval."""
-    rows = []
+    rows: list[list[str | float | None]] = []
     for view in VIEWS:
         name = f"field mAP, {view}"
         interval = f"{found[f'{name}, low (95%)']:.3f} to {found[f'{name}, high (95%)']:.3f}"
@@ -131,7 +131,7 @@ def classes_table(done: CrossValidated) -> page.Table:
     """AP and chance of every class that some field shows, frequent ones first."""
     labels = done.source.labels
     columns = [classification.average_precision(labels, done.of_fields(view)) for view in VIEWS]
-    rows = []
+    rows: list[list[str | float | None]] = []
     for label in np.argsort(-labels.sum(0), kind="stable"):
         if labels[:, label].any():
             ap = [float(column[label]) for column in columns]
@@ -151,8 +151,11 @@ def picture(done: CrossValidated) -> np.ndarray:
     wide = max(each.shape[1] for each in shown)
     padded = [np.pad(each, ((0, 0), (0, wide - each.shape[1]), (0, 0))) for each in shown]
     half = -(-len(padded) // 2)
-    rows = [padded[:half], padded[half:] + [np.zeros_like(padded[0])] * (2 * half - len(padded))]
-    return grids.grid([row for row in rows if row], titles=titles[:half])
+    sheets = []
+    for start in range(0, len(padded), half):
+        part = padded[start : start + half] + [np.zeros_like(padded[0])] * (start + half - len(padded))
+        sheets.append(grids.grid([part], titles=(titles[start : start + half] + [""] * half)[:half]))
+    return np.concatenate(sheets)
 
 
 def label_folder(ensemble: Ensemble, source: FieldSource, workdir: Path, truth: Path | None) -> dict[str, float]:

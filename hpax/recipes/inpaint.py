@@ -121,7 +121,7 @@ Paint = Callable[[Array, Array], Array]
 
 def inpainting(paint: Paint, batch: Batch, title: str = "") -> UInt8[np.ndarray, "h w 3"]:
     """The first pairs of a batch: source, structure of the target, painted and actual protein."""
-    source, target = batch["source"][:SHOWN], batch["target"][:SHOWN]
+    source, target = np.asarray(batch["source"][:SHOWN]), np.asarray(batch["target"][:SHOWN])
     protein = paint(source, target[..., atlas.STRUCTURE])
     colours = ("green", "magenta") if source.shape[-1] == 2 else None  # yeast has one marker, of the cytosol
     return grids.inpainting(source, target, np.asarray(protein), title=title, colours=colours)

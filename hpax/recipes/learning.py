@@ -34,7 +34,7 @@ class Backbone:
     momentum: float = 0.95  # of BatchNorm's averages
     dropout: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.name not in BACKBONES:
             raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {self.name!r}")
 
@@ -66,7 +66,7 @@ class Loss:
 
 def augmentation(strength: Strength) -> augment.Augmentation:
     """The augmentation of crops and fields by its name."""
-    return {"none": augment.NONE, "light": augment.LIGHT, "strong": augment.STRONG}[strength]
+    return {"none": augment.NONE, "light": augment.LIGHT, "strong": augment.VARIED}[strength]
 
 
 def init_from(network: pathlib.Path | None) -> train.Init | None:

@@ -7,12 +7,12 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from hpax import files, models, train
+from hpax import files, images, models, train
 from hpax.data import CopyPasteBatches, FieldSource, ImageBatches, augment, balance
-from hpax.metrics import classification
 from hpax.nn.heads import CamNet
 from hpax.ops.mix import Mixture
-from hpax.recipes import learning
+from hpax.predict import cams
+from hpax.recipes import learning, scoring
 from hpax.recipes.learning import Backbone, Loss, Strength
 from hpax.recipes.optimizers import Optimizer
 from hpax.tasks.localize import Localization
@@ -81,7 +81,7 @@ def build(config: Config, training: FieldSource, validation: FieldSource) -> tra
         steps,
         config.seed,
         validation=None if held is None else held.epoch,
-        scores=None if held is None else _scorer(task, held, validation.labels),
+        scores=None if held is None else _scorer(config, task, validation),
         init=learning.init_from(config.init_from),
     )
 
@@ -99,16 +99,22 @@ def _batches(config: Config, training: FieldSource) -> ImageBatches | CopyPasteB
     )
 
 
-def _scorer(task: Localization, held: ImageBatches, labels: np.ndarray) -> learning.Scorer:
-    """The mean average precision of the validation fields, of classes that some of them show."""
+def _scorer(config: Config, task: Localization, validation: FieldSource) -> learning.Scorer:
+    """The mean average precision of the validation fields, and, where their cells are known, of cells by the maps."""
     predict = jax.jit(task.predict)
+    truth = validation.masks is not None and scoring.knows_cells(validation)
 
     def scores(state: train.State) -> dict[str, float]:
-        said = np.zeros(labels.shape, np.float32)
-        for batch in held.epoch():
-            real = batch["mask"] > 0
-            said[batch["index"][real]] = np.asarray(predict(state.params, state.model_state, batch["image"])[0])[real]
-        return {"field mAP": classification.score(labels, said).mean_ap}
+        fields, cells = [], []
+        for field in validation:
+            seen = images.to_um_per_pixel(field.image, field.um_per_pixel, config.um_per_pixel)
+            whole = images.as_float(images.padded(seen, task.model.stride))[None]
+            prob, maps = (np.asarray(part)[0] for part in predict(state.params, state.model_state, whole))
+            fields.append(prob)
+            if truth:
+                cells.append(cams.cell_probabilities(maps, prob, field.found.cells))
+        found = {"field mAP": scoring.field_map(validation, np.stack(fields))}
+        return found | ({"cell mAP": scoring.score_cells(validation, cells).mean("present")} if truth else {})
 
     return scores
 

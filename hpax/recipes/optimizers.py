@@ -20,7 +20,7 @@ class Optimizer:
     steps: int = 500
     epochs: float = 0.0  # passes over the data instead of `steps`, where above 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self.steps, self.epochs, self.batch_size)
 
     def steps_of(self, batches_per_epoch: int) -> int:
@@ -43,7 +43,7 @@ class Adam:
     steps: int = 1800
     epochs: float = 0.0  # passes over the data instead of `steps`, where above 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self.steps, self.epochs, self.batch_size)
 
     def steps_of(self, batches_per_epoch: int) -> int:

@@ -66,7 +66,7 @@ class Data:
     atlas: Atlas = Atlas()
     data_dir: Path = Path("runs/data")  # where shards are built, once
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.simulated < 1:
             raise ValueError(f"simulated must be a share between 0 and 1, got {self.simulated}")
 
@@ -158,9 +158,9 @@ def patches(task: Segmentation, state: train.State, batch: Batch) -> UInt8[np.nd
     predicted = np.asarray(task.predict(state.params, state.model_state, batch["image"]))
     stains = ("grey",) if batch["image"].shape[-1] == 1 else ("red", "yellow", "blue")
     rows = {
-        "image": colour.picture(batch["image"][:SHOWN], colours=stains),
+        "image": colour.picture(np.asarray(batch["image"][:SHOWN]), colours=stains),
         "predicted": colour.picture(predicted[:SHOWN], colours=("red", "blue")),
-        "true": colour.picture(batch["maps"][:SHOWN], colours=("red", "blue")),
+        "true": colour.picture(np.asarray(batch["maps"][:SHOWN]), colours=("red", "blue")),
     }
     return grids.grid([list(row) for row in rows.values()], names=list(rows))
 

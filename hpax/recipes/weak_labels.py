@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 
 from hpax import files
 from hpax.data import FieldSource
 from hpax.fields import Field
-from hpax.metrics import counting, detection
 from hpax.models import CellClassifier, Ensemble, FieldClassifier, LabelPrediction
 from hpax.predict import cams
 from hpax.predict.strategies import Opinions
@@ -32,7 +31,7 @@ class Config:
     start: Literal["cells", "fresh"] = "cells"  # the image-level model: from the cell-level one, or fresh
     folds: int = 2  # of the training proteins, for the predictions that are distilled; 0: no distillation
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.folds == 1:
             raise ValueError("folds must be 2 or more, or 0 for no distillation, got 1")
         if self.start == "cells" and self.field.backbone.name != self.cell.backbone.name:
@@ -108,19 +107,6 @@ def opinions(ensemble: Ensemble, fields: Iterable[Field]) -> Iterator[Opinions]:
         seen = field_model.predict(field)
         maps = cams.cell_probabilities(seen.maps, seen.probabilities, field.found.cells)
         yield Opinions(seen.probabilities, maps, cell_model.predict(field))
-
-
-def score_cells(source: FieldSource, probabilities: Iterable[Float[np.ndarray, "k n"]]) -> detection.Scores:
-    """The competition's score of what is said of the cells of each field, in order, against the truth of the fields."""
-    parts = []
-    for number, (field, prob) in enumerate(zip(source, probabilities, strict=True)):
-        if field.truth is None or field.cell_labels is None:
-            raise ValueError(f"the true cells of field {field.id} are not known; score fields by their labels instead")
-        cells, indices = field.found.cells, field.found.indices
-        scores = np.full((int(indices.max(initial=0)), prob.shape[1]), np.nan)
-        scores[indices - 1] = prob
-        parts.append(counting.from_label_images(number, cells, scores, field.truth.cells, field.cell_labels))
-    return detection.score(counting.merge(parts))
 
 
 def cross_validate(

@@ -33,7 +33,7 @@ def sections(done: Study, metrics: Mapping[str, float]) -> list[page.Section]:
 
 def strategies_table(done: Study, metrics: Mapping[str, float]) -> page.Table:
     """Every strategy, on found and on true masks, and on rare classes."""
-    rows = []
+    rows: list[list[str | float | None]] = []
     for name in done.predictions:
         rows.append([name, done.mean(name), metrics.get(f"mAP on true masks, {name}"), done.rare(name)])
     about = f"{len(done.split.test)} fields of proteins that no network saw; mask mAP at IoU 0.6 of classes with truth"

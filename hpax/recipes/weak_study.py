@@ -13,7 +13,7 @@ from hpax.metrics import classification, detection
 from hpax.models import CellClassifier, Ensemble
 from hpax.predict import combine
 from hpax.predict.strategies import Opinions, pooled, strategies, variants
-from hpax.recipes import classify, weak_labels
+from hpax.recipes import classify, scoring, weak_labels
 from hpax.recipes.datasets import Split
 from hpax.recipes.weak_labels import Shelf
 from hpax.segment import borders
@@ -130,7 +130,7 @@ class Study:
 
 def study(split: Split, predictions: Predictions) -> Study:
     """Every strategy, scored."""
-    scores = {name: weak_labels.score_cells(split.test, prob) for name, prob in predictions.items()}
+    scores = {name: scoring.score_cells(split.test, prob) for name, prob in predictions.items()}
     return Study(split, predictions, scores)
 
 
@@ -161,7 +161,7 @@ def of_variation(done: Study) -> dict[str, float]:
         own = np.flatnonzero((done.variation > low) & (done.variation <= high)).tolist()
         for name in done.there(COMPARED):
             prob = [done.predictions[name][place] for place in own]
-            score = weak_labels.score_cells(done.split.test.part(own), prob)
+            score = scoring.score_cells(done.split.test.part(own), prob)
             found[f"mAP of fields where {kind}, {name}"] = score.mean("present")
     return found
 

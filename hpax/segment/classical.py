@@ -59,7 +59,7 @@ def segment(image: UInt[np.ndarray, "h w 4"], um_per_pixel: float, *, recipe: Re
     pixel = um_per_pixel * factor
     nucleus, *reference = (masks.block_mean(percentile_normalise(image[..., channel]), factor) for channel in (1, 2, 3))
     nuclei = find_nuclei(nucleus, pixel, recipe=recipe)
-    found = masks.compact(grow_cells(nuclei, sum(reference), pixel, recipe=recipe), nuclei)
+    found = masks.compact(grow_cells(nuclei, np.asarray(sum(reference)), pixel, recipe=recipe), nuclei)
     height, width = image.shape[:2]
     return masks.Masks(*(masks.enlarge(mask, factor)[:height, :width] for mask in (found.cells, found.nuclei)))
 

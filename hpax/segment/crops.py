@@ -33,7 +33,7 @@ def cut(
 def sticks_out(centres: Float[np.ndarray, "n 2"], size: int, shape: tuple[int, int]) -> Bool[np.ndarray, " n"]:
     """Whether the square around each centre reaches over the edge of a field of `shape` (h, w)."""
     corners = _corners(centres, size)
-    return ((corners < 0) | (corners + size > np.asarray(shape))).any(1)
+    return np.any((corners < 0) | (corners + size > np.asarray(shape)), axis=1)
 
 
 def _corners(centres: Float[np.ndarray, "n 2"], size: int) -> Integer[np.ndarray, "n 2"]:

@@ -1,15 +1,17 @@
 """One simulated field: four images, index masks, and what every cell truly shows."""
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8, UInt16
 from scipy import ndimage
 
 from hpax import atlas
-from hpax.simulate import layout, patterns, stains
-from hpax.simulate.cell import Cell
-from hpax.simulate.morphology import CELL_LINES
+from hpax.fields import Field, Masks
+from hpax.simulate import layout, patterns, randomised, stains
+from hpax.simulate.cell import Cell, Plane
+from hpax.simulate.morphology import ALL_CELL_LINES
 from hpax.simulate.optics import Optics, expose, strengths
 from hpax.simulate.proteome import Protein
 from hpax.simulate.streams import stream
@@ -19,22 +21,45 @@ ENOUGH = 0.1  # share of the cells that must show a location before an annotator
 
 DEFAULT_OPTICS = Optics()
 
+Realism = Literal["plain", "randomised"]
+"""How a field looks: as one clean microscope sees one kind of each pattern, or as all of `ranges` allow."""
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Field:
-    """A field of view and its truth. Cell i of the masks, from 1, has row i-1 of `cell_labels`."""
 
-    image: UInt8[np.ndarray, "h w 4"]  # atlas.CHANNELS
-    cells: UInt16[np.ndarray, "h w"]  # 0 = background, or a cell without a visible nucleus
-    nuclei: UInt16[np.ndarray, "h w"]
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class SimulatedField(Field):
+    """A field whose truth is known. Cell i of the masks, from 1, has row i-1 of `cell_labels`: what it shows.
+
+    Its masks are the true ones; a cell without a visible nucleus is background.
+    """
+
+    labels: UInt8[np.ndarray, " 19"]  # as an annotator would give them
     cell_labels: UInt8[np.ndarray, "n 19"]  # what each cell shows, not what it could
     mitotic: Bool[np.ndarray, " n"]  # which cells divide
-    labels: UInt8[np.ndarray, " 19"]  # as an annotator would give them
-    id: str
-    protein: str
-    antibody: str
-    cell_line: str
-    um_per_pixel: float
+
+    @property
+    def cells(self) -> UInt16[np.ndarray, "h w"]:
+        """The true cells."""
+        return self.found.cells
+
+    @property
+    def nuclei(self) -> UInt16[np.ndarray, "h w"]:
+        """The true nuclei."""
+        return self.found.nuclei
+
+    @property
+    def protein(self) -> str:
+        """The protein that is stained."""
+        return self.origin["protein"]
+
+    @property
+    def antibody(self) -> str:
+        """The antibody that stains it."""
+        return self.origin["antibody"]
+
+    @property
+    def cell_line(self) -> str:
+        """A name in `CELL_LINES`."""
+        return self.origin["cell_line"]
 
 
 def field(
@@ -46,7 +71,8 @@ def field(
     size: int = 512,
     um_per_pixel: float = 0.32,
     optics: Optics = DEFAULT_OPTICS,
-) -> Field:
+    realism: Realism = "plain",
+) -> SimulatedField:
     """The field `index` of a protein in a cell line: the same bytes whenever and wherever it is asked for.
 
     The field has 5 to 40 cells per (164 µm)², about 2% of them dividing; of a protein with Mitotic spindle every
@@ -58,41 +84,52 @@ def field(
 
     Args:
         protein: from `proteome`, or made by hand.
-        cell_line: a name in `CELL_LINES`.
+        cell_line: a name in `ALL_CELL_LINES`.
         index: of the field among those of this protein and cell line.
         seed: of the data set; the looks of the protein have their own.
         size: pixels of a side; um_per_pixel: µm of one; together at least 16 µm.
-        optics: the microscope.
+        optics: the microscope of a plain field.
+        realism: "randomised" draws what real fields vary in (`simulate.ranges`), the microscope too.
 
     Raises:
-        ValueError: an unknown cell line, a negative seed or index, a size or pixel that is too small or too large.
+        ValueError: an unknown cell line, `optics` of a randomised field, a negative seed or index, a size or pixel
+            that is too small or too large.
     """
     _check(cell_line, size, um_per_pixel)
+    if realism == "randomised" and optics != DEFAULT_OPTICS:
+        raise ValueError("a randomised field draws its own microscope; leave optics out, or take realism 'plain'")
     keys = (seed, protein.seed, protein.index, cell_line, index)
-    morphology, canvas = CELL_LINES[cell_line], layout.Canvas(size, um_per_pixel)
+    antibody = protein.antibodies[index % len(protein.antibodies)]
+    morphology, canvas = ALL_CELL_LINES[cell_line], layout.Canvas(size, um_per_pixel)
+    look = randomised.look(protein, antibody, *keys) if realism == "randomised" else None
+    if look:
+        morphology = randomised.cultured(morphology, look.culture)
     outlines = layout.place(stream(*keys, "place"), canvas, morphology, mitosis=SPINDLE in protein.locations)
     owner = layout.territories(outlines, canvas)
     cells = layout.cells(outlines, owner, canvas, morphology, *keys)
     signal = np.zeros((*canvas.shape, len(atlas.CHANNELS)))
-    shown = [_paint(cell, signal[cell.window], protein) for cell in cells]
+    shown = [_paint(cell, signal[cell.window], protein, look) for cell in cells]
     masks, nuclei, kept = _truth(cells, canvas)
-    antibody = protein.antibodies[index % len(protein.antibodies)]
-    strength = strengths(optics, stream("antibody", protein.seed, protein.index, antibody), stream(*keys, "strength"))
     draw = stream(*keys, "optics")
+    if look:
+        image = randomised.exposed(signal[canvas.field], look, draw, um_per_pixel=um_per_pixel)
+    else:
+        binding = stream("antibody", protein.seed, protein.index, antibody)
+        strength = strengths(optics, binding, stream(*keys, "strength"))
+        image = expose(signal[canvas.field], optics, draw, um_per_pixel=um_per_pixel, strength=strength)
     mitotic = np.array([cells[number].mitotic for number in kept], bool)
     cell_labels = np.array([shown[number] for number in kept], np.uint8).reshape(-1, len(atlas.LOCATIONS))
-    return Field(
-        image=expose(signal[canvas.field], optics, draw, um_per_pixel=um_per_pixel, strength=strength),
-        cells=masks,
-        nuclei=nuclei,
+    truth = Masks(masks, nuclei)
+    return SimulatedField(
+        id=f"{protein.name}_{antibody}_{cell_line}_{index}".replace(" ", "-"),
+        image=image,
+        um_per_pixel=um_per_pixel,
+        labels=annotate(cell_labels, mitotic, protein.locations),
+        origin={"protein": protein.name, "antibody": antibody, "cell_line": cell_line},
+        masks=truth,
+        truth=truth,
         cell_labels=cell_labels,
         mitotic=mitotic,
-        labels=annotate(cell_labels, mitotic, protein.locations),
-        id=f"{protein.name}_{antibody}_{cell_line}_{index}".replace(" ", "-"),
-        protein=protein.name,
-        antibody=antibody,
-        cell_line=cell_line,
-        um_per_pixel=um_per_pixel,
     )
 
 
@@ -108,8 +145,8 @@ def annotate(
 
 
 def _check(cell_line: str, size: int, um_per_pixel: float) -> None:
-    if cell_line not in CELL_LINES:
-        raise ValueError(f"cell line {cell_line!r} is not simulated; choose one of {sorted(CELL_LINES)}")
+    if cell_line not in ALL_CELL_LINES:
+        raise ValueError(f"cell line {cell_line!r} is not simulated; choose one of {sorted(ALL_CELL_LINES)}")
     if not 0.04 <= um_per_pixel <= 1.0:
         raise ValueError(
             f"um_per_pixel must be in [0.04, 1.0], got {um_per_pixel}; 0.08 is the HPA's, 0.32 the default"
@@ -121,23 +158,34 @@ def _check(cell_line: str, size: int, um_per_pixel: float) -> None:
         )
 
 
-def _paint(cell: Cell, signal: Float[np.ndarray, "h w 4"], protein: Protein) -> UInt8[np.ndarray, " 19"]:
+def _paint(
+    cell: Cell, signal: Float[np.ndarray, "h w 4"], protein: Protein, look: randomised.Look | None
+) -> UInt8[np.ndarray, " 19"]:
     """Add the cell's four stains to its window of `signal`; returns what it shows of the protein."""
     draw = cell.draw("expression")
     level = np.exp(draw.normal(0, (0.3, 0.18, 0.3, 0.25)))
     lit = [place for place in protein.locations if draw.uniform() >= protein.variation or place == SPINDLE]
+    lit = [place for place in lit if place != atlas.NEGATIVE]
     shown = {patterns.MITOTIC.get(location, location) if cell.mitotic else location for location in lit}
     if not cell.mitotic:
         shown.discard(SPINDLE)
-    planes = [
+    if look:
+        planes = randomised.stained(cell, protein, lit, look)
+    else:
+        planes = [level[channel] * np.maximum(plane, 0) for channel, plane in enumerate(_plain(cell, protein, lit))]
+    for channel, plane in enumerate(planes):
+        signal[..., channel] += plane
+    return atlas.multi_hot(shown or [atlas.NEGATIVE])
+
+
+def _plain(cell: Cell, protein: Protein, lit: list[int]) -> list[Plane]:
+    """The four stains of a cell that shows `lit`, all of one kind."""
+    return [
         sum(patterns.show(cell, location, protein.style(location)) for location in lit or [atlas.NEGATIVE]),
         stains.nucleus(cell),
         stains.microtubules(cell),
         stains.endoplasmic_reticulum(cell),
     ]
-    for channel, plane in enumerate(planes):
-        signal[..., channel] += level[channel] * np.maximum(plane, 0)
-    return atlas.multi_hot(shown or [atlas.NEGATIVE])
 
 
 def _truth(cells: list[Cell], canvas: layout.Canvas) -> tuple[np.ndarray, np.ndarray, list[int]]:

@@ -1,6 +1,7 @@
 """Where the cells of a field lie and which pixels are theirs: touching cells around nuclei of their own."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, UInt16
@@ -177,7 +178,7 @@ def _cell(
         noise=lambda name, scale: textures(name, scale)[window],
         centrosome=cell.centre + side * (at_angle(cell.nucleus, np.angle(side)) + 1.3),
         poles=(cell.centre + spindle, cell.centre - spindle),
-        nucleoli=() if cell.mitotic else _nucleoli(draw, cell, morphology.nucleoli),
+        nucleoli=() if cell.mitotic else _nucleoli(draw, cell, morphology),
         mitotic=cell.mitotic,
     )
 
@@ -221,7 +222,7 @@ def _round(draw: np.random.Generator, morphology: Morphology) -> Float[np.ndarra
     return radius * (1 + _ripple(draw, 2, 5, 0.02))
 
 
-def _crowd(draw: np.random.Generator, canvas: Canvas, clumping: float):
+def _crowd(draw: np.random.Generator, canvas: Canvas, clumping: float) -> Callable[[complex], float]:
     """Position → probability that a cell may settle there: 1 in the middle of a colony."""
     extent = canvas.shape[0] * canvas.um_per_pixel
     middles = draw.uniform(0.1, 0.9, (draw.integers(1, 4), 2)) @ (1, 1j) * extent
@@ -240,7 +241,7 @@ def _fits(cell: Outline, others: list[Outline]) -> bool:
     return True
 
 
-def _window(cell: Outline, canvas: Canvas) -> tuple[tuple[slice, slice], np.ndarray]:
+def _window(cell: Outline, canvas: Canvas) -> tuple[tuple[slice, ...], np.ndarray]:
     """The part of the canvas that the cell may reach, and each pixel's position relative to the nucleus."""
     radius, scale = cell.reach.max(), canvas.um_per_pixel
     spans = [
@@ -278,11 +279,11 @@ def _distance_to_edges(owner: np.ndarray, um_per_pixel: float) -> Float[np.ndarr
     return (ndimage.distance_transform_edt(interior) + 0.5 * (owner > 0)) * um_per_pixel
 
 
-def _nucleoli(draw: np.random.Generator, cell: Outline, mean: float) -> tuple[tuple[complex, float], ...]:
-    """Two or more round bodies well within the nucleus, apart from each other."""
-    size = np.sqrt(cell.nucleus.mean() / 8)
+def _nucleoli(draw: np.random.Generator, cell: Outline, morphology: Morphology) -> tuple[tuple[complex, float], ...]:
+    """The line's fewest round bodies or more, well within the nucleus, apart from each other."""
+    size = np.sqrt(cell.nucleus.mean() / 8) * morphology.nucleolus
     chosen: list[tuple[complex, float]] = []
-    for _ in range(2 + draw.poisson(max(mean - 2, 0))):
+    for _ in range(morphology.fewest_nucleoli + draw.poisson(max(morphology.nucleoli - 2, 0))):
         radius = size * draw.uniform(0.9, 1.9)
         angle = draw.uniform(0, 2 * np.pi)
         room = max(at_angle(cell.nucleus, angle) - radius - 0.8, 0)

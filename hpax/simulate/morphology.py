@@ -22,9 +22,12 @@ class Morphology:
     protrusion_length: float = 0.0  # of a process, relative to the cell's radius
     ruffling: float = 0.06  # unevenness of the outline, relative to the cell's radius
     nucleoli: float = 3.0  # mean number
+    fewest_nucleoli: int = 2
+    nucleolus: float = 1.0  # factor of their radius
     microtubules: int = 90  # filaments per cell
     bundling: float = 0.0  # 0 = an aster, 1 = all filaments along the cell's axis
     wander: float = 0.16  # bending of filaments, radians per µm
+    scattered: float = 0.0  # share of filaments that start anywhere in the cell; only randomised fields ask
     er_reach: float = 9.0  # µm over which the ER thins out from the nucleus
 
 
@@ -99,3 +102,22 @@ CELL_LINES: dict[str, Morphology] = {
     ),
 }
 """Eight of the lines that the HPA images, by the HPA's names."""
+
+FURTHER_CELL_LINES: dict[str, Morphology] = {
+    "EFO-21": Morphology(6.5, 0.4, 200, 1.3, 950, 1.3, ruffling=0.08, microtubules=130),
+    "HAP1": Morphology(11.0, 0.6, 125, 1.3, 420, 1.4, protrusions=1.0, protrusion_length=0.6, microtubules=90),
+    "HUVEC TERT2": Morphology(4.5, 0.1, 210, 1.4, 1700, 1.7, protrusions=0.5, protrusion_length=0.5, microtubules=180),
+    "HaCaT": Morphology(9.0, 0.7, 170, 1.25, 700, 1.2, ruffling=0.05, microtubules=120, wander=0.22),
+    "RH-30": Morphology(
+        5.0, 0.2, 190, 1.4, 1100, 2.2, protrusions=1.4, protrusion_length=1.2, microtubules=140, bundling=0.5
+    ),
+    "RPTEC TERT1": Morphology(7.0, 0.3, 165, 1.25, 1000, 1.3, ruffling=0.05, microtubules=140, bundling=0.1),
+    "SK-MEL-30": Morphology(
+        6.0, 0.2, 175, 1.35, 850, 2.2, protrusions=1.8, protrusion_length=1.4, microtubules=120, bundling=0.5
+    ),
+    "SiHa": Morphology(7.5, 0.5, 190, 1.3, 800, 1.3, protrusions=0.6, protrusion_length=0.5, microtubules=120),
+    "hTCEpi": Morphology(6.5, 0.4, 190, 1.3, 1100, 1.4, ruffling=0.1, microtubules=140),
+}
+"""The other nine of the 2021 competition's lines, which randomised atlases hold as well; the same caution holds."""
+
+ALL_CELL_LINES = CELL_LINES | FURTHER_CELL_LINES

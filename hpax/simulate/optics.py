@@ -33,7 +33,7 @@ class Optics:
     bleed_through: float = 0.0  # share of each channel that shows up in the next one towards red
     defocus: float = 0.0  # µm, standard deviation of a field's focus error
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if len(self.photons) != len(atlas.CHANNELS) or min(self.photons) <= 0:
             raise ValueError(f"photons must be {len(atlas.CHANNELS)} positive numbers, got {self.photons}")
         for field in dataclasses.fields(self):
@@ -67,14 +67,15 @@ def expose(
     photons = np.empty(signal.shape)
     for channel, plane in enumerate(np.moveaxis(signal, -1, 0)):
         photons[..., channel] = stained[channel] * ndimage.gaussian_filter(plane, sigma, mode="nearest", truncate=3.0)
-    photons = (_bleed(photons, optics.bleed_through) if optics.bleed_through else photons) + background
+    photons = (bled(photons, optics.bleed_through) if optics.bleed_through else photons) + background
     photons += draw.standard_normal(signal.shape) * np.sqrt(photons + optics.read_noise**2)
     gain = optics.exposure / (np.asarray(optics.photons) * np.sqrt(strength))
     return np.clip(np.rint((photons - optics.offset) * gain), 0, 255).astype(np.uint8)
 
 
-def _bleed(photons: Float[np.ndarray, "h w 4"], share: float) -> Float[np.ndarray, "h w 4"]:
-    bled = photons.copy()
+def bled(photons: Float[np.ndarray, "h w 4"], share: float) -> Float[np.ndarray, "h w 4"]:
+    """Each channel with a share of the one before it towards red."""
+    mixed = photons.copy()
     for source, target in itertools.pairwise(SPECTRUM):
-        bled[..., target] += share * photons[..., source]
-    return bled
+        mixed[..., target] += share * photons[..., source]
+    return mixed

@@ -33,7 +33,7 @@ class Protein:
     variation: float = 0.0  # share of cells in which a location of this protein stays dark
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         atlas.multi_hot(self.locations)
         if not self.locations or len(set(self.locations)) < len(self.locations):
             raise ValueError(

@@ -30,10 +30,10 @@ def smooth_noise(draw: np.random.Generator, shape: tuple[int, int], sigma: float
     noise = (noise - noise.mean()) / noise.std()
     if coarse == 1:
         return noise[: shape[0], : shape[1]]
-    return _enlarge(_enlarge(noise, coarse).T, coarse).T[: shape[0], : shape[1]]
+    return enlarge(enlarge(noise, coarse).T, coarse).T[: shape[0], : shape[1]]
 
 
-def _enlarge(plane: np.ndarray, factor: int) -> np.ndarray:
+def enlarge(plane: np.ndarray, factor: int) -> np.ndarray:
     """Rows repeated `factor` times with linear interpolation between them."""
     share = (np.arange(factor) / factor)[None, :, None]
     between = plane[:-1, None] * (1 - share) + plane[1:, None] * share

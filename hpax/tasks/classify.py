@@ -1,6 +1,7 @@
 """Classes of single cells, learned from the labels of the fields that they are in."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,7 @@ class Classification:
     antibody_weight: float = 0.0  # of `ops.losses.arcface` over antibodies, in training only
     mix: Mixture = "none"  # of cells
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.antibody_weight and not self.model.antibodies:
             raise ValueError("antibody_weight needs a model that tells antibodies apart, got 0 antibodies; set them")
         if self.bag and self.mix != "none":
@@ -75,18 +76,20 @@ class Classification:
 
     def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> dict[str, Float[Array, " b"]]:
         """`loss` of cells and bags as in training, of what the network says of the cells as they are."""
-        seen = self.model.apply({"params": params, **model_state}, _flat(batch["image"]))
+        seen: Any = self.model.apply({"params": params, **model_state}, _flat(batch["image"]))
         return {"loss": self._loss(seen.logits, _flat(_targets(batch)), batch)}
 
     def predict(self, params: Params, model_state: ModelState, images: Float[Array, "k s s c"]) -> Float[Array, "k n"]:
         """The probabilities of the classes in each cell."""
-        return jax.nn.sigmoid(self.model.apply({"params": params, **model_state}, images).logits)
+        seen: Any = self.model.apply({"params": params, **model_state}, images)
+        return jax.nn.sigmoid(seen.logits)
 
     def encode(
         self, params: Params, model_state: ModelState, images: Float[Array, "k s s c"]
     ) -> dict[str, Float[Array, "k d"]]:
         """The features before the classifier, averaged over places."""
-        return {"penultimate": self.model.apply({"params": params, **model_state}, images).features}
+        seen: Any = self.model.apply({"params": params, **model_state}, images)
+        return {"penultimate": seen.features}
 
     def _loss(self, logits: Float[Array, "bm n"], targets: Float[Array, "bm n"], batch: Batch) -> Float[Array, " b"]:
         present = batch["present"]

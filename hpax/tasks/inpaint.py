@@ -1,6 +1,7 @@
 """Paired cell inpainting: the self-supervised task of Lu et al. (2019)."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,13 +57,15 @@ class PairedInpainting:
         markers: Float[Array, "b h w m"],
     ) -> Float[Array, "b h w 1"]:
         """The protein of the cells whose structure is `markers`, as `source` makes the network imagine it."""
-        return self.model.apply({"params": params, **model_state}, source, markers)
+        painted: Any = self.model.apply({"params": params, **model_state}, source, markers)
+        return painted
 
     def encode(
         self, params: Params, model_state: ModelState, images: Float[Array, "b h w c"]
     ) -> dict[str, Float[Array, "b k"]]:
         """Every layer's features of each cell: layer → (b, channels of the layer)."""
-        return self.model.apply({"params": params, **model_state}, images, method="encode")
+        features: Any = self.model.apply({"params": params, **model_state}, images, method="encode")
+        return features
 
 
 def _squared_error(painted: Array, batch: Batch) -> Float[Array, " b"]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ class Localization:
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, ModelState]:
         """Fresh parameters, moving statistics, and the count of updates where a weight rises with it."""
-        variables = self.model.init(key, batch["image"][:1])
+        variables = dict(self.model.init(key, batch["image"][:1]))
         params = variables.pop("params")
         return params, variables | ({"ramp": {"updates": jnp.zeros(())}} if self.ramp else {})
 
@@ -55,21 +56,21 @@ class Localization:
 
     def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> dict[str, Float[Array, " b"]]:
         """`loss`, the criterion of what the network says of each field as it is."""
-        seen = self.model.apply({"params": params, **model_state}, batch["image"])
+        seen: Any = self.model.apply({"params": params, **model_state}, batch["image"])
         return {"loss": self.criterion(seen.logits, batch["labels"])}
 
     def predict(
         self, params: Params, model_state: ModelState, images: Float[Array, "b h w c"]
     ) -> tuple[Float[Array, "b n"], Float[Array, "b y x n"]]:
         """The probabilities of the classes in each image, and maps of their logits at the backbone's places."""
-        seen = self.model.apply({"params": params, **model_state}, images)
+        seen: Any = self.model.apply({"params": params, **model_state}, images)
         return jax.nn.sigmoid(seen.logits), seen.maps
 
     def encode(
         self, params: Params, model_state: ModelState, images: Float[Array, "b h w c"]
     ) -> dict[str, Float[Array, "b k"]]:
         """The features before the classifier, averaged over places."""
-        seen = self.model.apply({"params": params, **model_state}, images)
+        seen: Any = self.model.apply({"params": params, **model_state}, images)
         return {"penultimate": seen.features.mean((1, 2))}
 
     def _look(
@@ -84,15 +85,32 @@ class Localization:
             mutable=list(model_state),
         )
 
-    def _in_tiles(self, params, model_state, key, images, mask, shape):
+    def _in_tiles(
+        self,
+        params: Params,
+        model_state: ModelState,
+        key: jax.Array,
+        images: Array,
+        mask: Array,
+        shape: tuple[int, ...],
+    ) -> tuple[Array, Array, ModelState]:
         """What the head says of the features of tiles put together."""
         tiles = tiled(images, self.tiles, multiple=self.model.stride)
         seen, model_state = self._look(params, model_state, key, tiles, jnp.repeat(mask, self.tiles**2))
         whole = merged(seen.features, self.tiles, shape)
-        seen = self.model.apply({"params": params}, whole, train=True, rngs={"dropout": key}, method="read")
-        return seen.logits, seen.maps, model_state
+        said: Any = self.model.apply({"params": params}, whole, train=True, rngs={"dropout": key}, method="read")
+        return said.logits, said.maps, model_state
 
-    def _turned(self, turning, params, model_state, key, images, mask, shape):
+    def _turned(
+        self,
+        turning: jax.Array,
+        params: Params,
+        model_state: ModelState,
+        key: jax.Array,
+        images: Array,
+        mask: Array,
+        shape: tuple[int, ...],
+    ) -> tuple[Array, Array, ModelState]:
         """What the network says of turned images, with the maps turned back."""
         ways = turns(turning, len(images))
         seen, model_state = self._look(params, model_state, key, turned(images, ways), mask)

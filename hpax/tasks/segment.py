@@ -1,6 +1,7 @@
 """Segmentation of nuclei or cells by a border map and an object map."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ class Segmentation:
 
     def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> dict[str, Float[Array, " b"]]:
         """`loss` as in training, and `dice border` and `dice object` of the maps cut at ½."""
-        logits = self.model.apply({"params": params, **model_state}, batch["image"])
+        logits: Any = self.model.apply({"params": params, **model_state}, batch["image"])
         overlaps = dice((logits > 0).astype(logits.dtype), batch["maps"], _valid(batch))
         return {"loss": _loss(logits, batch)} | {f"dice {name}": overlaps[:, i] for i, name in enumerate(MAPS)}
 
@@ -53,7 +54,8 @@ class Segmentation:
         self, params: Params, model_state: ModelState, images: Float[Array, "b h w c"]
     ) -> Float[Array, "b h w 2"]:
         """The probabilities of border and object at each pixel."""
-        return jax.nn.sigmoid(self.model.apply({"params": params, **model_state}, images))
+        logits: Any = self.model.apply({"params": params, **model_state}, images)
+        return jax.nn.sigmoid(logits)
 
     def encode(
         self, params: Params, model_state: ModelState, images: Float[Array, "b h w c"]

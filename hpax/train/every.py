@@ -15,7 +15,7 @@ class Every:
     act: Callable[[int, State, Mapping[str, Array]], None]
     last: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"a cadence must be at least 1 step, got {self.steps}")
 

@@ -88,7 +88,7 @@ def _line(record: Mapping[str, float]) -> str:
 class Throughput:
     """Examples per second of wall time between two readings."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._since = time.perf_counter()
 
     def read(self, examples: float) -> float:

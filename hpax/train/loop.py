@@ -1,7 +1,7 @@
 """The run and its loop, which knows nothing of logs, disks or clocks."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -43,7 +43,7 @@ class Run:
     pictures: Callable[[State], Mapping[str, np.ndarray]] | None = None  # name → uint8 (h, w, 3), for the log
     devices: Sequence[jax.Device] | None = None  # local devices to use; None: all
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"a run must take at least 1 step, got steps={self.steps}")
 
@@ -52,7 +52,7 @@ class Run:
         return create(self.task, self.optimizer, self.batches[0], seed=self.seed, init=self.init)
 
 
-def updates(run: Run, state: State) -> Iterator[tuple[int, State, dict[str, Array]]]:
+def updates(run: Run, state: State) -> Generator[tuple[int, State, dict[str, Array]], None, None]:
     """Yields (updates done, replicated state, report) after each update until `run.steps` are done.
 
     A yielded state lives until the next update, which reuses its memory: keep `parallel.unreplicate(state)`.
@@ -77,8 +77,9 @@ def updates(run: Run, state: State) -> Iterator[tuple[int, State, dict[str, Arra
 
 def _prepared(run: Run) -> tuple[Callable, Callable[[int], Iterator[Batch]]]:
     """The compiled update, and what it eats from a step on: batches, or draws where devices hold the examples."""
-    kept = resident.keep(run.batches, run.devices) if isinstance(run.batches, resident.Resident) else None
-    if kept is None:
-        return parallel.compile_update(run.task, run.optimizer, run.devices), run.batches.iterate
-    advance = parallel.compile_update(run.task, run.optimizer, run.devices, kept.making)
-    return lambda state, draw, seed: advance(state, draw, seed, kept.held), run.batches.draws
+    batches = run.batches
+    if isinstance(batches, resident.Resident) and (kept := resident.keep(batches, run.devices)) is not None:
+        held = kept.held
+        advance = parallel.compile_update(run.task, run.optimizer, run.devices, kept.making)
+        return lambda state, draw, seed: advance(state, draw, seed, held), batches.draws
+    return parallel.compile_update(run.task, run.optimizer, run.devices), batches.iterate

@@ -23,7 +23,7 @@ SLACK = 0.1
 class Pace:
     """Passes batches on, and once in a run compares the rate at which they come with that at which they are eaten."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._number, self._waited, self._ate, self._came = 0, 0.0, 0.0, 0.0
 
     def batches(self, batches: Iterable[Batch]) -> Iterator[Batch]:

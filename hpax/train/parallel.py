@@ -13,8 +13,9 @@ import numpy as np
 import optax
 
 from hpax.task import Task
+from hpax.train.state import State
 from hpax.train.update import update
-from hpax.types import Array, Batch
+from hpax.types import Array, Batch, ModelState, Params
 
 Making = Callable[[Any, Batch], Batch]
 """What a device holds, and its part of a draw → its part of a batch."""
@@ -52,7 +53,7 @@ def least(values: Iterable[float]) -> float:
 def unreplicate(tree: Any) -> Any:
     """One device's copy, as NumPy arrays that later steps cannot touch."""
 
-    def first(leaf):
+    def first(leaf: Any) -> Any:
         return leaf.addressable_shards[0].data if isinstance(leaf, jax.Array) else leaf
 
     copies = jax.device_get(jax.tree.map(first, tree))  # all under way at once
@@ -118,19 +119,20 @@ def _update(
     devices: tuple[jax.Device, ...] | None,
     making: Making | None,
 ) -> Callable:
-    def step(state, batch, seed):
+    def step(state: State, batch: Batch, seed: Array) -> tuple[State, dict[str, Array]]:
         return update(task, optimizer, state, batch, seed, axis_name=AXIS)
-
-    def resident_step(state, draw, seed, held):
-        return step(state, making(held, draw), seed)
 
     if making is None:
         return jax.pmap(step, AXIS, in_axes=(0, 0, None), devices=devices, donate_argnums=0)
+
+    def resident_step(state: State, draw: Batch, seed: Array, held: dict[str, Array]) -> tuple[State, dict[str, Array]]:
+        return step(state, making(held, draw), seed)
+
     return jax.pmap(resident_step, AXIS, in_axes=(0, 0, None, 0), devices=devices, donate_argnums=0)
 
 
 def _evaluation(task: Task, devices: tuple[jax.Device, ...] | None) -> Callable:
-    def totals(params, model_state, batch):
+    def totals(params: Params, model_state: ModelState, batch: Batch) -> tuple[dict[str, Array], Array]:
         real = batch["mask"] > 0
         values = task.evaluate(params, model_state, batch)
         sums = {name: jax.numpy.where(real, value, 0).sum() for name, value in values.items()}

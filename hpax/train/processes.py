@@ -15,7 +15,7 @@ HEARTBEAT = 10
 
 def initialize(
     coordinator: str | None = None, processes: int | None = None, process: int | None = None, **options: Any
-):
+) -> None:
     """`jax.distributed.initialize`, but a process that dies is noticed within `HEARTBEAT` seconds, not 100.
 
     Without arguments JAX asks the cluster (Slurm, Open MPI, Kubernetes, Cloud TPU); `coordinator` is "host:port" of the

@@ -114,15 +114,16 @@ def _sent(
     count = len(placing.device_set)
     whole = rows == batches.n
     places = placing.addressable_devices_indices_map((count,))
-    parts: dict[jax.Device, dict[str, Array]] = {}
+    parts: dict[jax.Device, dict[str, jax.Array]] = {}
     for device in places:
         parts[device] = {
             name: jnp.zeros((1, rows, math.prod(value.shape[1:])), value.dtype, device=device)
             for name, value in one.items()
         }
     holders: dict[int, list[jax.Device]] = {}
-    for device, (place,) in places.items():
-        holders.setdefault(0 if whole else (place.start or 0) * rows, []).append(device)
+    for device, index in places.items():
+        assert index is not None
+        holders.setdefault(0 if whole else (index[0].start or 0) * rows, []).append(device)
     for first, group in holders.items():
         last = min(first + rows, batches.n)
         for start in range(first, last, chunk):
@@ -138,7 +139,7 @@ def _sent(
 
 
 @partial(jax.jit, donate_argnums=0)
-def _written(held: dict[str, Array], some: dict[str, Array], at: Array) -> dict[str, Array]:
+def _written(held: dict[str, jax.Array], some: dict[str, Array], at: Array) -> dict[str, jax.Array]:
     """`held` with `some` in it from row `at` on, in the same memory."""
     return {name: jax.lax.dynamic_update_slice_in_dim(held[name], some[name], at, 1) for name in held}
 

@@ -1,5 +1,7 @@
 """One optimisation step, the same function whether it runs alone, jitted or on many devices."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import optax
 
 from hpax.task import Task
 from hpax.train.state import UPDATE, State, stream
-from hpax.types import Array, Batch
+from hpax.types import Array, Batch, ModelState, Params
 
 
 def update(
@@ -31,7 +33,7 @@ def update(
     real = batch["mask"] > 0
     examples = _total(real.sum(dtype=jnp.float32), axis_name)
 
-    def share(params):
+    def share(params: Params) -> tuple[Array, ModelState]:
         losses, model_state = task.loss(params, state.model_state, batch, key=key)
         return jnp.where(real, losses, 0).sum() / jnp.maximum(examples, 1), model_state
 
@@ -45,11 +47,11 @@ def update(
     return State(state.step + 1, params, model_state, opt_state), report
 
 
-def _finite(tree) -> Array:
+def _finite(tree: Any) -> Array:
     """Whether no number of a tree is NaN or infinite: () bool."""
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
 
 
-def _total(tree, axis_name: str | None):
+def _total(tree: Any, axis_name: str | None) -> Any:
     return tree if axis_name is None else jax.lax.psum(tree, axis_name)

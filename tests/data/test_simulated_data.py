@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hpax import atlas, images, simulate
-from hpax.data import PairBatches, build
+from hpax.data import PairBatches, build, simulated_fields
 from hpax.segment import crops
 
 SMALL = {"proteins": 4, "cell_lines": 1, "size": 192, "seed": 5, "varying": 1.0}
@@ -106,3 +106,9 @@ def test_processes_share_a_build_and_change_no_byte(tmp_path, folder, fields):
 def test_a_config_that_cannot_be_is_refused(tmp_path, options, told):
     with pytest.raises(ValueError, match=told):
         build("simulated_cells", tmp_path / "data", **options)
+
+
+def test_plain_fields_keep_the_folder_that_they_had_before_there_were_others():
+    assert simulated_fields.Config().name == "default-5cd34542"
+    assert "realism=randomised" in simulated_fields.Config(realism="randomised").name
+    assert "realism" in simulated_fields.Config(realism="randomised").description

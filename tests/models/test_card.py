@@ -1,6 +1,6 @@
 """Model cards say all that a record says."""
 
-from hpax.models import card
+from hpax.models import card, card_table
 
 
 def test_a_card_says_everything_that_the_record_does():
@@ -11,3 +11,11 @@ def test_a_card_says_everything_that_the_record_does():
     expected += ["| f1 | 0.9123 |", "| n | 12 |"]
     assert [line for line in expected if line not in lines] == []
     assert not any("None" in line for line in lines)
+
+
+def test_a_table_is_read_off_a_card_by_its_heading():
+    record = {"metrics": {"f1": 0.5}, "counts": {"fields": 77, "cells": 3}}
+    text = card("a", use="", limits="", record=record)
+    assert card_table(text, "counts") == [["name", "value"], ["fields", "77"], ["cells", "3"]]
+    assert card_table(text, "metrics") == [["name", "value"], ["f1", "0.5"]]
+    assert card_table(text, "Limits") == card_table(text, "Classes") == []

@@ -1,19 +1,22 @@
-"""The networks that ship find cells, and the same ones whatever the size of a pixel."""
+"""The networks that ship find cells, whatever the size of a pixel, and know their classes, of real fields too."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hpax import models, simulate
+from hpax import atlas, models, simulate
+from hpax.commands import folder
+from hpax.fields import Field, Masks
 from hpax.images import nearest
-from hpax.metrics import segmentation
+from hpax.metrics import classification, segmentation
+from hpax.models import ensemble
 
 UM_PER_PIXEL = 0.32
 
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return models.Segmenter(*map(models.load, models.NAMES))
+    return models.Segmenter()
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +47,47 @@ def test_the_same_cells_at_any_pixel_size(segmenter, field, factor):
 def test_told_a_wrong_pixel_size_it_finds_other_cells(segmenter, field):
     wrong = segmenter(field.image, UM_PER_PIXEL / 4).cells
     assert segmentation.score(segmentation.count(wrong, field.cells)).f1 < 0.8
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    """Simulated fields of every class, two proteins each, and what is said of them."""
+    labeller = models.Ensemble.load(ensemble.SHIPPED, tta=1)
+    lines = sorted(simulate.CELL_LINES)
+    pairs = []
+    for protein in simulate.proteome(proteins=38, seed=992, balanced=True):
+        field = simulate.field(protein, lines[protein.index % len(lines)], 0, seed=992, size=320)
+        masks = Masks(field.cells, field.nuclei)
+        pairs.append((field, labeller.predict(Field(field.id, field.image, UM_PER_PIXEL, masks=masks))))
+    return pairs
+
+
+def test_knows_the_classes_of_simulated_fields(labelled):
+    labels = np.stack([field.labels for field, _ in labelled]).astype(np.uint8)
+    said = np.stack([prediction.field for _, prediction in labelled])
+    assert classification.score(labels, said).mean_ap > 0.6
+    assert classification.score(labels, said[::-1]).mean_ap < 0.3
+
+
+def test_knows_the_classes_of_simulated_cells(labelled):
+    labels = np.concatenate([field.cell_labels for field, _ in labelled]).astype(np.uint8)
+    for kind in ("cells", "cell_only"):
+        said = np.concatenate([getattr(prediction, kind) for _, prediction in labelled])
+        assert classification.score(labels, said).mean_ap > 0.6
+
+
+def test_knows_the_classes_of_real_fields(real_data):
+    classifier = models.FieldClassifier(models.load_network(ensemble.SHIPPED[0]), tta=1)
+    labels, said = [], []
+    for entry in folder.survey(real_data / "hpa_fields")[0]:
+        if entry.annotation.labels.any():
+            labels.append(entry.annotation.labels)
+            said.append(classifier.predict(entry.loader(0)()).probabilities)
+    frequent = np.sum(labels, axis=0) >= 4
+    assert frequent.sum() == 10
+    assert classification.score(np.stack(labels)[:, frequent], np.stack(said)[:, frequent]).mean_ap > 0.4
+
+
+def test_labels_need_the_four_channels_of_a_field():
+    for name in ensemble.SHIPPED:
+        assert models.load_network(name).channels == atlas.CHANNELS

@@ -3,6 +3,7 @@ import pytest
 from scipy import ndimage
 
 from hpax import simulate
+from hpax.images import nearest
 from hpax.metrics import segmentation
 from hpax.segment import classical, masks
 
@@ -75,7 +76,7 @@ def test_the_pixel_size_changes_nothing_in_micrometres(fields, factor):
 
 def test_pixels_between_the_factors_work_too(fields):
     image = finer(fields[0].image, 2)[1::3, 1::3]  # 0.48 µm
-    truth = masks.nearest(masks.enlarge(fields[0].nuclei, 2)[1::3, 1::3], image.shape[:2])
+    truth = nearest(masks.enlarge(fields[0].nuclei, 2)[1::3, 1::3], image.shape[:2])
     assert agreement(classical.segment(image, 0.48).nuclei, truth).f1 > 0.9
 
 

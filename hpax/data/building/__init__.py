@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 import hpax
 from hpax import files
 from hpax.data import archive
-from hpax.data.builder import Builder
+from hpax.data.builder import Builder, Config
 from hpax.data.source import Source, filled_splits, intact, write_index
 from hpax.formats import tables
 
@@ -75,18 +75,18 @@ def build(
     return Source(builder, split)
 
 
-def _config(module, source, options: dict[str, Any]):
+def _config(module: Any, source: str | os.PathLike | None, options: dict[str, Any]) -> Config:
     needs_source = bool(module.DataSet.MANUAL_DOWNLOAD_INSTRUCTIONS)
     if needs_source != (source is not None):
         what = module.DataSet.MANUAL_DOWNLOAD_INSTRUCTIONS or "this data set is simulated and reads no folder"
         raise ValueError(f"source is {source}, but {' '.join(what.split())}")
     try:
-        return module.Config(**options, **({"fingerprint": fingerprint(source)} if needs_source else {}))
+        return module.Config(**options, **({} if source is None else {"fingerprint": fingerprint(source)}))
     except TypeError as error:
         raise ValueError(f"{error}; see {module.__name__}.Config") from error
 
 
-def _create(data_set: type[Builder], data_dir: str | os.PathLike, config) -> Builder:
+def _create(data_set: type[Builder], data_dir: str | os.PathLike, config: Config) -> Builder:
     known = data_set.builder_configs.get(config.name)  # TFDS wants its own object for a name that it knows
     with _quietly():
         return data_set(data_dir=os.fspath(data_dir), config=known or config, file_format="array_record")
@@ -105,7 +105,7 @@ def _quietly() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _prepare(builder: Builder, source: str | os.PathLike | None, downloads: pathlib.Path):
+def _prepare(builder: Builder, source: str | os.PathLike | None, downloads: pathlib.Path) -> None:
     with _quietly():
         config = tfds.download.DownloadConfig(manual_dir=source)
         builder.download_and_prepare(download_dir=downloads, download_config=config)
@@ -158,7 +158,7 @@ def _make_folder(folder: pathlib.Path) -> pathlib.Path | None:
     return missing[-1] if missing else None
 
 
-def _move(finished: pathlib.Path, final: pathlib.Path):
+def _move(finished: pathlib.Path, final: pathlib.Path) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
     try:
         finished.rename(final)

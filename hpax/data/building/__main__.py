@@ -10,6 +10,7 @@ import pathlib
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow_datasets as tfds
 import tyro
@@ -21,8 +22,8 @@ def command(name: str) -> type:
     """A dataclass of everything that `build` takes for the data set `name`, for tyro to parse."""
     config = importlib.import_module(f"hpax.data.{name}").Config
     hidden = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)} | {"fingerprint"}
-    options = [(f.name, f.type, f.default) for f in dataclasses.fields(config) if f.name not in hidden]
-    general = [
+    options: list[Any] = [(f.name, f.type, f.default) for f in dataclasses.fields(config) if f.name not in hidden]
+    general: list[Any] = [
         ("data_dir", pathlib.Path),
         ("source", pathlib.Path | None, None),
         ("workers", int, 1),
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(name: str, arguments: Sequence[str], *, prog: str) -> None:
     """As `main`, of a data set that there is; what is wrong raises."""
-    options = tyro.cli(command(name), args=arguments, prog=prog)
+    options: Any = tyro.cli(command(name), args=arguments, prog=prog)
     flags = None if options.beam is None else shlex.split(options.beam)
     source = build(name, progress=True, **vars(options) | {"beam": flags})
     parts = ", ".join(f"{split} {source.info.splits[split].num_examples}" for split in source.splits)

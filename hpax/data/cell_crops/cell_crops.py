@@ -54,7 +54,7 @@ class Config(builder.Config):
     size: int = 64  # pixels of the stored crops
     min_cells: int | None = None  # smaller images are left out; None: as published, 5 human or 30 yeast cells
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.organism not in LAYOUTS:
             raise ValueError(f"organism must be one of {', '.join(LAYOUTS)}, got {self.organism!r}")
         if self.size < 1:
@@ -76,8 +76,11 @@ class Cell:
 class CellCrops(builder.Builder):
     """Crops of single cells: (protein, nucleus, microtubules) of human cells, (protein, marker) of yeast."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release: both published layouts, 16-bit crops."}
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "First release: both published layouts, 16-bit crops.",
+        "2.0.0": "The column image_id is called group_id.",
+    }
     BUILDER_CONFIGS: ClassVar = [Config(name=name, organism=name) for name in LAYOUTS]
     MANUAL_DOWNLOAD_INSTRUCTIONS = """cell_crops reads a folder of crops: give it as source. Human: folders
     {protein}_{plate}_{well} of {plate}_{well}_{field}_{cell}_{red,green,blue}.tif; yeast: folders {protein} of
@@ -101,6 +104,7 @@ class CellCrops(builder.Builder):
     @staticmethod
     def pictures(config: Config, folder: pathlib.Path) -> list[builder.FieldGroup]:
         """One picture per folder with enough cells."""
+        assert config.min_cells is not None, "__post_init__ sets it"
         layout, pictures, left_out = LAYOUTS[config.organism], [], 0
         for image in sorted(path for path in folder.iterdir() if path.is_dir()):
             if not (name := layout.folder.fullmatch(image.name)):

@@ -32,7 +32,7 @@ class Config(builder.Config):
 
     nucleus_area: float = NUCLEUS_AREA  # µm², what the median nucleus of each image is taken to cover
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.nucleus_area > 0:
             raise ValueError(f"nucleus_area must be positive, got {self.nucleus_area}")
         super().__post_init__()
@@ -47,8 +47,11 @@ class Dsb2018Nuclei(builder.Builder):
     their fractions of the images of each width, which goes with the microscope.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release: fluorescence images of the first training stage."}
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "First release: fluorescence images of the first training stage.",
+        "2.0.0": "The column image_id is called group_id.",
+    }
     BUILDER_CONFIGS: ClassVar = [Config()]
     MANUAL_DOWNLOAD_INSTRUCTIONS = """dsb2018_nuclei reads a folder of images/{id}.png, grey, and masks/{id}.png, in
     which pixels of nucleus i have the value i and the background has 0: give it as source."""

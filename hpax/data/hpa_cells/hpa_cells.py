@@ -46,7 +46,7 @@ class Config(cells.Cutting, hpa_fields.Reading):
     centre: Literal["nucleus", "cell"] = "nucleus"  # what a crop is centred on
     neighbours: bool = True  # keep what lies around the cell; else it is 0 outside of the cell's mask
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         folder, self.masks = self.masks, ""  # of the folder its contents are an option, and not where it lies
         if folder:
             self.recipe, self.fingerprint = "masks", f"{self.fingerprint}+{fingerprint(folder)}"
@@ -64,11 +64,12 @@ class HpaCells(builder.Builder):
     Those cut by masks come with their own mask and that of their nucleus, and with what their field's border took.
     """
 
-    VERSION = tfds.core.Version("1.2.0")
+    VERSION = tfds.core.Version("2.0.0")
     RELEASE_NOTES: ClassVar = {
         "1.0.0": "First release: Otsu nuclei after Lu et al. 2019.",
         "1.1.0": "Cells by masks: their own masks, areas and borders; um_per_pixel of the field for all.",
         "1.2.0": "Full scale of the whole folder, orientation tags, stated pixel sizes, masks matched by overlap.",
+        "2.0.0": "The column image_id is called group_id.",
     }
     BUILDER_CONFIGS: ClassVar = [Config()]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"hpa_cells reads {hpa_fields.LAYOUT}"
@@ -106,7 +107,7 @@ class HpaCells(builder.Builder):
     @staticmethod
     def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example]:
         """The cells of one image."""
-        found = []
+        found: list[dict[str, Any]] = []
         for files, annotation in picture.content[1]:
             image, um_per_pixel = hpa_fields.read(config, files)
             known = hpa_fields.origin(picture, files, annotation) | {"um_per_pixel": um_per_pixel}
@@ -136,8 +137,7 @@ def _by_masks(
         centres |= {index: at for index, at in crops.centroids(masks.nuclei).items() if index in centres}
     told = {row["index"]: row for row in borders.cell_properties(masks, um_per_pixel).to_dict("records")}
     labels_of = dict.fromkeys(centres, labels)
-    options = {"masks": masks, "neighbours": config.neighbours}
-    found = cells.cut(config, image, um_per_pixel, centres, labels_of, known, **options)
+    found = cells.cut(config, image, um_per_pixel, centres, labels_of, known, masks=masks, neighbours=config.neighbours)
     return ({**cell, **told[cell["index"]]} for cell in found)
 
 

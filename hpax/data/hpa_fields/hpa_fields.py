@@ -43,7 +43,7 @@ class Reading(builder.Config):
     um_per_pixel: float = 0.0  # µm; 0: as the files state, else by the width, see atlas.um_per_pixel
     max_pixels: int = fields.MAX_PIXELS  # a larger picture is an error
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.bits not in (8, 16):
             raise ValueError(f"bits must be 8 or 16, got {self.bits}")
         if self.camera_bits:
@@ -64,7 +64,7 @@ class Config(Reading):
 
     stored_um_per_pixel: float = STORED  # µm; finer fields are stored so, coarser ones as they are; 0: all as they are
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.stored_um_per_pixel < 0:
             raise ValueError(f"stored_um_per_pixel must not be negative, got {self.stored_um_per_pixel}; 0 stores all")
         super().__post_init__()
@@ -172,11 +172,12 @@ def origin(picture: builder.FieldGroup, files: fields.FieldFiles, annotation: fi
 class HpaFields(builder.Builder):
     """Whole fields of view of the Human Protein Atlas: four channels in `atlas.CHANNELS` order, and image labels."""
 
-    VERSION = tfds.core.Version("2.0.0")
+    VERSION = tfds.core.Version("3.0.0")
     RELEASE_NOTES: ClassVar = {
         "1.0.0": "First release: Kaggle and proteinatlas layouts.",
         "2.0.0": "Stored at 0.32 µm per pixel by default; full scale of the whole folder, orientation tags, stated "
         "pixel sizes.",
+        "3.0.0": "The column image_id is called group_id.",
     }
     BUILDER_CONFIGS: ClassVar = [Config()]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"hpa_fields reads {LAYOUT}"

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -21,8 +21,11 @@ class Config(cells.Cutting, simulated_fields.Config):
 class SimulatedCells(builder.Builder):
     """Single cells of a simulated atlas, cut around their nuclei, labelled with what each cell truly shows."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "First release.",
+        "2.0.0": "The column image_id is called group_id.",
+    }
     BUILDER_CONFIGS: ClassVar = [Config()]
     pictures = staticmethod(simulated_fields.pictures)
 
@@ -39,7 +42,7 @@ class SimulatedCells(builder.Builder):
     @staticmethod
     def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example]:
         """The cells of each image of one protein in one cell line."""
-        found = []
+        found: list[dict[str, Any]] = []
         for field in simulated_fields.fields(config, picture):
             centres = crops.centroids(field.nuclei)
             labels = {index: field.cell_labels[index - 1] for index in centres}

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +19,7 @@ LICENSE = "Apache-2.0"
 class Config(builder.Config):
     """What to simulate. See `hpax.simulate.proteome`, `hpax.simulate.field` and `hpax.simulate.Optics`."""
 
+    LATER: ClassVar = frozenset({"realism"})
     proteins: int = 100
     cell_lines: int = 2  # of each protein
     fields: int = 2  # of each protein in each cell line
@@ -30,13 +31,16 @@ class Config(builder.Config):
     varying: float = 0.35  # share of proteins with single-cell variation
     bleed_through: float = 0.0  # share
     defocus: float = 0.0  # µm
+    realism: simulate.Realism = "plain"  # "randomised": as real fields vary, in all lines
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("cell_lines", "fields"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.cell_lines > len(simulate.CELL_LINES):
-            raise ValueError(f"cell_lines must be at most {len(simulate.CELL_LINES)}, got {self.cell_lines}")
+        if self.cell_lines > len(lines(self.realism)):
+            raise ValueError(f"cell_lines must be at most {len(lines(self.realism))}, got {self.cell_lines}")
+        if self.realism != "plain" and (self.bleed_through or self.defocus):
+            raise ValueError("randomised fields draw bleed_through and defocus; leave both at 0")
         super().__post_init__()
 
 
@@ -52,18 +56,22 @@ def pictures(config: Config, folder: pathlib.Path | None) -> list[builder.FieldG
     return [
         builder.FieldGroup(protein.name, (protein, cell_line), stratum=protein.locations[0])
         for protein in proteome
-        for cell_line in cell_lines(protein.name, config.cell_lines)
+        for cell_line in cell_lines(protein.name, config.cell_lines, lines(config.realism))
     ]
 
 
-def cell_lines(protein: str, count: int) -> list[str]:
-    """`count` cell lines for a protein, drawn by its name."""
-    lines = sorted(simulate.CELL_LINES)
-    first = int(splits.draw(f"cell lines of {protein}") * len(lines))
-    return [lines[(first + k) % len(lines)] for k in range(count)]
+def lines(realism: simulate.Realism) -> list[str]:
+    """The cell lines that an atlas holds."""
+    return sorted(simulate.CELL_LINES if realism == "plain" else simulate.ALL_CELL_LINES)
 
 
-def fields(config: Config, picture: builder.FieldGroup) -> Iterator[simulate.Field]:
+def cell_lines(protein: str, count: int, known: Sequence[str]) -> list[str]:
+    """`count` of the known cell lines for a protein, drawn by its name."""
+    first = int(splits.draw(f"cell lines of {protein}") * len(known))
+    return [known[(first + k) % len(known)] for k in range(count)]
+
+
+def fields(config: Config, picture: builder.FieldGroup) -> Iterator[simulate.SimulatedField]:
     """The fields of one protein in one cell line."""
     protein, cell_line = picture.content
     optics = simulate.Optics(bleed_through=config.bleed_through, defocus=config.defocus)
@@ -76,10 +84,11 @@ def fields(config: Config, picture: builder.FieldGroup) -> Iterator[simulate.Fie
             size=config.size,
             um_per_pixel=config.um_per_pixel,
             optics=optics,
+            realism=config.realism,
         )
 
 
-def origin(field: simulate.Field) -> dict[str, Any]:
+def origin(field: simulate.SimulatedField) -> dict[str, Any]:
     """Where a field's cells come from; an image, in Lu's sense, is one antibody in one cell line."""
     return {
         "group_id": f"{field.protein}_{field.antibody}_{field.cell_line}".replace(" ", "-"),
@@ -93,8 +102,11 @@ def origin(field: simulate.Field) -> dict[str, Any]:
 class SimulatedFields(builder.Builder):
     """A simulated atlas: four-channel fields, masks of cells and nuclei, labels of images and of single cells."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "First release.",
+        "2.0.0": "The column image_id is called group_id.",
+    }
     BUILDER_CONFIGS: ClassVar = [Config()]
     pictures = staticmethod(pictures)
 

@@ -1,0 +1,51 @@
+"""Features of single cells by an encoder that inpainting trained: a row of numbers for each cell.
+
+    hpax embed --encoder encoder.safetensors --fields FOLDER --masks runs/segment --workdir DIR
+
+Cuts the cells out of fields as the encoder knows them, around the cells of --masks (the workdir of `hpax segment`, or
+any folder of masks) or, without it, around nuclei that Otsu's threshold finds; or takes published crops (--crops).
+Leaves features.h5ad in DIR: X holds the layers side by side, var["layer"] says which, obs where each cell comes from.
+Shards of the cells are kept in DIR/shards, so that the same command is fast the second time. Exit status 2: nothing was
+done.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from hpax.commands.command import Call, Command
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to embed by which encoder."""
+
+    encoder: Path  # encoder.safetensors, as inpaint_pairs and quickstart leave it
+    fields: Path | None = None  # folder of fields
+    masks: Path | None = None  # of the fields: the workdir of `hpax segment`, or a folder of masks; None: Otsu nuclei
+    crops: Path | None = None  # folder of published crops, instead of fields
+    organism: Literal["human", "yeast"] = "human"  # of the crops
+    workdir: Path = Path("runs/embed")
+    layers: tuple[str, ...] = ()  # such as conv3; none: all
+    annotations: str = ""  # of the fields: the labels' table in the folder; "": the only one there, if any
+    um_per_pixel: float = 0.0  # µm, of the fields; 0: as the files state, else 0.08 at 1728, 2048 and 3072 pixels
+    camera_bits: int = 0  # of channels with more than 8 bits, such as 12; 0: the fewest that hold all pixels
+
+    def __post_init__(self):
+        if (self.fields is None) == (self.crops is None):
+            raise ValueError("cells come from --fields FOLDER or from --crops FOLDER; give one of them")
+        if self.masks is not None and self.fields is None:
+            raise ValueError("masks are those of fields; give --fields too")
+
+
+def work(config: Config, call: Call) -> Mapping[str, str]:
+    """Cuts and embeds."""
+    from hpax.commands import embedding
+
+    embedding.run(config)
+    return {}
+
+
+COMMAND = Command("embed", __doc__, Config, work)
+main = COMMAND.main

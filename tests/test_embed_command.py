@@ -1,0 +1,72 @@
+"""`hpax embed`: every cell of a folder has the features that the encoder in the file gives it."""
+
+import anndata
+import numpy as np
+import pytest
+
+from hpax import models
+from hpax.commands import embedding, main
+from hpax.commands.embed import Config
+from hpax.data.cell_crops import dummy as crops
+from hpax.data.hpa_fields import dummy as fields
+from hpax.recipes import inpaint
+from hpax.recipes.cells import Data, open_cells
+
+TINY = inpaint.Config(network=inpaint.Network(width=0.03))
+UM = str(fields.UM_PER_PIXEL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("embed")
+    fields.write(folder / "fields", kaggle=2, proteinatlas=2, size=256)
+    crops.write(folder / "yeast", "yeast", {"AAA1": 31, "BBB2": 32})
+    cells = open_cells(Data(cells="yeast", folder=folder / "yeast", data_dir=folder / "data"))
+    inpaint.untrained(TINY, cells).save(folder / "yeast.safetensors")
+    crops.write(folder / "human", "human")
+    cells = open_cells(Data(cells="human", folder=folder / "human", data_dir=folder / "data"))
+    inpaint.untrained(TINY, cells).save(folder / "human.safetensors")
+    return folder
+
+
+def call(folder, name, *arguments):
+    encoder = ["--encoder", str(folder / f"{name}.safetensors")]
+    return main.main(["embed", *encoder, *map(str, arguments)])
+
+
+def test_fields_to_features(folder, tmp_path):
+    options = ["--fields", folder / "fields", "--um-per-pixel", UM, "--workdir", tmp_path]
+    assert call(folder, "human", *options) == 0
+    table = anndata.read_h5ad(tmp_path / "features.h5ad")
+    encoder = models.Encoder.load(folder / "human.safetensors")
+    config = Config(folder / "human.safetensors", folder / "fields", um_per_pixel=fields.UM_PER_PIXEL, workdir=tmp_path)
+    source = embedding._of_fields(config, encoder, folder / "fields")
+    assert table.obs_names.tolist() == source.table.index.tolist()
+    assert {"field", "group_id", "protein"} <= set(table.obs)
+    assert table.obsm["labels"].shape == (len(source), 19)
+    images = np.stack([source[place]["image"] for place in range(len(source))])
+    expected = encoder.features(images[..., :3], "conv3")
+    np.testing.assert_allclose(table[:, table.var["layer"] == "conv3"].X, expected, rtol=1e-5)
+
+
+def test_crops_to_features_of_a_layer(folder, tmp_path):
+    options = ["--crops", folder / "yeast", "--organism", "yeast", "--layers", "conv2", "--workdir", tmp_path]
+    assert call(folder, "yeast", *options) == 0
+    table = anndata.read_h5ad(tmp_path / "features.h5ad")
+    assert table.n_obs == 63
+    assert set(table.var["layer"]) == {"conv2"}
+
+
+def test_what_cannot_be_embedded_is_said(folder, tmp_path, capsys):
+    workdir = ["--workdir", tmp_path]
+    wrong = {
+        "give --crops instead": ["yeast", "--fields", folder / "fields", *workdir],
+        "learnt from human cells": ["human", "--crops", folder / "yeast", "--organism", "yeast", *workdir],
+        "layers must be of conv1": ["yeast", "--crops", folder / "yeast", "--layers", "conv9", *workdir],
+        "is not a folder": ["human", "--fields", folder / "fields", "--masks", tmp_path / "none", *workdir],
+    }
+    for told, arguments in wrong.items():
+        assert call(folder, *arguments) == 2
+        assert told in capsys.readouterr().err
+    with pytest.raises(ValueError, match="give one of them"):
+        Config(folder / "human.safetensors")

@@ -1,0 +1,78 @@
+"""Zero-shot labels from the command line: untrained networks label fields drawn by code, and the answers are kept."""
+
+import csv
+import json
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import zero_shot
+from hpax import atlas, models
+from hpax.data.hpa_fields import dummy
+from hpax.nn.backbones import BACKBONES
+
+
+def save(path, kind, seed):
+    net = models.ARCHITECTURES[kind](BACKBONES["plain-tiny"]())
+    variables = jax.jit(net.init)(jax.random.key(seed), jnp.zeros((1, 32, 32, 4)))
+    state = types.SimpleNamespace(params=variables.pop("params"), model_state=variables)
+    told = {"channels": atlas.CHANNELS, "um_per_pixel": 0.64, "size": 32, "masked": kind == "cell-net"}
+    models.save(path, architecture=kind, options={"backbone": "plain-tiny"}, state=state, card="", **told)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """The folder of a run over four fields with networks of both kinds."""
+    folder = tmp_path_factory.mktemp("zero_shot")
+    dummy.write(folder / "fields", size=128)
+    save(folder / "field.safetensors", "cam-net", 0)
+    save(folder / "cell.safetensors", "cell-net", 1)
+    command = ["--fields", str(folder / "fields"), "--segmenter", "classical", "--um-per-pixel", "0.32", "--turns", "1"]
+    command += ["--least", "2", "--shown", "2", "--workdir", str(folder / "out"), "--models"]
+    command += [str(folder / "field.safetensors"), str(folder / "cell.safetensors")]
+    assert zero_shot.main(command) == 0
+    return folder / "out" / "default" / "seed0"
+
+
+def test_every_head_is_scored_with_its_interval_and_chance(done):
+    record = json.loads((done / "result.json").read_text())
+    metrics, counts = record["metrics"], record["counts"]
+    assert record["headline"] == [f"field mAP, {head}" for head in zero_shot.HEADS]
+    assert (counts["fields"], counts["groups"], counts["classes in the means"]) == (4, 3, 2)
+    assert counts["cells"] > 4
+    assert metrics["chance"] == pytest.approx(0.625)  # nucleoplasm in three of four fields, droplets in two
+    for head in zero_shot.HEADS:
+        low, value, high = (metrics[f"field mAP, {head}{end}"] for end in (", low", "", ", high"))
+        assert 0 <= low <= value <= high <= 1
+
+
+def test_the_probabilities_are_those_of_the_cells(done):
+    kept = np.load(done / "probabilities.npz")
+    assert kept["cells"].shape == kept["cells alone"].shape == kept["field"].shape == (4, 19)
+    assert not np.allclose(kept["cells"], kept["field"])
+    assert np.flatnonzero(kept["labels"][-1]).tolist() == [0, 17]
+
+
+def test_the_table_and_the_page_name_classes_and_mistakes(done):
+    with (done / "classes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["class"] == "Nucleoplasm"
+    assert len(rows) == 19
+    text = (done / "index.html").read_text()
+    assert text.count("<img") == 2
+    assert "The most confident mistakes" in text
+
+
+def test_masks_are_kept_for_the_next_time(done):
+    masks = done.parents[1] / "masks" / "classical"
+    assert len({path.name.split("_")[0] for path in masks.iterdir()}) >= 3
+
+
+def test_it_needs_labels(tmp_path):
+    dummy.write(tmp_path, size=128)
+    (tmp_path / "fields.csv").write_text("id,labels\n")
+    with pytest.raises(ValueError, match="has labels; add a table"):
+        zero_shot.labelled_fields(zero_shot.Config(fields=tmp_path), tmp_path)

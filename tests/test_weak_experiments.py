@@ -10,17 +10,23 @@ import numpy as np
 import pytest
 
 from experiments import classify_cells, combine_labels, label_cells, localize_cells
-from hpax import atlas, data, models
-from hpax.data import segmented
+from hpax import atlas, launch, models
 from hpax.data.hpa_fields import dummy
 from hpax.formats import kaggle
 from hpax.metrics import counting, detection
+from hpax.recipes import classify, datasets, distil, localize, weak_labels, weak_report, weak_study
 
-SMALL = ["--proteins", "57", "--size", "128", "--masks", "true"]
-STEPS = ["--image-resolution", "32", "--cell-resolution", "32", "--image-steps", "2", "--cell-steps", "2"]
-TINY = {"proteins": 57, "size": 128, "masks": "true", "folds": 0}
-TINY |= {"image_resolution": 32, "cell_resolution": 32, "image_steps": 2, "cell_steps": 2}
-FILES = (combine_labels.STUDENT_FILE, combine_labels.CELL_FILE)
+SMALL = ["--atlas.proteins", "57", "--atlas.size", "128", "--masks", "true"]
+WINDOW = ["--field.window", "32", "--field.um-per-pixel", "1.28", "--cell.resolution", "32"]
+STEPS = ["--field.optimizer.steps", "2", "--cell.optimizer.steps", "2"]
+TINY = {"atlas.proteins": 57, "atlas.size": 128, "masks": "true", "folds": 0}
+TINY |= {"field.window": 32, "field.um_per_pixel": 1.28, "cell.resolution": 32}
+TINY |= {"field.optimizer.steps": 2, "cell.optimizer.steps": 2}
+FILES = (combine_labels.STUDENT_FILE, classify.FILE)
+
+
+def command(shards, workdir):
+    return [*SMALL, "--data-dir", str(shards), "--workdir", str(workdir)]
 
 
 @pytest.fixture(scope="module")
@@ -29,19 +35,20 @@ def shards(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def split(shards):
+    small = datasets.Atlas(proteins=57, size=128)
+    return datasets.open_fields(datasets.Data(masks="true", data_dir=shards, atlas=small), seed=1)
+
+
+@pytest.fixture(scope="module")
 def combined(shards, tmp_path_factory):
     """The folder of a tiny run of combine_labels."""
     workdir = tmp_path_factory.mktemp("combined")
-    command = [*SMALL, *STEPS, "--folds", "0", "--data-dir", str(shards), "--workdir", str(workdir)]
-    assert combine_labels.main(command) == 0
+    assert combine_labels.main([*command(shards, workdir), *WINDOW, *STEPS, "--folds", "0"]) == 0
     return workdir / "default" / "seed1"
 
 
-def fields(shards):
-    return localize_cells.open_fields(localize_cells.Atlas(data_dir=shards, proteins=57, size=128, masks="true"))
-
-
-def test_every_way_is_scored_and_the_submission_is_the_ensemble_s(combined):
+def test_every_strategy_is_scored_and_the_submission_is_the_ensemble_s(combined):
     record = json.loads((combined / "result.json").read_text())
     assert record["data"] == "simulated"
     assert record["metrics"]["mAP, labels copied"] > record["metrics"]["mAP, field copied"]
@@ -53,82 +60,136 @@ def test_every_way_is_scored_and_the_submission_is_the_ensemble_s(combined):
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == list(atlas.LOCATIONS)
     assert sum(int(row["true cells"]) for row in rows) == scores.truths.sum()
+    assert not kaggle.Table(combined / "submission.csv").defects
 
 
-def test_the_page_shows_ways_cells_variation_calibration_and_classes(combined):
+def test_the_page_shows_strategies_cells_variation_calibration_and_classes(combined):
     text = (combined / "index.html").read_text()
     assert text.count("<img") == 3
-    for told in ("labels × ceiling", "Nuclear speckles", "share of the way, labels copied"):
+    for told in ("labels × ceiling", "Nuclear speckles", "gap closed, labels copied"):
         assert told in text
 
 
-def test_fields_are_split_by_how_many_of_their_cells_differ(shards):
-    there = fields(shards)
-    share = combine_labels.variation(there)
-    for example, found in zip(localize_cells.examples(there.test), share, strict=True):
-        differ = [row.tolist() != example["labels"].tolist() for row in example["cell_labels"]]
+def test_what_is_left_is_what_was_scored(combined, split):
+    """The folder of models and the two networks beside it give the probabilities that were submitted, to the bit."""
+    ensemble = models.load(combined / "models")
+    alone = models.Ensemble.load([combined / name for name in (localize.FILE, classify.FILE)])
+    cells = anndata.read_h5ad(combined / "cells.h5ad")
+    rows = [ensemble.predict(field).cells for field in split.test]
+    np.testing.assert_array_equal(np.concatenate(rows).astype(np.float32), cells.obsm["prob"])
+    np.testing.assert_array_equal(alone.predict(split.test[0]).cells, rows[0])
+    assert not (combined / combine_labels.STUDENT_FILE).exists()  # nothing was distilled
+
+
+def test_arms_that_share_a_network_train_it_once_and_without_a_ceiling_say_nothing_of_one(combined, shards):
+    shelf = combined.parents[1] / "models"
+    ends = "*/checkpoints/latest/*/commit_success.txt"
+    before = {path: path.stat().st_mtime_ns for path in shelf.glob(ends)}
+    assert len(before) == 3
+    other = {"data_dir": shards, "field.pooling": "average", "ceiling": False}
+    config = launch.replaced(combine_labels.Config(), {**TINY, **other})
+    workdir = combined.parents[1] / "no-ceiling" / "seed1"
+    workdir.mkdir(parents=True)
+    result = combine_labels.run(config, workdir)
+    after = {path: path.stat().st_mtime_ns for path in shelf.glob(ends)}
+    assert len(after) == 4
+    assert {path: after[path] for path in before} == before
+    assert not [name for name in result.metrics if "ceiling" in name or "gap closed" in name]
+    assert "mAP, labels × cell" in result.headline
+    assert "ceiling" not in (workdir / "index.html").read_text()
+
+
+def test_fields_are_split_by_how_many_of_their_cells_differ(split):
+    share = weak_study.Study(split, {}, {}).variation
+    for field, found in zip(split.test, share, strict=True):
+        differ = [row.tolist() != field.labels.tolist() for row in field.cell_labels]
         assert found == pytest.approx(np.mean(differ))
-    inside = [(share > low) & (share <= high) for low, high in combine_labels.VARIATION.values()]
+    inside = [(share > low) & (share <= high) for low, high in weak_study.VARIATION.values()]
     assert (np.sum(inside, axis=0) == 1).all()
 
 
-def test_an_arm_without_a_ceiling_says_nothing_of_one(shards, tmp_path):
-    command = [*SMALL, *STEPS, "--folds", "0", "--no-ceiling", "--data-dir", str(shards), "--workdir", str(tmp_path)]
-    assert combine_labels.main(command) == 0
-    record = json.loads((tmp_path / "default" / "seed1" / "result.json").read_text())
-    assert not [name for name in record["metrics"] if "ceiling" in name or "share of the way" in name]
-    assert "mAP, labels × cell" in record["headline"]
-    assert not list((tmp_path / "models").glob("ceiling-*"))
-
-
-def test_arms_that_share_a_network_train_it_once(combined, shards):
-    models = combined.parents[1] / "models"
-    before = {path: path.stat().st_mtime_ns for path in models.glob("*/checkpoints/latest/*/commit_success.txt")}
-    assert len(before) == 3
-    there = fields(shards)
-    config = combine_labels.Config(**TINY, data_dir=shards, pooling="average")
-    combine_labels.both(config, there, models)
-    after = {path: path.stat().st_mtime_ns for path in models.glob("*/checkpoints/latest/*/commit_success.txt")}
-    assert len(after) == 4
-    assert {path: after[path] for path in before} == before
-
-
-def test_a_field_s_network_starts_from_that_of_cells(combined, shards):
-    start = combined / "classify.safetensors"
-    config = localize_cells.Config(data_dir=shards, proteins=57, size=128, masks="true", resolution=32, start=start)
-    initial, known = localize_cells.build(config, fields(shards)).initial(), models.load(str(start))
+def test_a_field_s_network_starts_from_that_of_cells(combined, split):
+    start = combined / classify.FILE
+    config = localize.Config(window=32, um_per_pixel=1.28, init_from=start)
+    run, known = localize.build(config, split.training, split.validation), models.load_network(start)
+    initial = run.initial()
     jax.tree.map(np.testing.assert_array_equal, initial.params, known.params)
     jax.tree.map(np.testing.assert_array_equal, initial.model_state, known.model_state)
-    pooled = localize_cells.build(dataclasses.replace(config, pooling="gem"), fields(shards)).initial().params
-    assert pooled.pop("power") == 3
-    jax.tree.map(np.testing.assert_array_equal, pooled, known.params)
+    pooled = localize.build(dataclasses.replace(config, pooling="gem"), split.training, split.validation)
+    params = dict(pooled.initial().params)
+    assert params.pop("power") == 3
+    jax.tree.map(np.testing.assert_array_equal, params, known.params)
     with pytest.raises(ValueError, match="backbones must be one"):
-        combine_labels.Config(cell_backbone="efficientnet-tiny")
+        weak_labels.Config(cell=classify.Config(backbone=weak_labels.localize.Backbone("efficientnet-tiny")))
 
 
-def test_no_protein_is_on_two_sides(shards):
-    sides = [set(part.table["protein"]) for part in fields(shards)[:3]]
+def test_no_protein_is_on_two_sides(split):
+    sides = [set(distil.groups(part)) for part in split[:3]]
     assert not sides[0] & sides[1]
     assert not sides[2] & (sides[0] | sides[1])
 
 
-def test_perfect_answers_score_one_and_true_masks_know_their_labels(shards):
-    there = fields(shards)
-    truth = classify_cells.true_labels(there.test, segmented.ground_truth)
-    for example in localize_cells.examples(there.test):
-        np.testing.assert_array_equal(truth[example["id"]], example["cell_labels"])
-    assert localize_cells.scored(there.test, segmented.ground_truth, truth.values()).mean("present") == 1
+def test_perfect_answers_score_one_and_true_masks_know_their_labels(split):
+    truth = classify.true_labels(split.test)
+    for field in split.test:
+        np.testing.assert_array_equal(truth[field.id], field.cell_labels)
+    assert weak_labels.score_cells(split.test, truth.values()).mean("present") == 1
 
 
-def test_a_part_of_a_source_is_its_rows(shards):
-    source = fields(shards).training
+def test_a_part_of_a_source_is_its_fields(split):
+    source = split.training
     places = [5, 2, 9]
-    part = data.Part(source, places)
-    assert [example["id"] for example in part.__getitems__(range(3))] == list(part.table.index)
-    assert part[1]["id"] == source[2]["id"]
+    part = source.part(places)
+    assert [field.id for field in part] == part.ids == [source.ids[place] for place in places]
     np.testing.assert_array_equal(part.labels, source.labels[places])
-    np.testing.assert_array_equal(part.groups, source.groups[places])
-    assert data.Part(part, [2])[0]["id"] == source[9]["id"]
+    assert list(part.table["group_id"]) == list(source.table["group_id"].iloc[places])
+    assert part.part([2])[0].id == source[9].id
+    assert part.name != source.part([5, 9, 2]).name
+    np.testing.assert_array_equal(part[0].found.cells, source[5].truth.cells)
+
+
+def test_names_of_networks_know_config_data_and_start(split, tmp_path):
+    shelf = weak_labels.Shelf(tmp_path, "simulated")
+    config = localize.Config()
+    folders = [
+        shelf.folder("field", config, split.training, split.validation, ""),
+        shelf.folder("field", dataclasses.replace(config, seed=2), split.training, split.validation, ""),
+        shelf.folder("field", config, split.training.part([0, 1]), split.validation, ""),
+        shelf.folder("field", config, split.training, split.test, ""),
+        shelf.folder("field", config, split.training, split.validation, "cell a"),
+        shelf.folder("ceiling", config, split.training, split.validation, ""),
+    ]
+    assert len(set(folders)) == len(folders)
+    assert folders[0] == shelf.folder("field", localize.Config(), split.training, split.validation, "")
+
+
+def test_localize_cells_reads_cells_off_maps(shards, tmp_path):
+    own = ["--recipe.window", "32", "--recipe.um-per-pixel", "1.28", "--recipe.optimizer.steps", "2"]
+    assert localize_cells.main([*command(shards, tmp_path), *own, "--recipe.tta", "1"]) == 0
+    folder = tmp_path / "default" / "seed1"
+    metrics = json.loads((folder / "result.json").read_text())["metrics"]
+    ways = ("maps", "maps by strength in the field", "maps by sigmoid", "field copied")
+    assert set(metrics) == {"field mAP", *(f"cell mAP, {name}" for name in ways)}
+    assert isinstance(models.load(folder / localize.FILE), models.FieldClassifier)
+
+
+def test_classify_cells_learns_what_each_cell_shows(shards, tmp_path):
+    own = ["--recipe.resolution", "32", "--recipe.optimizer.steps", "2", "--recipe.tta", "1"]
+    assert classify_cells.main([*command(shards, tmp_path), *own, "--recipe.labels", "cells"]) == 0
+    folder = tmp_path / "default" / "seed1"
+    metrics = json.loads((folder / "result.json").read_text())["metrics"]
+    assert 0 < metrics["cell mAP"] < 1
+    assert metrics["matched IoU"] == 1
+    assert isinstance(models.load(folder / classify.FILE), models.CellClassifier)
+
+
+@pytest.mark.parametrize("module", [localize_cells, classify_cells, combine_labels])
+def test_every_arm_of_every_sweep_and_preset_is_a_config(module):
+    for differences in module.SWEEPS.values():
+        for difference in differences:
+            launch.replaced(module.Config(), difference)
+    for difference in getattr(module, "PRESETS", {}).values():
+        launch.replaced(module.Config(), difference)
 
 
 def test_label_cells_labels_every_cell_of_a_folder_and_names_what_is_broken(combined, tmp_path):
@@ -136,10 +197,10 @@ def test_label_cells_labels_every_cell_of_a_folder_and_names_what_is_broken(comb
     dummy.write(folder, kaggle=2, proteinatlas=1, size=192, seed=3)
     broken = next(folder.glob("**/*_green.png"))
     broken.write_bytes(broken.read_bytes()[:100])
-    models = [str(combined / kind) for kind in ("localize.safetensors", "classify.safetensors")]
-    command = ["--fields", str(folder), "--models", *models, "--um-per-pixel", str(dummy.UM_PER_PIXEL)]
-    command += ["--turns", "1", "--segmenter", "classical", "--workdir", str(workdir)]
-    assert label_cells.main(command) == 1
+    networks = [str(combined / name) for name in (localize.FILE, classify.FILE)]
+    asked = ["--fields", str(folder), "--models", *networks, "--um-per-pixel", str(dummy.UM_PER_PIXEL)]
+    asked += ["--tta", "1", "--segmenter", "classical", "--workdir", str(workdir)]
+    assert label_cells.main(asked) == 1
     table, cells = kaggle.Table(workdir / "submission.csv"), anndata.read_h5ad(workdir / "cells.h5ad")
     assert not table.defects
     assert len(table.entries) == 2
@@ -158,17 +219,38 @@ def test_label_cells_labels_every_cell_of_a_folder_and_names_what_is_broken(comb
     assert broken.name.split("_")[0] in (workdir / "index.html").read_text()
     assert len(list((workdir / "pictures").glob("*_maps.png"))) == 2
     before = {path: path.stat().st_mtime_ns for path in (workdir / "fields").iterdir()}
-    assert label_cells.main(command) == 1
+    assert label_cells.main(asked) == 1
     assert {path: path.stat().st_mtime_ns for path in (workdir / "fields").iterdir()} == before
     assert anndata.read_h5ad(workdir / "cells.h5ad").obsm["prob"].tolist() == cells.obsm["prob"].tolist()
 
 
+def test_true_masks_take_the_place_of_those_that_were_found(split):
+    found = split._replace(test=split.test.with_masks(lambda field: field.truth.resized(field.image.shape[:2])))
+    exact = weak_study.with_masks(found)
+    assert exact.test[0].masks is not None
+    np.testing.assert_array_equal(exact.test[0].found.cells, found.test[0].truth.cells)
+    assert exact.training is found.training
+
+
+def test_a_submission_has_every_cell_and_is_all_or_nothing(split, tmp_path):
+    truth = list(classify.true_labels(split.test).values())
+    weak_report.submit(split.test, truth, tmp_path)
+    assert weak_report.submission_map(split.test, tmp_path) == pytest.approx(
+        weak_labels.score_cells(split.test, truth).mean()
+    )
+    with pytest.raises(ValueError, match="zip"):
+        weak_report.submit(split.test, truth[:-1], tmp_path / "short")
+    assert not (tmp_path / "short" / "submission.csv").exists()
+
+
 @pytest.mark.slow
 def test_distillation_learns_from_proteins_left_out(shards, tmp_path):
-    assert combine_labels.main([*SMALL, *STEPS, "--data-dir", str(shards), "--workdir", str(tmp_path)]) == 0
-    record = json.loads((tmp_path / "default" / "seed1" / "result.json").read_text())
+    assert combine_labels.main([*command(shards, tmp_path), *WINDOW, *STEPS]) == 0
+    folder = tmp_path / "default" / "seed1"
+    record = json.loads((folder / "result.json").read_text())
     assert {"mAP, distilled", "mAP, ensemble, distilled", "mAP, labels × distilled"} <= set(record["metrics"])
-    student, plain = (models.load(str(tmp_path / "default" / "seed1" / name)) for name in FILES)
+    assert len(list((tmp_path / "models").glob("cell-without-fold*-of-2-*"))) == 2
+    student, plain = (models.load_network(folder / name) for name in FILES)
     assert student.architecture == plain.architecture == "cell-net"
     same = jax.tree.map(lambda a, b: np.array_equal(a, b), student.params, plain.params)
     assert not all(jax.tree.leaves(same))

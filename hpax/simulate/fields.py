@@ -109,20 +109,12 @@ def field(
     cells = layout.cells(outlines, owner, canvas, morphology, *keys)
     signal = np.zeros((*canvas.shape, len(atlas.CHANNELS)))
     shown = [_paint(cell, signal[cell.window], protein, look) for cell in cells]
-    masks, nuclei, kept = _truth(cells, canvas)
-    draw = stream(*keys, "optics")
-    if look:
-        image = randomised.exposed(signal[canvas.field], look, draw, um_per_pixel=um_per_pixel)
-    else:
-        binding = stream("antibody", protein.seed, protein.index, antibody)
-        strength = strengths(optics, binding, stream(*keys, "strength"))
-        image = expose(signal[canvas.field], optics, draw, um_per_pixel=um_per_pixel, strength=strength)
+    truth, kept = _truth(cells, canvas)
     mitotic = np.array([cells[number].mitotic for number in kept], bool)
     cell_labels = np.array([shown[number] for number in kept], np.uint8).reshape(-1, len(atlas.LOCATIONS))
-    truth = Masks(masks, nuclei)
     return SimulatedField(
         id=f"{protein.name}_{antibody}_{cell_line}_{index}".replace(" ", "-"),
-        image=image,
+        image=_exposed(signal[canvas.field], look, optics, protein, antibody, keys, um_per_pixel),
         um_per_pixel=um_per_pixel,
         labels=annotate(cell_labels, mitotic, protein.locations),
         origin={"protein": protein.name, "antibody": antibody, "cell_line": cell_line},
@@ -131,6 +123,24 @@ def field(
         cell_labels=cell_labels,
         mitotic=mitotic,
     )
+
+
+def _exposed(
+    signal: Float[np.ndarray, "h w 4"],
+    look: randomised.Look | None,
+    optics: Optics,
+    protein: Protein,
+    antibody: str,
+    keys: tuple[int | str, ...],
+    um_per_pixel: float,
+) -> UInt8[np.ndarray, "h w 4"]:
+    """What the microscope makes of the stains."""
+    draw = stream(*keys, "optics")
+    if look:
+        return randomised.exposed(signal, look, draw, um_per_pixel=um_per_pixel)
+    binding = stream("antibody", protein.seed, protein.index, antibody)
+    strength = strengths(optics, binding, stream(*keys, "strength"))
+    return expose(signal, optics, draw, um_per_pixel=um_per_pixel, strength=strength)
 
 
 def annotate(
@@ -192,7 +202,7 @@ def _plain(cell: Cell, protein: Protein, lit: list[int]) -> list[Plane]:
     ]
 
 
-def _truth(cells: list[Cell], canvas: layout.Canvas) -> tuple[np.ndarray, np.ndarray, list[int]]:
+def _truth(cells: list[Cell], canvas: layout.Canvas) -> tuple[Masks, list[int]]:
     """Masks of cells and nuclei in the field, and which cells they number: those with enough of a nucleus in it."""
     masks, nuclei = (np.zeros(canvas.shape, np.uint16) for _ in range(2))
     kept: list[int] = []
@@ -206,7 +216,7 @@ def _truth(cells: list[Cell], canvas: layout.Canvas) -> tuple[np.ndarray, np.nda
         kept.append(number)
         masks[cell.window][_joined(cell.inside & visible, nucleus)] = len(kept)
         nuclei[cell.window][nucleus] = len(kept)
-    return masks[canvas.field], nuclei[canvas.field], kept
+    return Masks(masks[canvas.field], nuclei[canvas.field]), kept
 
 
 def _largest(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

@@ -292,7 +292,7 @@ def test_nothing_labelled_is_an_error_that_leaves_no_submission(folder, network,
 
 
 def test_networks_that_ship_are_taken_where_none_is_named_and_the_page_says_how_far_to_trust_them(folder, tmp_path):
-    pixels = ["--um-per-pixel", str(dummy.UM_PER_PIXEL), "--shown", "0", "--tta", "1", "--segmenter", "classical"]
+    pixels = ["--um-per-pixel", str(dummy.UM_PER_PIXEL), "--shown", "1", "--tta", "1", "--segmenter", "classical"]
     assert label.COMMAND.main(["--fields", str(folder), "--workdir", str(tmp_path / "work"), *pixels]) == 0
     text = (tmp_path / "work" / "index.html").read_text()
     assert "How far to trust each class" in text

@@ -51,12 +51,12 @@ def test_told_a_wrong_pixel_size_it_finds_other_cells(segmenter, field):
 
 @pytest.fixture(scope="module")
 def labelled():
-    """Simulated fields of every class, two proteins each, and what is said of them."""
+    """Simulated fields of a protein of every class, and what is said of them."""
     labeller = models.Ensemble.load(ensemble.SHIPPED, tta=1)
     lines = sorted(simulate.CELL_LINES)
     pairs = []
-    for protein in simulate.proteome(proteins=38, seed=992, balanced=True):
-        field = simulate.field(protein, lines[protein.index % len(lines)], 0, seed=992, size=320)
+    for protein in simulate.proteome(proteins=19, seed=992, balanced=True):
+        field = simulate.field(protein, lines[protein.index % len(lines)], 0, seed=992, size=256)
         masks = Masks(field.cells, field.nuclei)
         pairs.append((field, labeller.predict(Field(field.id, field.image, UM_PER_PIXEL, masks=masks))))
     return pairs

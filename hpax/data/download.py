@@ -11,7 +11,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
-from typing import IO
+from typing import Any
 
 import hpax
 
@@ -162,7 +162,7 @@ class _SameServer(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self,
         req: urllib.request.Request,
-        fp: IO[bytes],
+        fp: Any,  # an HTTPResponse, which is no typing.IO
         code: int,
         msg: str,
         headers: http.client.HTTPMessage,

@@ -14,7 +14,7 @@ from hpax import atlas, launch, models
 from hpax.data.hpa_fields import dummy
 from hpax.formats import kaggle
 from hpax.metrics import counting, detection
-from hpax.recipes import classify, datasets, distil, localize, weak_labels, weak_report, weak_study
+from hpax.recipes import classify, datasets, distil, localize, scoring, weak_labels, weak_report, weak_study
 
 SMALL = ["--atlas.proteins", "57", "--atlas.size", "128", "--masks", "true"]
 WINDOW = ["--field.window", "32", "--field.um-per-pixel", "1.28", "--cell.resolution", "32"]
@@ -133,7 +133,7 @@ def test_perfect_answers_score_one_and_true_masks_know_their_labels(split):
     truth = classify.true_labels(split.test)
     for field in split.test:
         np.testing.assert_array_equal(truth[field.id], field.cell_labels)
-    assert weak_labels.score_cells(split.test, truth.values()).mean("present") == 1
+    assert scoring.score_cells(split.test, truth.values()).mean("present") == 1
 
 
 def test_a_part_of_a_source_is_its_fields(split):
@@ -236,7 +236,7 @@ def test_a_submission_has_every_cell_and_is_all_or_nothing(split, tmp_path):
     truth = list(classify.true_labels(split.test).values())
     weak_report.submit(split.test, truth, tmp_path)
     assert weak_report.submission_map(split.test, tmp_path) == pytest.approx(
-        weak_labels.score_cells(split.test, truth).mean()
+        scoring.score_cells(split.test, truth).mean()
     )
     with pytest.raises(ValueError, match="zip"):
         weak_report.submit(split.test, truth[:-1], tmp_path / "short")

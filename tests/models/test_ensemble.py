@@ -124,7 +124,9 @@ def test_the_views_of_cells_are_those_of_each_cell_alone(networks):
 @pytest.mark.parametrize(("seen", "whole"), [((5, 8), (8, 8)), ((8, 8), (8, 8)), ((9, 6), (12, 8)), ((1, 1), (8, 8))])
 def test_maps_of_a_padded_image_are_those_over_the_image(seen, whole):
     rows, columns = (np.arange(4 * side) for side in whole)
-    maps = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).astype(np.float32) + 0.5  # the centres of pixels
+    maps = (
+        np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).astype(np.float32) + 0.5
+    )  # the centres of pixels
     found = field_classifier._within(maps, (*seen, 4), (*whole, 4))
     assert found.shape == (4 * seen[0], 4 * seen[1], 2)
     np.testing.assert_allclose(found, maps[: 4 * seen[0], : 4 * seen[1]], atol=1e-4)

@@ -1,4 +1,4 @@
-"""Fields to labelled cells: what each kind of network says, and both, whatever the pixels' size; in files and folders."""
+"""Fields to labelled cells: what each kind of network says, and both, whatever a pixel's size; in files and folders."""
 
 import dataclasses
 import json

@@ -90,6 +90,12 @@ def test_finer_pixels_change_little(both):
     np.testing.assert_allclose(fine.field, coarse.field, atol=2e-3)
 
 
+def test_the_full_scale_of_sixteen_bits_is_that_of_eight(both):
+    deep = dataclasses.replace(FIELD, image=IMAGE.astype(np.uint16) * 257)
+    for one, other in zip(both.predict(FIELD), both.predict(deep), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_the_views_of_a_field_are_averaged_one_by_one(networks):
     net = networks["cam-net"]
     oblong = fields.Field(id="a", image=IMAGE[:48], um_per_pixel=0.5)

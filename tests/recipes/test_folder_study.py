@@ -109,9 +109,10 @@ def test_a_group_is_on_one_side(run):
     assert len(split) == FIELDS - 1
     folds = {}
     for row in split:
-        folds.setdefault(row["group"], set()).add(row["fold"])
+        folds.setdefault(row["group"], set()).add(row["split"])
     assert all(len(sides) == 1 for sides in folds.values())
-    assert sorted({row["fold"] for row in split}) == ["0", "1"]
+    assert sorted({row["split"] for row in split}) == ["0", "1"]
+    assert splits.read_split(run[0] / "split.csv") == {row["id"]: row["fold"] for row in rows(run[0] / "fields.csv")}
     group = {row["id"]: row["group"] for row in split}
     assert group["00000000-bb9b-11e8"] == group["00000001-bb9b-11e8"]
     assert len(set(group.values())) == FIELDS - 2

@@ -207,3 +207,27 @@ def test_the_name_of_data_is_in_the_folder_of_a_network(split, trained):
     config = TINY.cell
     name = files.digest(repr(files.as_json(config)), split.training.name, split.validation.part([]).name, "")
     assert only(trained[1], classify.FILE).parent.name == f"cell-{name}"
+
+
+def test_no_field_is_asked_of_networks_that_learnt_from_its_fold(split, monkeypatch, tmp_path):
+    source, asked = split.test, []
+
+    class Fake:
+        def __init__(self, training):
+            self.training = training
+
+        def predict(self, field):
+            asked.append(field.id)
+            assert field.id not in self.training.ids
+            cells = np.full((len(field.found), 19), len(self.training), np.float32)
+            return models.LabelPrediction(cells, cells, cells[0], np.zeros((2, 2, 19), np.float32))
+
+    monkeypatch.setattr(weak_labels, "train_ensemble", lambda config, training, validation, shelf: Fake(training))
+    fold = np.arange(len(source)) % 3
+    shelf = weak_labels.Shelf(tmp_path, split.kind)
+    found = weak_labels.cross_validate(TINY, source, fold, shelf)
+    assert sorted(asked) == sorted(source.ids)
+    for place, (prediction, field) in enumerate(zip(found, source, strict=True)):
+        assert prediction.cells.shape == (len(field.found), 19)
+        assert (prediction.cells == (fold != fold[place]).sum()).all()
+        assert prediction.maps is None  # of 21,806 fields they would fill the memory

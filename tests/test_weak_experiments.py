@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import os
 
 import anndata
 import jax
@@ -14,7 +15,7 @@ from hpax import atlas, launch, models
 from hpax.data.hpa_fields import dummy
 from hpax.formats import kaggle
 from hpax.metrics import counting, detection
-from hpax.recipes import classify, datasets, distil, localize, weak_labels, weak_report, weak_study
+from hpax.recipes import classify, datasets, distil, localize, scoring, weak_labels, weak_report, weak_study
 
 SMALL = ["--atlas.proteins", "57", "--atlas.size", "128", "--masks", "true"]
 WINDOW = ["--field.window", "32", "--field.um-per-pixel", "1.28", "--cell.resolution", "32"]
@@ -133,7 +134,7 @@ def test_perfect_answers_score_one_and_true_masks_know_their_labels(split):
     truth = classify.true_labels(split.test)
     for field in split.test:
         np.testing.assert_array_equal(truth[field.id], field.cell_labels)
-    assert weak_labels.score_cells(split.test, truth.values()).mean("present") == 1
+    assert scoring.score_cells(split.test, truth.values()).mean("present") == 1
 
 
 def test_a_part_of_a_source_is_its_fields(split):
@@ -236,7 +237,7 @@ def test_a_submission_has_every_cell_and_is_all_or_nothing(split, tmp_path):
     truth = list(classify.true_labels(split.test).values())
     weak_report.submit(split.test, truth, tmp_path)
     assert weak_report.submission_map(split.test, tmp_path) == pytest.approx(
-        weak_labels.score_cells(split.test, truth).mean()
+        scoring.score_cells(split.test, truth).mean()
     )
     with pytest.raises(ValueError, match="zip"):
         weak_report.submit(split.test, truth[:-1], tmp_path / "short")
@@ -254,3 +255,47 @@ def test_distillation_learns_from_proteins_left_out(shards, tmp_path):
     assert student.architecture == plain.architecture == "cell-net"
     same = jax.tree.map(lambda a, b: np.array_equal(a, b), student.params, plain.params)
     assert not all(jax.tree.leaves(same))
+
+
+def link(real, folder, count):
+    """The first real fields of 512 pixels as Kaggle ships them: `train`, and `train.csv` beside it."""
+    (folder / "train").mkdir(parents=True)
+    with (real / "fields.csv").open(newline="", encoding="utf-8") as file:
+        known = [row for row in csv.DictReader(file) if (row["folder"], row["size"]) == ("kaggle", "512")][:count]
+    for row in known:
+        for colour in atlas.COLOURS.values():
+            name = f"{row['id']}_{colour}.png"
+            os.symlink(real / "kaggle" / name, folder / "train" / name)
+    with (folder / "train.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["ID", "Label"], *([row["id"], row["labels"]] for row in known)])
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_the_published_preset_takes_steps_on_real_fields_and_goes_on_where_it_was_stopped(
+    real_data, tmp_path, monkeypatch
+):
+    folder = link(real_data / "hpa_fields", tmp_path / "fields", 8)
+    asked = ["--preset", "le2022", "--fields", str(folder), "--cross-validate", "0", "--masks", "classical"]
+    for kind, batch in (("field", "8"), ("cell", "8")):
+        asked += [f"--{kind}.optimizer.epochs", "0", f"--{kind}.optimizer.steps", "3"]
+        asked += [f"--{kind}.optimizer.batch-size", batch, f"--{kind}.tta", "1"]
+    asked += ["--cell.cells", "1", "--data-dir", str(tmp_path / "data"), "--workdir", str(tmp_path / "run")]
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(localize, "train_model", stopped)
+        assert combine_labels.main(asked) == 130
+    ends = "*/checkpoints/latest/*/commit_success.txt"
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "models").glob(ends)}
+    assert len(before) == 1
+    assert combine_labels.main(asked) == 0
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "models").glob(ends)}
+    assert len(after) == 2
+    assert {path: after[path] for path in before} == before
+    ensemble = models.load(tmp_path / "run" / "default" / "seed1" / "models")
+    assert [net.options["backbone"] for net in ensemble.networks] == ["efficientnet-b0", "inception-v3"]
+    assert [net.size for net in ensemble.networks] == [512, 128]

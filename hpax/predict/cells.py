@@ -1,4 +1,4 @@
-"""Fields to probabilities: of a field and its maps by the whole image, of its cells by their crops."""
+"""Crops of cells to probabilities, in full batches across fields."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -7,17 +7,9 @@ import numpy as np
 from jaxtyping import Float, UInt
 
 from hpax import atlas, images
-from hpax.predict.tta import PredictCells, PredictFields
+from hpax.predict.tta import PredictCells
 
 BATCH = 64  # crops
-
-
-def of_field(
-    predict: PredictFields, image: UInt[np.ndarray, "h w c"], *, size: int
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "y x n"]]:
-    """The probabilities of a field and its maps, the field seen as a square of `size` pixels as in training."""
-    probabilities, maps = predict(images.as_float(images.resize(image, (size, size)))[None])
-    return np.asarray(probabilities)[0], np.asarray(maps)[0]
 
 
 def of_crops(

@@ -85,11 +85,8 @@ def counts(done: CrossValidated) -> dict[str, int]:
 
 
 def write_split(path: Path, done: CrossValidated) -> None:
-    """Field, group and fold of every field."""
-    with files.replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["id", "group", "fold"])
-        rows.writerows(zip(done.source.ids, distil.groups(done.source), done.fold.tolist(), strict=True))
+    """Group and fold of every field, as `splits.read_split` reads them."""
+    splits.write_split(path, done.source.ids, distil.groups(done.source), done.fold)
 
 
 def write_predictions(path: Path, done: CrossValidated) -> None:

@@ -9,7 +9,7 @@ from hpax.data import FieldSource
 from hpax.metrics import classification, counting, detection
 
 
-def score_cells(source: FieldSource, probabilities: Iterable[Float[np.ndarray, "k n"]]) -> detection.Scores:
+def score_cells(source: FieldSource, probabilities: Iterable[Float[np.ndarray, "_ n"]]) -> detection.Scores:
     """The competition's score of what is said of the cells of each field, in order, against the truth of the fields.
 
     Raises:

@@ -112,7 +112,7 @@ def opinions(ensemble: Ensemble, fields: Iterable[Field]) -> Iterator[Opinions]:
 def cross_validate(
     config: Config, source: FieldSource, fold: Int64[np.ndarray, " f"], shelf: Shelf
 ) -> list[LabelPrediction]:
-    """What ensembles say of every field that learnt from the other folds; in the order of the source.
+    """What ensembles say of every field that learnt from the other folds; in the order of the source, without maps.
 
     The fold that is asked about is shown as validation in the log, and nothing is chosen by it.
     """
@@ -122,7 +122,7 @@ def cross_validate(
         asked = source.part(outside)
         ensemble = train_ensemble(config, source.part(inside), asked, shelf)
         for place, field in zip(outside.tolist(), asked, strict=True):
-            found[place] = ensemble.predict(field)
+            found[place] = ensemble.predict(field)._replace(maps=None)
     return [found[place] for place in range(len(source))]
 
 

@@ -1,4 +1,4 @@
-"""Fields to labelled cells: what each kind of network says, and both, whatever the pixels' size; in files and folders."""
+"""Fields to labelled cells: what each kind of network says, and both, whatever a pixel's size; in files and folders."""
 
 import dataclasses
 import json
@@ -90,6 +90,12 @@ def test_finer_pixels_change_little(both):
     np.testing.assert_allclose(fine.field, coarse.field, atol=2e-3)
 
 
+def test_the_full_scale_of_sixteen_bits_is_that_of_eight(both):
+    deep = dataclasses.replace(FIELD, image=IMAGE.astype(np.uint16) * 257)
+    for one, other in zip(both.predict(FIELD), both.predict(deep), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_the_views_of_a_field_are_averaged_one_by_one(networks):
     net = networks["cam-net"]
     oblong = fields.Field(id="a", image=IMAGE[:48], um_per_pixel=0.5)
@@ -124,7 +130,9 @@ def test_the_views_of_cells_are_those_of_each_cell_alone(networks):
 @pytest.mark.parametrize(("seen", "whole"), [((5, 8), (8, 8)), ((8, 8), (8, 8)), ((9, 6), (12, 8)), ((1, 1), (8, 8))])
 def test_maps_of_a_padded_image_are_those_over_the_image(seen, whole):
     rows, columns = (np.arange(4 * side) for side in whole)
-    maps = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).astype(np.float32) + 0.5  # the centres of pixels
+    maps = (
+        np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).astype(np.float32) + 0.5
+    )  # the centres of pixels
     found = field_classifier._within(maps, (*seen, 4), (*whole, 4))
     assert found.shape == (4 * seen[0], 4 * seen[1], 2)
     np.testing.assert_allclose(found, maps[: 4 * seen[0], : 4 * seen[1]], atol=1e-4)

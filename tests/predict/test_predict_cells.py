@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from hpax import images
 from hpax.predict import cells
 
 
@@ -43,13 +42,3 @@ def test_a_field_comes_as_soon_as_its_cells_are_known():
     stream = cells.of_crops(counted([]), fields(), batch=4)
     next(stream)
     assert taken == [0]
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_field_is_seen_as_a_square_between_0_and_1(dtype):
-    rng = np.random.default_rng(0)
-    image = rng.integers(0, np.iinfo(dtype).max, (20, 30, 4), dtype=dtype)
-    probabilities, maps = cells.of_field(lambda images: (images.mean((1, 2)), images), image, size=16)
-    seen = images.resize(image, (16, 16)) / np.iinfo(dtype).max
-    np.testing.assert_allclose(maps, seen, rtol=1e-5)
-    np.testing.assert_allclose(probabilities, seen.mean((0, 1)), rtol=1e-5)

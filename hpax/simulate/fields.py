@@ -102,8 +102,7 @@ def field(
     antibody = protein.antibodies[index % len(protein.antibodies)]
     morphology, canvas = ALL_CELL_LINES[cell_line], layout.Canvas(size, um_per_pixel)
     look = randomised.look(protein, antibody, *keys) if realism == "randomised" else None
-    if look:
-        morphology = randomised.cultured(morphology, look.culture)
+    morphology = randomised.cultured(morphology, look.culture) if look else morphology
     outlines = layout.place(stream(*keys, "place"), canvas, morphology, mitosis=SPINDLE in protein.locations)
     owner = layout.territories(outlines, canvas)
     cells = layout.cells(outlines, owner, canvas, morphology, *keys)

@@ -15,17 +15,15 @@ import numpy as np
 import tyro
 
 from hpax import launch
-from hpax.metrics import classification
-from hpax.recipes import classify, datasets, scoring
-from hpax.recipes.datasets import Data
+from hpax.recipes import configs
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """What to learn from, and how."""
 
-    data: Annotated[Data, tyro.conf.arg(name="")] = Data()
-    recipe: classify.Config = classify.Config()
+    data: Annotated[configs.Data, tyro.conf.arg(name="")] = configs.Data()
+    recipe: configs.Classify = configs.Classify()
     seed: int = 1  # of the simulated atlas, the first parameters, and the batches; segment-cells learnt from atlas 0
 
 
@@ -50,6 +48,9 @@ SWEEPS = {
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Trains, and scores cells where their truth is known, else what they say of their field together."""
+    from hpax.metrics import classification  # here, so that help is quick
+    from hpax.recipes import classify, datasets, scoring
+
     split = datasets.open_fields(config.data, seed=config.seed)
     recipe = dataclasses.replace(config.recipe, seed=config.seed)
     model = classify.train_model(recipe, split.training, split.validation, workdir, kind=split.kind)

@@ -12,18 +12,19 @@ Networks are kept beside the arms, in `models`, by what they were trained with: 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from hpax import launch
-from hpax.explore import page
-from hpax.recipes import datasets, folder_study, weak_labels, weak_report, weak_study
-from hpax.recipes.classify import FILE as CELL_FILE
-from hpax.recipes.datasets import Data
-from hpax.recipes.localize import FILE as FIELD_FILE
-from hpax.recipes.weak_labels import Shelf
+from hpax.recipes import configs
 
+if TYPE_CHECKING:
+    from hpax.explore import page
+    from hpax.recipes import weak_study
+    from hpax.recipes.weak_labels import Shelf
+
+FIELD_FILE, CELL_FILE = configs.FIELD_FILE, configs.CELL_FILE
 STUDENT_FILE = "distilled.safetensors"
 ABOUT = {
     "simulated": "Networks that learnt 19 patterns from labels of whole fields, asked about single cells. All are "
@@ -33,10 +34,10 @@ ABOUT = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(weak_labels.Config):
+class Config(configs.Weak):
     """What to learn from, how, and how long."""
 
-    data: Annotated[Data, tyro.conf.arg(name="")] = Data()
+    data: Annotated[configs.Data, tyro.conf.arg(name="")] = configs.Data()
     ceiling: bool = True  # simulated: train on true labels of cells, too, to know what labels of fields cost
     cross_validate: int = 5  # a folder: folds of its groups; 0: train on all of it at once
     test: Path | None = None  # another folder, whose cells are labelled
@@ -61,7 +62,7 @@ FAST = {
     "folds": 0,
     "cross_validate": 2,
 }
-PRESETS: dict[str, launch.Difference] = {"fast": FAST, "le2022": weak_labels.LE2022}
+PRESETS = {"fast": FAST, "le2022": configs.LE2022}
 
 ABLATION = (
     {},
@@ -88,14 +89,18 @@ SWEEPS = {
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Trains, combines, scores; leaves the models, a submission, tables and a page."""
+    from hpax.recipes.weak_labels import Shelf  # here and below, so that help is quick
+
     shelf = Shelf(workdir.parents[1] / "models", config.data.kind)
     recipe = config.seeded(config.seed)
     result = run_simulated if config.data.fields is None else run_folder
     return result(config, recipe, shelf, workdir)
 
 
-def run_simulated(config: Config, recipe: weak_labels.Config, shelf: Shelf, workdir: Path) -> launch.Result:
+def run_simulated(config: Config, recipe: Config, shelf: "Shelf", workdir: Path) -> launch.Result:
     """The study whose cells are known."""
+    from hpax.recipes import datasets, weak_report, weak_study
+
     split = datasets.open_fields(config.data, seed=config.seed)
     trained = weak_study.train_all(recipe, split, shelf, ceiling=config.ceiling)
     keep(trained, workdir)
@@ -121,7 +126,7 @@ def run_simulated(config: Config, recipe: weak_labels.Config, shelf: Shelf, work
     return launch.Result(metrics=metrics, counts=datasets.counts(split), data="simulated", headline=headline)
 
 
-def keep(trained: weak_study.Trained, workdir: Path) -> None:
+def keep(trained: "weak_study.Trained", workdir: Path) -> None:
     """The networks and their cards beside the results."""
     trained.ensemble.save(workdir / "models")
     trained.ensemble.fields[0].save(workdir / FIELD_FILE)
@@ -130,8 +135,10 @@ def keep(trained: weak_study.Trained, workdir: Path) -> None:
         trained.distilled.save(workdir / STUDENT_FILE)
 
 
-def run_folder(config: Config, recipe: weak_labels.Config, shelf: Shelf, workdir: Path) -> launch.Result:
+def run_folder(config: Config, recipe: Config, shelf: "Shelf", workdir: Path) -> launch.Result:
     """Your fields: cross-validated, then learnt whole."""
+    from hpax.recipes import datasets, folder_study, weak_labels, weak_report, weak_study
+
     source = datasets.open_folder(config.data)
     metrics, counts, shown = {}, {"fields": len(source)}, []
     if config.cross_validate:
@@ -152,8 +159,10 @@ def run_folder(config: Config, recipe: weak_labels.Config, shelf: Shelf, workdir
     return launch.Result(metrics=metrics, counts=counts, data="real", headline=list(metrics))
 
 
-def write_page(workdir: Path, kind: datasets.Kind, sections: Sequence[page.Section]) -> None:
+def write_page(workdir: Path, kind: configs.DataKind, sections: "Sequence[page.Section]") -> None:
     """index.html, and its path on the console."""
+    from hpax.explore import page
+
     page.write(workdir / "index.html", page.page("Labels of fields to labels of cells", ABOUT[kind], list(sections)))
 
 

@@ -15,17 +15,16 @@ from typing import Annotated, Any
 import tyro
 
 from hpax import launch
-from hpax.nn.inpainter import LAYERS
-from hpax.recipes import feature_report, inpaint
-from hpax.recipes.cells import Data, open_cells
+from hpax.recipes import configs
+from hpax.recipes.configs import LAYERS
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """What to learn from, how, and what to ask of the features."""
 
-    data: Annotated[Data, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Data)
-    recipe: inpaint.Config = dataclasses.field(default_factory=inpaint.Config)
+    data: Annotated[configs.CellData, tyro.conf.arg(name="")] = configs.CellData()
+    recipe: configs.Inpaint = configs.Inpaint()
     layer: str = "conv3"  # the features that `knn` and the pictures speak of
     k: int = 11  # neighbours that vote
     seed: int = 0  # of the simulated atlas, the first parameters, and the pairs
@@ -42,7 +41,7 @@ SWEEPS = {
 }
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     name: {f"recipe.{path}": value for path, value in difference.items()}
-    for name, difference in inpaint.PRESETS.items()
+    for name, difference in configs.INPAINT_PRESETS.items()
 }
 
 
@@ -53,7 +52,10 @@ def encoder_folder(config: Config, data_name: str, workdir: Path) -> Path:
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Balanced accuracies of every layer, and the numbers of things that they rest on."""
-    cells = open_cells(config.data, config.seed)
+    from hpax.recipes import cells as cells_recipe
+    from hpax.recipes import feature_report
+
+    cells = cells_recipe.open_cells(config.data, config.seed)
     folder = encoder_folder(config, cells.name, workdir)
     report = feature_report.study(
         config.recipe, cells, folder, workdir, layer=config.layer, k=config.k, seed=config.seed

@@ -9,24 +9,24 @@ ones. Leaves localize.safetensors, which `hpax.load` reads.
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
 
 from hpax import launch
-from hpax.metrics import classification
-from hpax.predict import cams
-from hpax.recipes import datasets, localize, scoring
-from hpax.recipes.datasets import Data
+from hpax.recipes import configs
+
+if TYPE_CHECKING:
+    from hpax.recipes import datasets
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """What to learn from, and how."""
 
-    data: Annotated[Data, tyro.conf.arg(name="")] = Data()
-    recipe: localize.Config = localize.Config()
+    data: Annotated[configs.Data, tyro.conf.arg(name="")] = configs.Data()
+    recipe: configs.Localize = configs.Localize()
     seed: int = 1  # of the simulated atlas, the first parameters, and the batches; segment-cells learnt from atlas 0
 
 
@@ -42,6 +42,9 @@ SWEEPS = {
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Trains, and scores fields and, by their maps, cells."""
+    from hpax.metrics import classification  # here and below, so that help is quick
+    from hpax.recipes import datasets, localize
+
     split = datasets.open_fields(config.data, seed=config.seed)
     recipe = dataclasses.replace(config.recipe, seed=config.seed)
     model = localize.train_model(recipe, split.training, split.validation, workdir, kind=split.kind)
@@ -54,8 +57,11 @@ def run(config: Config, workdir: Path) -> launch.Result:
     return launch.Result(metrics=metrics, counts=datasets.counts(split), data=split.kind, headline=list(metrics))
 
 
-def cell_metrics(split: datasets.Split, predictions: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+def cell_metrics(split: "datasets.Split", predictions: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
     """The score of each way to read cells off maps."""
+    from hpax.predict import cams
+    from hpax.recipes import scoring
+
     by_way: dict[str, list[np.ndarray]] = {}
     for field, (prob, maps) in zip(split.test, predictions, strict=True):
         cells = field.found.cells

@@ -11,15 +11,17 @@ interval is of resamples of groups: how else these fields might have come, not h
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from hpax import atlas, launch
-from hpax.data import FieldSource
-from hpax.metrics import classification
-from hpax.recipes import probe
+from hpax.recipes import configs
+
+if TYPE_CHECKING:
+    from hpax.data import FieldSource
+    from hpax.recipes import probe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Config:
     fields: Path = Path("fields")  # a folder of fields, as Kaggle or proteinatlas.org have them, with a table of labels
     data_dir: Path = Path("runs/data")  # where shards are built, once
     method: Literal["probe", "finetune"] = "probe"  # a regression of what the network sees, or all of it is trained
-    recipe: probe.Config = dataclasses.field(default_factory=probe.Config)
+    recipe: configs.Probe = configs.Probe()
     strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse of the regression's penalty: the choice
     folds: int = 5
     least: int = 5  # classes with fewer fields are left out of the scores
@@ -63,6 +65,8 @@ SWEEPS: dict[str, Sequence[launch.Difference]] = {
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Answers for every labelled field by what learnt from other folds, and scores them."""
+    from hpax.recipes import probe  # here and below, so that help is quick
+
     fields, unlabelled = probe.open_fields(config.fields, config.data_dir)
     group, often = probe.groups(fields), np.flatnonzero(fields.labels.sum(0) >= config.least)
     labels = fields.labels[:, often]
@@ -77,9 +81,11 @@ def run(config: Config, workdir: Path) -> launch.Result:
 
 
 def predictor(
-    config: Config, fields: FieldSource, group: Int[np.ndarray, " n"], classes: Int[np.ndarray, " c"]
-) -> probe.Predict:
+    config: Config, fields: "FieldSource", group: Int[np.ndarray, " n"], classes: Int[np.ndarray, " c"]
+) -> "probe.Predict":
     """What answers for the classes of some fields after it learnt from others."""
+    from hpax.recipes import probe
+
     recipe, seed = config.recipe, config.seed
     if config.method == "finetune":
         return probe.finetuned(recipe, fields, classes, seed=seed)
@@ -88,7 +94,7 @@ def predictor(
     return probe.probed(features, labels, group, strengths=config.strengths, count=config.folds, seed=seed)
 
 
-def counted(config: Config, fields: FieldSource, group: Int[np.ndarray, " n"]) -> dict[str, int]:
+def counted(config: Config, fields: "FieldSource", group: Int[np.ndarray, " n"]) -> dict[str, int]:
     """What the scores rest on: how many fields, groups and classes, and fields of each class."""
     often = {}
     for name, count in zip(atlas.LOCATIONS, fields.labels.sum(0), strict=True):
@@ -99,6 +105,8 @@ def counted(config: Config, fields: FieldSource, group: Int[np.ndarray, " n"]) -
 
 def scored(labels: np.ndarray, prob: Float[np.ndarray, "n c"], group: Int[np.ndarray, " n"]) -> dict[str, float]:
     """Mean average precision over the classes, with its interval over resamples of groups."""
+    from hpax.metrics import classification
+
     spread = classification.interval(labels, prob, group.tolist())
     metrics = {"field mAP": spread.value, "low (95%)": spread.low, "high (95%)": spread.high}
     return metrics | {"chance": float(labels.mean(0).mean())}

@@ -15,17 +15,16 @@ from typing import Annotated
 import tyro
 
 from hpax import launch
-from hpax.nn.inpainter import LAYERS
-from hpax.recipes import feature_report, inpaint
-from hpax.recipes.cells import Data, open_cells
+from hpax.recipes import configs
+from hpax.recipes.configs import LAYERS
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Which cells, and how to learn from them; the defaults suit two processor cores and a few minutes."""
 
-    data: Annotated[Data, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Data)
-    recipe: inpaint.Config = dataclasses.field(default_factory=inpaint.Config)
+    data: Annotated[configs.CellData, tyro.conf.arg(name="")] = configs.CellData()
+    recipe: configs.Inpaint = configs.Inpaint()
     layer: str = "conv3"  # that the UMAP shows
     k: int = 11  # neighbours that vote
     seed: int = 0  # of the simulated atlas, the first parameters, and the pairs
@@ -36,7 +35,10 @@ SWEEPS: dict[str, tuple[launch.Difference, ...]] = {}
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Trains, extracts, benchmarks, and writes the page that holds it together."""
-    cells = open_cells(config.data, config.seed)
+    from hpax.recipes import cells as cells_recipe
+    from hpax.recipes import feature_report
+
+    cells = cells_recipe.open_cells(config.data, config.seed)
     report = feature_report.study(
         config.recipe, cells, workdir / "encoder", workdir, layer=config.layer, k=config.k, seed=config.seed
     )

@@ -13,44 +13,14 @@ from jaxtyping import Float32, Shaped, UInt
 
 from hpax import atlas, data, files
 from hpax.models.encoder import PREPARE
+from hpax.recipes.configs import CellAtlas as Atlas
+from hpax.recipes.configs import CellData as Data
 from hpax.segment.nuclei import CROP
 from hpax.types import Array
 
-Kind = Literal["simulated", "human", "yeast", "hpa"]
+__all__ = ["BATCH", "Atlas", "Cells", "Data", "only_location", "open_cells"]
+
 BATCH = 256  # cells whose features are taken at once
-
-
-@dataclasses.dataclass(frozen=True)
-class Atlas:
-    """Simulated cells: proteins of one location each, classes equally frequent."""
-
-    proteins: int = 190
-    cell_lines: int = 1  # of each protein
-    fields: int = 1  # of each protein in each cell line
-    size: int = 512  # pixels of a field's side
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """Which cells."""
-
-    cells: Kind = "simulated"
-    fields: Path | None = None  # folder of real fields, whose cells are cut out; implies --cells hpa
-    folder: Path | None = None  # published crops of --cells human or yeast; of hpa the same as --fields
-    masks: Path | None = None  # of real fields: folder of index masks that build_cells left; None: Otsu nuclei
-    data_dir: Path = Path("runs/data")  # where shards are built, once
-    atlas: Atlas = Atlas()  # simulated
-    er: bool = False  # show the network (and the classic features) the ER too, where it was stained; published: no
-
-    def __post_init__(self) -> None:
-        if self.fields and (self.folder or self.cells not in ("simulated", "hpa")):
-            told = f"cells {self.cells} and folder {self.folder}"
-            raise ValueError(f"fields must be the only folder, of cells 'hpa', got {told}; give --fields alone")
-
-    @property
-    def kind(self) -> Kind:
-        """Which cells they are, `fields` considered."""
-        return "hpa" if self.fields else self.cells
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

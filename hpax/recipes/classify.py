@@ -1,6 +1,5 @@
 """Cell-level models (Le et al. 2022): classes of single cells, from the labels of the fields that they are in."""
 
-import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping
@@ -15,43 +14,17 @@ from hpax.data import BagBatches, FieldSource, augment, balance
 from hpax.fields import Field
 from hpax.nn.heads import CellNet
 from hpax.ops import overlap
-from hpax.ops.mil import Pooling
-from hpax.ops.mix import Mixture
 from hpax.predict import cells
 from hpax.recipes import learning, scoring
-from hpax.recipes.learning import Backbone, Loss, Strength
-from hpax.recipes.optimizers import Optimizer
+from hpax.recipes.configs import CELL_FILE as FILE
+from hpax.recipes.configs import Classify as Config
 from hpax.segment.cells import cell_images
 from hpax.tasks.classify import Classification
 
-FILE = "classify.safetensors"
 VALIDATION_BATCH = 8  # fields
 
 Targets = Mapping[str, Float[np.ndarray, "k n"]]
 """Id of a field → soft labels of its cells, by ascending index."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """What to learn, and how."""
-
-    backbone: Backbone = Backbone()
-    labels: Literal["field", "cells"] = "field"  # what a cell learns: its field's labels, or (the ceiling) its own
-    crop_um: float = 41.0  # µm of a crop's side
-    resolution: int = 64  # pixels of a crop's side
-    masked: bool = True  # without other cells and background
-    bag: Literal["none"] | Pooling = "none"  # what a field's cells say together (multiple instances)
-    cell_weight: float = 0.1  # of the cells' own loss beside a bag's; 0 with "mean" is the bag of cells
-    antibodies: float = 0.0  # weight of telling antibodies apart (ArcFace)
-    cells: int = 2  # of each field in a batch: few cells of many fields teach more than many of few
-    loss: Loss = Loss()
-    mix: Mixture = "none"
-    augmentation: Strength = "light"
-    oversampling: float = 0.5  # of rare classes: 0 none, 1 as frequent as common ones
-    optimizer: Optimizer = Optimizer(steps=2400)
-    init_from: pathlib.Path | None = None  # a network of the same backbone; else fresh
-    tta: int = 8  # views of a cell at test time: 1, or all 8 flips and rotations
-    seed: int = 1  # of the first parameters and the batches
 
 
 def true_labels(source: FieldSource) -> Targets:

@@ -4,7 +4,6 @@ split = datasets.open_fields(datasets.Data(fields=pathlib.Path("FIELDS")), seed=
 split.training, split.validation, split.test  # FieldSources, no protein on two sides
 """
 
-import dataclasses
 import logging
 import os
 from collections.abc import Callable
@@ -16,55 +15,32 @@ import numpy as np
 import rich.progress
 from rich.console import Console
 
-from hpax import data, files, simulate
+from hpax import data, files
 from hpax.data import FieldSource, mask_sources, splits
 from hpax.formats import fields
 from hpax.formats import masks as mask_files
 from hpax.models import segmenter
 from hpax.recipes import distil
+from hpax.recipes.configs import Atlas, Data
+from hpax.recipes.configs import DataKind as Kind
 
-Kind = Literal["simulated", "real"]
+__all__ = [
+    "Atlas",
+    "Data",
+    "Kind",
+    "Split",
+    "counts",
+    "find_cells",
+    "name",
+    "open_fields",
+    "open_folder",
+    "over_all",
+]
+
 FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
 """Of a folder's groups; its fields are few where the atlas has as many as one likes."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Atlas:
-    """The simulated fields that are learnt from where no folder is given."""
-
-    proteins: int = 380
-    cell_lines: int = 1  # of each protein
-    fields: int = 1  # of each protein in each cell line
-    size: int = 512  # pixels of a field's side, 0.32 µm each
-    balanced: bool = True  # main classes equally frequent; else over two orders of magnitude
-    multilocalised: float = 0.55  # share of proteins
-    varying: float = 0.35  # share of proteins whose cells differ
-    realism: simulate.Realism = "plain"  # or "randomised", as real fields vary
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """Which fields, what finds their cells, and where what is made of them is kept."""
-
-    fields: Path | None = None  # folder of fields with a table of labels; None: the simulated atlas
-    annotations: str = ""  # the labels' table in the folder; "": the only one there
-    um_per_pixel: float = 0.0  # µm of a folder's pixels; 0: as the files say, else by the width
-    bits: int = 0  # of the camera, for files of 16 bits; 0: the fewest that hold every pixel of the folder
-    masks: Literal["networks", "classical", "true"] = "networks"  # what finds the cells, or the simulation's truth
-    mask_folder: Path | None = None  # of masks that `hpax segment` left; None: they are found
-    data_dir: Path = Path("runs/data")  # where shards are built and masks are kept, once
-    atlas: Atlas = Atlas()
-
-    def __post_init__(self) -> None:
-        if self.masks == "true" and self.fields is not None:
-            raise ValueError("masks 'true' are those of the simulation, a folder has none; use 'networks'")
-
-    @property
-    def kind(self) -> Kind:
-        """Whether the cells are real."""
-        return "simulated" if self.fields is None else "real"
 
 
 class Split(NamedTuple):

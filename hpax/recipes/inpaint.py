@@ -23,9 +23,24 @@ from hpax.models.store import Network as StoredNetwork
 from hpax.models.store import Trained
 from hpax.nn.inpainter import Inpainter
 from hpax.recipes.cells import BATCH, Cells
-from hpax.recipes.optimizers import Adam
+from hpax.recipes.configs import INPAINT_PRESETS as PRESETS
+from hpax.recipes.configs import Inpaint as Config
+from hpax.recipes.configs import InpaintNetwork as Network
 from hpax.tasks.inpaint import PairedInpainting
 from hpax.types import Array, Batch
+
+__all__ = [
+    "FILE",
+    "PRESETS",
+    "Config",
+    "Network",
+    "build",
+    "inpainting",
+    "pictures",
+    "quality",
+    "train_model",
+    "untrained",
+]
 
 FILE = "encoder.safetensors"
 VALIDATION_BATCH = 64  # pairs
@@ -33,38 +48,6 @@ SHOWN = 10  # pairs in a picture
 
 USE = "Features of single cells: `hpax.models.encoder.Encoder`, on crops of the channels and the size told below."
 LIMITS = "What it was trained on is all it knows: crops of another scale, stain or microscope were not checked."
-
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """The size of the inpainting network."""
-
-    width: float = 0.5  # of the encoders; 1 as published
-    decoder_width: float | None = 0.125  # of the decoder, which only training needs; None: as the encoders
-    momentum: float = 0.9  # of BatchNorm's averages; published 0.99
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """How to learn features by inpainting."""
-
-    network: Network = Network()
-    pair: Pair = "sibling"  # what the target is to the source; "self" makes it an autoencoder-like control
-    optimizer: Adam = dataclasses.field(default_factory=Adam)
-
-
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "lu2019": {
-        "network.width": 1.0,
-        "network.decoder_width": None,
-        "network.momentum": 0.99,
-        "optimizer.batch_size": 64,
-        "optimizer.learning_rate": 1e-4,
-        "optimizer.schedule": "constant",
-        "optimizer.epochs": 30.0,
-    }
-}
-"""Name → a difference to `Config`, by path: as published."""
 
 
 def build(config: Config, cells: Cells, *, seed: int = 0) -> train.Run:

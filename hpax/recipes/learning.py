@@ -5,18 +5,23 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import numpy as np
-from jaxtyping import Shaped
-
 from hpax import atlas, models, train
 from hpax.data import augment
-from hpax.nn.backbones import BACKBONES
-from hpax.nn.network import Network as BackboneModule
-from hpax.ops import losses
+from hpax.recipes.configs import Backbone, Loss, LossName, Strength
 from hpax.types import ModelState, Params
 
-LossName = Literal["bce", "weighted", "focal", "lovasz", "hard", "focal_lovasz_bce"]
-Strength = Literal["none", "light", "strong"]
+__all__ = [
+    "Backbone",
+    "Loss",
+    "LossName",
+    "Provenance",
+    "Scorer",
+    "Strength",
+    "augmentation",
+    "fit",
+    "init_from",
+    "save_network",
+]
 
 USE = "Classes of single cells in fields of the four stains of the Human Protein Atlas (hpax.Ensemble)."
 LIMITS = {
@@ -24,44 +29,6 @@ LIMITS = {
     "real": "Learnt from the labels of the fields below, which are few next to what the classes can look like.",
 }
 CHECKS = 4  # how often in a run the validation fields are looked at, and the state is saved
-
-
-@dataclasses.dataclass(frozen=True)
-class Backbone:
-    """What sees the image."""
-
-    name: str = "plain-tiny"  # of hpax.nn.backbones
-    momentum: float = 0.95  # of BatchNorm's averages
-    dropout: float = 0.2
-
-    def __post_init__(self) -> None:
-        if self.name not in BACKBONES:
-            raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {self.name!r}")
-
-    def make(self) -> BackboneModule:
-        """The module, for training on any number of devices."""
-        return BACKBONES[self.name](axis_name=train.AXIS, momentum=self.momentum)
-
-
-@dataclasses.dataclass(frozen=True)
-class Loss:
-    """How far logits are from labels."""
-
-    name: LossName = "bce"
-    smoothing: float = 0.0  # of labels
-
-    def make(self, labels: Shaped[np.ndarray, "f n"]) -> losses.Loss:
-        """The loss; `labels` of the training fields are those that the classes' weights come from."""
-        chosen: dict[str, losses.Loss] = {
-            "bce": losses.bce,
-            "weighted": losses.weighted_bce(losses.rarity(labels)),
-            "focal": losses.focal(),
-            "lovasz": losses.lovasz,
-            "hard": losses.hard_negative_bce(),
-            "focal_lovasz_bce": losses.focal_lovasz_bce,
-        }
-        loss = chosen[self.name]
-        return losses.smoothed(loss, self.smoothing) if self.smoothing else loss
 
 
 def augmentation(strength: Strength) -> augment.Augmentation:

@@ -1,6 +1,5 @@
 """Image-level models (Le et al. 2022): a network with class activation maps, from the labels of whole fields."""
 
-import dataclasses
 import pathlib
 from typing import Any, Literal
 
@@ -10,36 +9,13 @@ import numpy as np
 from hpax import files, images, models, train
 from hpax.data import CopyPasteBatches, FieldSource, ImageBatches, augment, balance
 from hpax.nn.heads import CamNet
-from hpax.ops.mix import Mixture
 from hpax.predict import cams
 from hpax.recipes import learning, scoring
-from hpax.recipes.learning import Backbone, Loss, Strength
-from hpax.recipes.optimizers import Optimizer
+from hpax.recipes.configs import FIELD_FILE as FILE
+from hpax.recipes.configs import Localize as Config
 from hpax.tasks.localize import Localization
 
-FILE = "localize.safetensors"
 VALIDATION_BATCH = 16  # fields
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """What to learn, and how."""
-
-    backbone: Backbone = Backbone()
-    pooling: Literal["average", "gem", "lse"] = "average"
-    um_per_pixel: float = 0.64  # as the network sees fields
-    window: int = 256  # pixels of a field that it is shown at once in training; 164 µm, as HPA fields of 2048 pixels
-    loss: Loss = Loss()
-    puzzle: float = 0.0  # weight of Puzzle-CAM's reconstruction; 4 as published
-    equivariance: float = 0.0  # weight of the agreement of two views
-    copy_paste: bool = False  # learn from patches that mix fields and single cells (Fair Cell Activation Network)
-    mix: Mixture = "none"
-    augmentation: Strength = "light"
-    oversampling: float = 0.5  # of rare classes: 0 none, 1 as frequent as common ones
-    optimizer: Optimizer = Optimizer(steps=500)
-    init_from: pathlib.Path | None = None  # a network of the same backbone; else fresh
-    tta: int = 8  # views of a field at test time: 1, or all 8 flips and rotations
-    seed: int = 1  # of the first parameters and the batches
 
 
 def build(config: Config, training: FieldSource, validation: FieldSource) -> train.Run:

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -27,7 +27,8 @@ from hpax.models import imagenet
 from hpax.nn.backbones import BACKBONES
 from hpax.nn.heads import CamNet
 from hpax.recipes import learning
-from hpax.recipes.optimizers import Optimizer
+from hpax.recipes.configs import Probe as Config
+from hpax.recipes.configs import ProbeStart as Start
 from hpax.tasks.localize import Localization
 
 FILE = "finetuned.safetensors"
@@ -36,26 +37,6 @@ MOMENTUM = 0.9  # of BatchNorm's averages, which must follow in few steps
 
 USE = "Classes of fields of the four stains of the Human Protein Atlas, and where in a field they are."
 LIMITS = "It was trained on the few fields told of below, all of them: no score of its own is known."
-
-
-@dataclasses.dataclass(frozen=True)
-class Start:
-    """What a network begins with."""
-
-    init: Literal["fresh", "imagenet", "file", "intensity"] = "fresh"  # "intensity": no network, moments of channels
-    backbone: str = "plain-tiny"  # of a fresh network
-    file: Path = Path("localize.safetensors")  # of a trained one
-    stem: Literal["colours", "mean"] = "colours"  # how ImageNet's network is shown four channels
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Which network, and how it learns."""
-
-    start: Start = Start()
-    um_per_pixel: float = 0.64  # as the network sees fields
-    window: int = 256  # pixels of a field that it is shown at once in training
-    optimizer: Optimizer = Optimizer(learning_rate=1e-3, steps=60)  # from every beginning the same, which nobody tuned
 
 
 Encode = Callable[[Float[np.ndarray, "h w c"]], Float[np.ndarray, " k"]]

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -25,10 +25,30 @@ from hpax.metrics.segmentation import KnownField, Method
 from hpax.models.segmenter import Segmenter
 from hpax.models.store import Network as StoredNetwork
 from hpax.models.store import Trained
-from hpax.recipes.optimizers import Optimizer
+from hpax.recipes.configs import Segment as Config
+from hpax.recipes.configs import SegmentAtlas as Atlas
+from hpax.recipes.configs import SegmentData as Data
+from hpax.recipes.configs import SegmentNetwork as Network
+from hpax.recipes.configs import Target
 from hpax.segment import watershed
 from hpax.tasks.segment import Segmentation
 from hpax.types import Batch
+
+__all__ = [
+    "Atlas",
+    "Config",
+    "Data",
+    "Fields",
+    "Network",
+    "annotated",
+    "build",
+    "cells_by",
+    "nuclei_by",
+    "open_fields",
+    "patches",
+    "save",
+    "train_model",
+]
 
 VALIDATION_BATCH = 8  # patches
 VALIDATION_PATCHES = 32
@@ -43,50 +63,6 @@ LIMITS = (
     "microscopes than the HPA's, with pixel sizes derived from their drawn truth; cells were learned from simulated "
     "fields alone."
 )
-
-Target = Literal["nuclei", "cells"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Atlas:
-    """Simulated fields: one of each protein in each cell line."""
-
-    proteins: int = 96
-    cell_lines: int = 2
-    size: int = 512  # pixels of a field's side
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """What to find, and what to learn it from."""
-
-    target: Target = "nuclei"
-    folder: Path | None = None  # nuclei: the real images, as hpax.data.dsb2018_nuclei reads them
-    simulated: float = 0.3  # nuclei: share of the patches
-    atlas: Atlas = Atlas()
-    data_dir: Path = Path("runs/data")  # where shards are built, once
-
-    def __post_init__(self) -> None:
-        if not 0 < self.simulated < 1:
-            raise ValueError(f"simulated must be a share between 0 and 1, got {self.simulated}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """The segmentation network."""
-
-    model: Literal["light", "dpn"] = "light"
-    widths: tuple[int, ...] = ()  # channels of each level; none: the model's own
-    momentum: float = 0.95  # of BatchNorm's averages
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """How to learn to segment."""
-
-    network: Network = Network()
-    optimizer: Optimizer = Optimizer(learning_rate=3e-3, batch_size=8, steps=700)  # of patches
-    patch: int = 192  # pixels of a side, at 0.32 µm
 
 
 @dataclasses.dataclass(frozen=True)

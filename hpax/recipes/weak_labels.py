@@ -7,7 +7,6 @@ ensemble.save("models")
 import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
@@ -19,29 +18,19 @@ from hpax.models import CellClassifier, Ensemble, FieldClassifier, LabelPredicti
 from hpax.predict import cams
 from hpax.predict.strategies import Opinions
 from hpax.recipes import classify, distil, localize
+from hpax.recipes.configs import LE2022
+from hpax.recipes.configs import Weak as Config
 from hpax.recipes.datasets import Kind
 
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Both kinds of models, and how they meet."""
-
-    field: localize.Config = localize.Config(pooling="lse")
-    cell: classify.Config = classify.Config()
-    start: Literal["cells", "fresh"] = "cells"  # the image-level model: from the cell-level one, or fresh
-    folds: int = 2  # of the training proteins, for the predictions that are distilled; 0: no distillation
-
-    def __post_init__(self) -> None:
-        if self.folds == 1:
-            raise ValueError("folds must be 2 or more, or 0 for no distillation, got 1")
-        if self.start == "cells" and self.field.backbone.name != self.cell.backbone.name:
-            names = f"{self.field.backbone.name} and {self.cell.backbone.name}"
-            raise ValueError(f'both backbones must be one to start from the cells, got {names}; set start "fresh"')
-
-    def seeded(self, seed: int) -> "Config":
-        """The same with another seed of both models."""
-        field, cell = dataclasses.replace(self.field, seed=seed), dataclasses.replace(self.cell, seed=seed)
-        return dataclasses.replace(self, field=field, cell=cell)
+__all__ = [
+    "LE2022",
+    "Config",
+    "Shelf",
+    "cross_validate",
+    "opinions",
+    "train_distilled",
+    "train_ensemble",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,26 +113,3 @@ def cross_validate(
         for place, field in zip(outside.tolist(), asked, strict=True):
             found[place] = ensemble.predict(field)._replace(maps=None)
     return [found[place] for place in range(len(source))]
-
-
-LE2022: dict[str, object] = {
-    "field.backbone.name": "efficientnet-b0",
-    "field.um_per_pixel": 0.32,
-    "field.window": 512,
-    "field.loss.name": "focal_lovasz_bce",
-    "field.pooling": "average",
-    "field.puzzle": 1.0,
-    "field.copy_paste": True,
-    "field.optimizer.learning_rate": 3e-4,
-    "field.optimizer.batch_size": 32,
-    "field.optimizer.epochs": 55.0,
-    "cell.backbone.name": "inception-v3",
-    "cell.crop_um": 41.0,
-    "cell.resolution": 128,
-    "cell.cells": 4,
-    "cell.loss.name": "focal_lovasz_bce",
-    "cell.optimizer.learning_rate": 3e-4,
-    "cell.optimizer.epochs": 55.0,
-    "start": "fresh",
-}
-"""The winners' image-level and cell-level models (Le et al. 2022; their code): fields at 512 pixels, cells at 128."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import pathlib
 from collections.abc import Iterator, Mapping
 
@@ -22,7 +23,7 @@ from hpax.types import Array
 
 def fit(
     run: Run,
-    workdir: pathlib.Path,
+    workdir: str | os.PathLike[str],
     *,
     log_every: int = 20,
     evaluate_every: int = 200,

@@ -1,0 +1,430 @@
+"""What recipes can be told: their configs, which import nothing, so that help is quick.
+
+Each is known by its recipe as well: `Localize` is `localize.Config`, `Classify` is `classify.Config`, `Weak` is
+`weak_labels.Config`, `Cells` is `cells.Data`, `Inpaint` is `inpaint.Config`.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy
+    import optax
+
+    import hpax.nn.network
+    import hpax.ops.losses
+
+FIELD_FILE, CELL_FILE = "localize.safetensors", "classify.safetensors"
+"""Where trainings leave image-level and cell-level models."""
+
+LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+"""Of `hpax.nn.inpainter.Inpainter.encode`."""
+
+Mixture = Literal["none", "mixup", "cutmix"]
+Pooling = Literal["mean", "max", "noisy-or"]
+Pair = Literal["sibling", "self", "random"]
+LossName = Literal["bce", "weighted", "focal", "lovasz", "hard", "focal_lovasz_bce"]
+Strength = Literal["none", "light", "strong"]
+DataKind = Literal["simulated", "real"]
+CellKind = Literal["simulated", "human", "yeast", "hpa"]
+
+
+Schedule = Literal["cosine", "constant"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """AdamW whose rate rises for a twentieth of the steps and falls to 0 by a cosine, and how long it runs."""
+
+    learning_rate: float = 2e-3  # at its highest
+    weight_decay: float = 1e-4
+    batch_size: int = 16  # examples (fields), on all devices together
+    steps: int = 500
+    epochs: float = 0.0  # passes over the data instead of `steps`, where above 0
+
+    def __post_init__(self):
+        _check(self.steps, self.epochs, self.batch_size)
+
+    def steps_of(self, batches_per_epoch: int) -> int:
+        """How many updates a run takes whose epoch has so many batches."""
+        return max(1, math.ceil(self.epochs * batches_per_epoch)) if self.epochs else self.steps
+
+    def make(self, steps: int) -> "optax.GradientTransformation":
+        """The optimiser of a run of `steps` updates; one object for equal settings, so that one update is compiled."""
+        return _adamw(self.learning_rate, self.weight_decay, steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Adam:
+    """Adam, as paired cell inpainting is published with, and how long it runs."""
+
+    learning_rate: float = 1e-3  # published 1e-4, for thirty epochs of half a million cells
+    schedule: Schedule = "cosine"  # how the rate falls to 0; published: constant
+    b1: float = 0.5  # as published
+    batch_size: int = 8  # pairs, on all devices together; published: 64 (yeast), 4 (human)
+    steps: int = 1800
+    epochs: float = 0.0  # passes over the data instead of `steps`, where above 0
+
+    def __post_init__(self):
+        _check(self.steps, self.epochs, self.batch_size)
+
+    def steps_of(self, batches_per_epoch: int) -> int:
+        """How many updates a run takes whose epoch has so many batches."""
+        return max(1, math.ceil(self.epochs * batches_per_epoch)) if self.epochs else self.steps
+
+    def make(self, steps: int) -> "optax.GradientTransformation":
+        """The optimiser of a run of `steps` updates; one object for equal settings, so that one update is compiled."""
+        return _adam(self.learning_rate, self.schedule, self.b1, steps)
+
+
+def _check(steps: int, epochs: float, batch_size: int) -> None:
+    if steps < 1 or epochs < 0 or batch_size < 1:
+        told = f"{steps}, {epochs}, {batch_size}"
+        raise ValueError(f"steps and batch_size must be at least 1 and epochs at least 0, got {told}")
+
+
+@functools.cache
+def _adam(learning_rate: float, schedule: Schedule, b1: float, steps: int) -> "optax.GradientTransformation":
+    import optax
+
+    if schedule == "constant":
+        return optax.adam(learning_rate, b1=b1)
+    return optax.adam(optax.cosine_decay_schedule(learning_rate, steps), b1=b1)
+
+
+@functools.cache
+def _adamw(learning_rate: float, weight_decay: float, steps: int) -> "optax.GradientTransformation":
+    import optax
+
+    rise = max(1, steps // 20)
+    rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, rise, max(steps, rise + 1))
+    return optax.adamw(rate, weight_decay=weight_decay)
+
+
+BACKBONES = (
+    "efficientnet-b0",
+    "efficientnet-b1",
+    "efficientnet-b2",
+    "efficientnet-b3",
+    "efficientnet-b4",
+    "efficientnet-b5",
+    "efficientnet-b6",
+    "efficientnet-b7",
+    "efficientnet-lite0",
+    "efficientnet-lite1",
+    "efficientnet-lite2",
+    "efficientnet-tiny",
+    "inception-v3",
+    "inception-tiny",
+    "densenet-121",
+    "densenet-tiny",
+    "se-resnext-50",
+    "se-resnext-tiny",
+    "swin-t",
+    "swin-tiny",
+    "plain-tiny",
+)
+"""Names of `hpax.nn.backbones`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """What sees the image."""
+
+    name: str = "plain-tiny"  # of hpax.nn.backbones
+    momentum: float = 0.95  # of BatchNorm's averages
+    dropout: float = 0.2
+
+    def __post_init__(self):
+        if self.name not in BACKBONES:
+            raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {self.name!r}")
+
+    def make(self) -> "hpax.nn.network.Network":
+        """The module, for training on any number of devices."""
+        from hpax import train
+        from hpax.nn import backbones
+
+        return backbones.BACKBONES[self.name](axis_name=train.AXIS, momentum=self.momentum)
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """How far logits are from labels."""
+
+    name: LossName = "bce"
+    smoothing: float = 0.0  # of labels
+
+    def make(self, labels: "numpy.ndarray") -> "hpax.ops.losses.Loss":
+        """The loss; `labels` (f, n) of the training fields are those that the classes' weights come from."""
+        from hpax.ops import losses
+
+        chosen: dict[str, losses.Loss] = {
+            "bce": losses.bce,
+            "weighted": losses.weighted_bce(losses.rarity(labels)),
+            "focal": losses.focal(),
+            "lovasz": losses.lovasz,
+            "hard": losses.hard_negative_bce(),
+            "focal_lovasz_bce": losses.focal_lovasz_bce,
+        }
+        loss = chosen[self.name]
+        return losses.smoothed(loss, self.smoothing) if self.smoothing else loss
+
+
+@dataclasses.dataclass(frozen=True)
+class Localize:
+    """What to learn, and how."""
+
+    backbone: Backbone = Backbone()
+    pooling: Literal["average", "gem", "lse"] = "average"
+    um_per_pixel: float = 0.64  # as the network sees fields
+    window: int = 256  # pixels of a field that it is shown at once in training; 164 µm, as HPA fields of 2048 pixels
+    loss: Loss = Loss()
+    puzzle: float = 0.0  # weight of Puzzle-CAM's reconstruction; 4 as published
+    equivariance: float = 0.0  # weight of the agreement of two views
+    copy_paste: bool = False  # learn from patches that mix fields and single cells (Fair Cell Activation Network)
+    mix: Mixture = "none"
+    augmentation: Strength = "light"
+    oversampling: float = 0.5  # of rare classes: 0 none, 1 as frequent as common ones
+    optimizer: Optimizer = Optimizer(steps=500)
+    init_from: Path | None = None  # a network of the same backbone; else fresh
+    tta: int = 8  # views of a field at test time: 1, or all 8 flips and rotations
+    seed: int = 1  # of the first parameters and the batches
+
+
+@dataclasses.dataclass(frozen=True)
+class Classify:
+    """What to learn, and how."""
+
+    backbone: Backbone = Backbone()
+    labels: Literal["field", "cells"] = "field"  # what a cell learns: its field's labels, or (the ceiling) its own
+    crop_um: float = 41.0  # µm of a crop's side
+    resolution: int = 64  # pixels of a crop's side
+    masked: bool = True  # without other cells and background
+    bag: Literal["none"] | Pooling = "none"  # what a field's cells say together (multiple instances)
+    cell_weight: float = 0.1  # of the cells' own loss beside a bag's; 0 with "mean" is the bag of cells
+    antibodies: float = 0.0  # weight of telling antibodies apart (ArcFace)
+    cells: int = 2  # of each field in a batch: few cells of many fields teach more than many of few
+    loss: Loss = Loss()
+    mix: Mixture = "none"
+    augmentation: Strength = "light"
+    oversampling: float = 0.5  # of rare classes: 0 none, 1 as frequent as common ones
+    optimizer: Optimizer = Optimizer(steps=2400)
+    init_from: Path | None = None  # a network of the same backbone; else fresh
+    tta: int = 8  # views of a cell at test time: 1, or all 8 flips and rotations
+    seed: int = 1  # of the first parameters and the batches
+
+
+@dataclasses.dataclass(frozen=True)
+class Weak:
+    """Both kinds of models, and how they meet."""
+
+    field: Localize = Localize(pooling="lse")
+    cell: Classify = Classify()
+    start: Literal["cells", "fresh"] = "cells"  # the image-level model: from the cell-level one, or fresh
+    folds: int = 2  # of the training proteins, for the predictions that are distilled; 0: no distillation
+
+    def __post_init__(self):
+        if self.folds == 1:
+            raise ValueError("folds must be 2 or more, or 0 for no distillation, got 1")
+        if self.start == "cells" and self.field.backbone.name != self.cell.backbone.name:
+            names = f"{self.field.backbone.name} and {self.cell.backbone.name}"
+            raise ValueError(f'both backbones must be one to start from the cells, got {names}; set start "fresh"')
+
+    def seeded(self, seed: int) -> "Weak":
+        """The same with another seed of both models."""
+        field, cell = dataclasses.replace(self.field, seed=seed), dataclasses.replace(self.cell, seed=seed)
+        return dataclasses.replace(self, field=field, cell=cell)
+
+
+LE2022: dict[str, object] = {
+    "field.backbone.name": "efficientnet-b0",
+    "field.um_per_pixel": 0.32,
+    "field.window": 512,
+    "field.loss.name": "focal_lovasz_bce",
+    "field.pooling": "average",
+    "field.puzzle": 1.0,
+    "field.copy_paste": True,
+    "field.optimizer.learning_rate": 3e-4,
+    "field.optimizer.batch_size": 32,
+    "field.optimizer.epochs": 55.0,
+    "cell.backbone.name": "inception-v3",
+    "cell.crop_um": 41.0,
+    "cell.resolution": 128,
+    "cell.cells": 4,
+    "cell.loss.name": "focal_lovasz_bce",
+    "cell.optimizer.learning_rate": 3e-4,
+    "cell.optimizer.epochs": 55.0,
+    "start": "fresh",
+}
+"""The winners' image-level and cell-level models (Le et al. 2022; their code): fields at 512 pixels, cells at 128."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Atlas:
+    """The simulated fields that are learnt from where no folder is given."""
+
+    proteins: int = 380
+    cell_lines: int = 1  # of each protein
+    fields: int = 1  # of each protein in each cell line
+    size: int = 512  # pixels of a field's side, 0.32 µm each
+    balanced: bool = True  # main classes equally frequent; else over two orders of magnitude
+    multilocalised: float = 0.55  # share of proteins
+    varying: float = 0.35  # share of proteins whose cells differ
+    realism: Literal["plain", "randomised"] = "plain"  # "randomised": as real fields vary (hpax.simulate)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Which fields, what finds their cells, and where what is made of them is kept."""
+
+    fields: Path | None = None  # folder of fields with a table of labels; None: the simulated atlas
+    annotations: str = ""  # the labels' table in the folder; "": the only one there
+    um_per_pixel: float = 0.0  # µm of a folder's pixels; 0: as the files say, else by the width
+    bits: int = 0  # of the camera, for files of 16 bits; 0: the fewest that hold every pixel of the folder
+    masks: Literal["networks", "classical", "true"] = "networks"  # what finds the cells, or the simulation's truth
+    mask_folder: Path | None = None  # of masks that `hpax segment` left; None: they are found
+    data_dir: Path = Path("runs/data")  # where shards are built and masks are kept, once
+    atlas: Atlas = Atlas()
+
+    def __post_init__(self):
+        if self.masks == "true" and self.fields is not None:
+            raise ValueError("masks 'true' are those of the simulation, a folder has none; use 'networks'")
+
+    @property
+    def kind(self) -> DataKind:
+        """Whether the cells are real."""
+        return "simulated" if self.fields is None else "real"
+
+
+@dataclasses.dataclass(frozen=True)
+class CellAtlas:
+    """Simulated cells: proteins of one location each, classes equally frequent."""
+
+    proteins: int = 190
+    cell_lines: int = 1  # of each protein
+    fields: int = 1  # of each protein in each cell line
+    size: int = 512  # pixels of a field's side
+
+
+@dataclasses.dataclass(frozen=True)
+class CellData:
+    """Which cells."""
+
+    cells: CellKind = "simulated"
+    fields: Path | None = None  # folder of real fields, whose cells are cut out; implies --cells hpa
+    folder: Path | None = None  # published crops of --cells human or yeast; of hpa the same as --fields
+    masks: Path | None = None  # of real fields: folder of index masks that build_cells left; None: Otsu nuclei
+    data_dir: Path = Path("runs/data")  # where shards are built, once
+    atlas: CellAtlas = CellAtlas()  # simulated
+    er: bool = False  # show the network (and the classic features) the ER too, where it was stained; published: no
+
+    def __post_init__(self):
+        if self.fields and (self.folder or self.cells not in ("simulated", "hpa")):
+            told = f"cells {self.cells} and folder {self.folder}"
+            raise ValueError(f"fields must be the only folder, of cells 'hpa', got {told}; give --fields alone")
+
+    @property
+    def kind(self) -> CellKind:
+        """Which cells they are, `fields` considered."""
+        return "hpa" if self.fields else self.cells
+
+
+@dataclasses.dataclass(frozen=True)
+class InpaintNetwork:
+    """The size of the inpainting network."""
+
+    width: float = 0.5  # of the encoders; 1 as published
+    decoder_width: float | None = 0.125  # of the decoder, which only training needs; None: as the encoders
+    momentum: float = 0.9  # of BatchNorm's averages; published 0.99
+
+
+@dataclasses.dataclass(frozen=True)
+class Inpaint:
+    """How to learn features by inpainting."""
+
+    network: InpaintNetwork = InpaintNetwork()
+    pair: Pair = "sibling"  # what the target is to the source; "self" makes it an autoencoder-like control
+    optimizer: Adam = dataclasses.field(default_factory=Adam)
+
+
+INPAINT_PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "lu2019": {
+        "network.width": 1.0,
+        "network.decoder_width": None,
+        "network.momentum": 0.99,
+        "optimizer.batch_size": 64,
+        "optimizer.learning_rate": 1e-4,
+        "optimizer.schedule": "constant",
+        "optimizer.epochs": 30.0,
+    }
+}
+"""Name → a difference to `Inpaint`, by path: as published."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeStart:
+    """What a network begins with."""
+
+    init: Literal["fresh", "imagenet", "file", "intensity"] = "fresh"  # "intensity": no network, moments of channels
+    backbone: str = "plain-tiny"  # of a fresh network
+    file: Path = Path("localize.safetensors")  # of a trained one
+    stem: Literal["colours", "mean"] = "colours"  # how ImageNet's network is shown four channels
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """Which network, and how it learns."""
+
+    start: ProbeStart = ProbeStart()
+    um_per_pixel: float = 0.64  # as the network sees fields
+    window: int = 256  # pixels of a field that it is shown at once in training
+    optimizer: Optimizer = Optimizer(learning_rate=1e-3, steps=60)  # from every beginning the same, which nobody tuned
+
+
+Target = Literal["nuclei", "cells"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentAtlas:
+    """Simulated fields: one of each protein in each cell line."""
+
+    proteins: int = 96
+    cell_lines: int = 2
+    size: int = 512  # pixels of a field's side
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentData:
+    """What to find, and what to learn it from."""
+
+    target: Target = "nuclei"
+    folder: Path | None = None  # nuclei: the real images, as hpax.data.dsb2018_nuclei reads them
+    simulated: float = 0.3  # nuclei: share of the patches
+    atlas: SegmentAtlas = SegmentAtlas()
+    data_dir: Path = Path("runs/data")  # where shards are built, once
+
+    def __post_init__(self):
+        if not 0 < self.simulated < 1:
+            raise ValueError(f"simulated must be a share between 0 and 1, got {self.simulated}")
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentNetwork:
+    """The segmentation network."""
+
+    model: Literal["light", "dpn"] = "light"
+    widths: tuple[int, ...] = ()  # channels of each level; none: the model's own
+    momentum: float = 0.95  # of BatchNorm's averages
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """How to learn to segment."""
+
+    network: SegmentNetwork = SegmentNetwork()
+    optimizer: Optimizer = Optimizer(learning_rate=3e-3, batch_size=8, steps=700)  # of patches
+    patch: int = 192  # pixels of a side, at 0.32 µm

@@ -62,7 +62,7 @@ FAST = {
     "folds": 0,
     "cross_validate": 2,
 }
-PRESETS = {"fast": FAST, "le2022": configs.LE2022}
+PRESETS: dict[str, launch.Difference] = {"fast": FAST, "le2022": configs.LE2022}
 
 ABLATION = (
     {},
@@ -97,7 +97,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     return result(config, recipe, shelf, workdir)
 
 
-def run_simulated(config: Config, recipe: Config, shelf: "Shelf", workdir: Path) -> launch.Result:
+def run_simulated(config: Config, recipe: configs.Weak, shelf: "Shelf", workdir: Path) -> launch.Result:
     """The study whose cells are known."""
     from hpax.recipes import datasets, weak_report, weak_study
 
@@ -135,7 +135,7 @@ def keep(trained: "weak_study.Trained", workdir: Path) -> None:
         trained.distilled.save(workdir / STUDENT_FILE)
 
 
-def run_folder(config: Config, recipe: Config, shelf: "Shelf", workdir: Path) -> launch.Result:
+def run_folder(config: Config, recipe: configs.Weak, shelf: "Shelf", workdir: Path) -> launch.Result:
     """Your fields: cross-validated, then learnt whole."""
     from hpax.recipes import datasets, folder_study, weak_labels, weak_report, weak_study
 

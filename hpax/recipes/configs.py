@@ -46,7 +46,7 @@ class Optimizer:
     steps: int = 500
     epochs: float = 0.0  # passes over the data instead of `steps`, where above 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self.steps, self.epochs, self.batch_size)
 
     def steps_of(self, batches_per_epoch: int) -> int:
@@ -69,7 +69,7 @@ class Adam:
     steps: int = 1800
     epochs: float = 0.0  # passes over the data instead of `steps`, where above 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self.steps, self.epochs, self.batch_size)
 
     def steps_of(self, batches_per_epoch: int) -> int:
@@ -139,7 +139,7 @@ class Backbone:
     momentum: float = 0.95  # of BatchNorm's averages
     dropout: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.name not in BACKBONES:
             raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {self.name!r}")
 
@@ -227,7 +227,7 @@ class Weak:
     start: Literal["cells", "fresh"] = "cells"  # the image-level model: from the cell-level one, or fresh
     folds: int = 2  # of the training proteins, for the predictions that are distilled; 0: no distillation
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.folds == 1:
             raise ValueError("folds must be 2 or more, or 0 for no distillation, got 1")
         if self.start == "cells" and self.field.backbone.name != self.cell.backbone.name:
@@ -290,7 +290,7 @@ class Data:
     data_dir: Path = Path("runs/data")  # where shards are built and masks are kept, once
     atlas: Atlas = Atlas()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.masks == "true" and self.fields is not None:
             raise ValueError("masks 'true' are those of the simulation, a folder has none; use 'networks'")
 
@@ -322,7 +322,7 @@ class CellData:
     atlas: CellAtlas = CellAtlas()  # simulated
     er: bool = False  # show the network (and the classic features) the ER too, where it was stained; published: no
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.fields and (self.folder or self.cells not in ("simulated", "hpa")):
             told = f"cells {self.cells} and folder {self.folder}"
             raise ValueError(f"fields must be the only folder, of cells 'hpa', got {told}; give --fields alone")
@@ -407,7 +407,7 @@ class SegmentData:
     atlas: SegmentAtlas = SegmentAtlas()
     data_dir: Path = Path("runs/data")  # where shards are built, once
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.simulated < 1:
             raise ValueError(f"simulated must be a share between 0 and 1, got {self.simulated}")
 

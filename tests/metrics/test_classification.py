@@ -35,7 +35,7 @@ def test_average_precision_is_that_of_scikit_learn(seed, examples, steps):
 def test_reliability_curves_are_those_of_scikit_learn(seed, bins, steps):
     labels, probabilities = drawn(seed, steps=steps)
     curves = classification.calibrate(labels, probabilities, bins)
-    for label, count in enumerate(curves.count):
+    for label, count in enumerate(curves.counts):
         columns = labels[:, label], probabilities[:, label]
         frequency, probability = calibration_curve(*columns, n_bins=bins, strategy="quantile")
         np.testing.assert_allclose(curves.frequency[label][count > 0], frequency)
@@ -48,7 +48,7 @@ def test_reliability_curves_are_those_of_scikit_learn(seed, bins, steps):
 
 def test_bins_hold_as_many_examples_each():
     labels, probabilities = drawn(0, examples=100)
-    assert (classification.calibrate(labels, probabilities, 5).count == 20).all()
+    assert (classification.calibrate(labels, probabilities, 5).counts == 20).all()
 
 
 def test_probabilities_that_hold_have_no_error_and_doubled_ones_do():

@@ -128,7 +128,9 @@ def test_what_was_trained_before_is_not_trained_again(split, trained):
 @pytest.mark.parametrize("recipe", [localize, classify])
 def test_epochs_pass_over_all_fields_whatever_the_steps_say(split, recipe):
     nothing = split.validation.part([])
-    config = dataclasses.replace(recipe.Config(), optimizer=Optimizer(batch_size=8, steps=7, epochs=2.5))
+    config = dataclasses.replace(
+        recipe.Config(), oversampling=0.0, optimizer=Optimizer(batch_size=8, steps=7, epochs=2.5)
+    )
     batches = math.ceil(len(split.training) / 8)
     run = recipe.build(config, split.training, nothing)
     assert isinstance(run, train.Run)

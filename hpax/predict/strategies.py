@@ -9,6 +9,8 @@ from jaxtyping import Float, Num
 from hpax.predict import combine
 
 Cells = Float[np.ndarray, "k n"]
+OfFields = Sequence[Float[np.ndarray, "_ n"]]
+"""Of each field the probabilities of its cells, whose number differs from field to field."""
 
 
 class Opinions(NamedTuple):
@@ -49,8 +51,8 @@ def strategies(opinions: Opinions, labels: Num[np.ndarray, " n"]) -> dict[str, C
 
 
 def variants(
-    name: str, cells: Sequence[Cells], opinions: Sequence[Opinions], labels: Num[np.ndarray, "f n"]
-) -> dict[str, list[Cells]]:
+    name: str, cells: OfFields, opinions: Sequence[Opinions], labels: Num[np.ndarray, "f n"]
+) -> dict[str, list[Float[np.ndarray, "_ n"]]]:
     """The strategies that another cell-level model opens, in place of that of the ensemble; of each field in order."""
     fused, known = [], []
     for own, prob, row in zip(opinions, cells, labels, strict=True):

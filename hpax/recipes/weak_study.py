@@ -31,8 +31,8 @@ CALIBRATED = ("field copied", "cell", "ensemble", "ceiling")
 VARIATION = {"all cells agree": (-1.0, 0.0), "up to half differ": (0.0, 0.5), "most differ": (0.5, 1.0)}
 """Kinds of fields → more than the first and at most the second share of cells that differ from their field."""
 
-Predictions = dict[str, list[Float[np.ndarray, "k n"]]]
-"""Strategy → of each test field the probabilities of its cells."""
+Predictions = dict[str, list[Float[np.ndarray, "_ n"]]]
+"""Strategy → of each test field the probabilities of its cells, whose number differs from field to field."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -119,7 +119,7 @@ def test_what_was_trained_before_is_not_trained_again(split, trained):
     again = weak_labels.train_ensemble(
         TINY, split.training, split.validation.part([]), weak_labels.Shelf(root, split.kind)
     )
-    assert len(ends) == 2
+    assert len({path.parents[3] for path in ends}) == 2
     assert [path.stat().st_mtime_ns for path in ends] == before
     for first, second in zip(ensemble.networks, again.networks, strict=True):
         jax.tree.map(np.testing.assert_array_equal, first.params, second.params)
@@ -128,7 +128,9 @@ def test_what_was_trained_before_is_not_trained_again(split, trained):
 @pytest.mark.parametrize("recipe", [localize, classify])
 def test_epochs_pass_over_all_fields_whatever_the_steps_say(split, recipe):
     nothing = split.validation.part([])
-    config = dataclasses.replace(recipe.Config(), optimizer=Optimizer(batch_size=8, steps=7, epochs=2.5))
+    config = dataclasses.replace(
+        recipe.Config(), oversampling=0.0, optimizer=Optimizer(batch_size=8, steps=7, epochs=2.5)
+    )
     batches = math.ceil(len(split.training) / 8)
     run = recipe.build(config, split.training, nothing)
     assert isinstance(run, train.Run)
@@ -177,22 +179,22 @@ def test_a_scene_has_one_answer_whatever_the_size_of_a_pixel(scene, classifier):
 
 
 def test_1728_pixels_of_a_scene_of_2048_have_its_maps(scene, classifier):
-    """At 0.64 µm 1728 pixels are 216, and the 160 that are cut off above 20: a whole number of places is compared."""
+    """At 0.64 µm 1728 pixels are 216, and the 160 that are cut off above and on the left 20."""
     whole = classifier.predict(at(scene, 0.08)).maps
     stride = 256 // len(whole)
     part = classifier.predict(at(scene[160:1888, 160:1888], 0.08)).maps
-    assert part.shape[:2] == (216 // stride, 216 // stride)
-    first = 20 / stride  # places of the whole that lie above the part
-    places = np.arange(len(part)) + first
+    assert part.shape[:2] == (round(216 / stride + 0.01),) * 2
+    pixels = (np.arange(len(part)) + 0.5) * 216 / len(part) + 20
+    places = pixels / stride - 0.5  # of the whole
     low = np.floor(places).astype(int)
     share = (places - low)[:, None, None]
     rows = whole[low] * (1 - share) + whole[low + 1] * share
     share = (places - low)[:, None]
     both = rows[:, low] * (1 - share) + rows[:, low + 1] * share
-    inside = slice(4, -4)  # beyond the reach of the edge
+    inside = slice(3, -3)  # beyond the reach of the edge
     apart = np.abs(part - both)[inside, inside]
     assert apart.max() < 0.25 * np.ptp(whole)
-    assert np.corrcoef(part[inside, inside].ravel(), both[inside, inside].ravel())[0, 1] > 0.95
+    assert np.corrcoef(part[inside, inside].ravel(), both[inside, inside].ravel())[0, 1] > 0.9
 
 
 def test_a_picture_of_1728_pixels_and_one_of_2048_of_one_scene_have_one_answer(scene, classifier):

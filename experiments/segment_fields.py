@@ -108,7 +108,7 @@ def picture(done: Study) -> UInt8[np.ndarray, "h w 3"]:
     return grids.grid(list(rows.values()), names=list(rows), titles=[field.id for field in shown])
 
 
-def outlined(field: KnownField, mask: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+def outlined(field: KnownField, mask: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "side side 3"]:
     """The markers of a field with the outlines of a mask in white, in a square of SIDE pixels."""
     channels = np.moveaxis(field.image[..., CELL], -1, 0)
     light = np.stack([0.75 * percentile_normalise(channel) for channel in channels], axis=-1)

@@ -16,6 +16,7 @@ from hpax.data.hpa_fields import dummy
 from hpax.formats import kaggle
 from hpax.metrics import counting, detection
 from hpax.recipes import classify, datasets, distil, localize, scoring, weak_labels, weak_report, weak_study
+from hpax.recipes.configs import Backbone
 
 SMALL = ["--atlas.proteins", "57", "--atlas.size", "128", "--masks", "true"]
 WINDOW = ["--field.window", "32", "--field.um-per-pixel", "1.28", "--cell.resolution", "32"]
@@ -121,7 +122,7 @@ def test_a_field_s_network_starts_from_that_of_cells(combined, split):
     assert params.pop("power") == 3
     jax.tree.map(np.testing.assert_array_equal, params, known.params)
     with pytest.raises(ValueError, match="backbones must be one"):
-        weak_labels.Config(cell=classify.Config(backbone=weak_labels.localize.Backbone("efficientnet-tiny")))
+        weak_labels.Config(cell=classify.Config(backbone=Backbone("efficientnet-tiny")))
 
 
 def test_no_protein_is_on_two_sides(split):

@@ -48,7 +48,7 @@ def test_every_block_runs(tmp_path, monkeypatch, capsys):
     crops.write(tmp_path / "CROPS" / "yeast", "yeast", {"AAA1": 33, "BBB2": 35})
     fields.write(tmp_path / "FIELDS", kaggle=12, proteinatlas=0, size=256)
     fields.write(tmp_path / "OTHER", kaggle=1, proteinatlas=1, size=256, seed=1)
-    names = {"TWO_STEPS": Optimizer(steps=2, batch_size=4)}
+    names = {"TWO_STEPS": Optimizer(steps=2, batch_size=8)}
     for block in BLOCKS:
         if "truth.csv" in block:
             shutil.copy("runs/labels/submission.csv", "truth.csv")

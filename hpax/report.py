@@ -168,14 +168,18 @@ def _differences(metrics: Sequence[str], by_arm: Mapping[str, Sequence[Row]]) ->
     Only of arms that have two seeds or more with the default, and metrics that differ somewhere; a dash is no change.
     """
     known = {row["seed"]: row for row in by_arm.get("default", ())}
-    pairs = {arm: [(row, known[row["seed"]]) for row in rows if row["seed"] in known] for arm, rows in by_arm.items()}
-    arms = [arm for arm, found in pairs.items() if arm != "default" and len(found) > 1]
-    apart = {(arm, name): _apart(pairs[arm], f"metric:{name}") for arm in arms for name in metrics}
-    changed = [name for name in metrics if any(any(apart[arm, name]) for arm in arms)]
-    told = [
-        [arm, *(_signed(apart[arm, name], len(pairs[arm])) for name in changed), str(len(pairs[arm]))] for arm in arms
-    ]
-    return [["arm", *changed, "seeds"], *told]
+    runs: dict[str, int] = {}  # arm → seeds that it shares with the default
+    apart: dict[str, dict[str, list[float]]] = {}  # arm → metric → differences
+    for arm, rows in by_arm.items():
+        pairs = [(row, known[row["seed"]]) for row in rows if row["seed"] in known]
+        if arm != "default" and len(pairs) > 1:
+            runs[arm] = len(pairs)
+            apart[arm] = {name: _apart(pairs, f"metric:{name}") for name in metrics}
+    changed = [name for name in metrics if any(any(of_arm[name]) for of_arm in apart.values())]
+    lines = [["arm", *changed, "seeds"]]
+    for arm, of_arm in apart.items():
+        lines.append([arm, *(_signed(of_arm[name], runs[arm]) for name in changed), str(runs[arm])])
+    return lines
 
 
 def _apart(pairs: Iterable[tuple[Row, Row]], name: str) -> list[float]:

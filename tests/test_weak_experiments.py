@@ -187,11 +187,10 @@ def test_classify_cells_learns_what_each_cell_shows(shards, tmp_path):
 
 @pytest.mark.parametrize("module", [localize_cells, classify_cells, combine_labels])
 def test_every_arm_of_every_sweep_and_preset_is_a_config(module):
-    for differences in module.SWEEPS.values():
-        for difference in differences:
-            launch.replaced(module.Config(), difference)
-    for difference in getattr(module, "PRESETS", {}).values():
-        launch.replaced(module.Config(), difference)
+    arms = [arm for differences in module.SWEEPS.values() for arm in differences]
+    for difference in [*arms, *getattr(module, "PRESETS", {}).values()]:
+        config = launch.replaced(module.Config(), difference)
+        assert launch.replaced(config, difference) == config
 
 
 def test_label_cells_labels_every_cell_of_a_folder_and_names_what_is_broken(combined, tmp_path):

@@ -130,8 +130,7 @@ def _scorer(config: Config, task: Classification, validation: FieldSource) -> le
             )
             found.extend(cells.of_crops(predict, [crops]))
         pooled = np.stack([prob.mean(0) if len(prob) else np.zeros(prob.shape[1]) for prob in found])
-        scores = {"field mAP": scoring.field_map(validation, pooled)}
-        return scores | ({"cell mAP": scoring.score_cells(validation, found).mean("present")} if truth else {})
+        return scoring.validation_scores(validation, pooled, found if truth else None)
 
     return scores
 

@@ -89,8 +89,7 @@ def _scorer(config: Config, task: Localization, validation: FieldSource) -> lear
             fields.append(prob)
             if truth:
                 cells.append(cams.cell_probabilities(maps, prob, field.found.cells))
-        found = {"field mAP": scoring.field_map(validation, np.stack(fields))}
-        return found | ({"cell mAP": scoring.score_cells(validation, cells).mean("present")} if truth else {})
+        return scoring.validation_scores(validation, np.stack(fields), cells if truth else None)
 
     return scores
 

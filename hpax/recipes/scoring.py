@@ -31,6 +31,16 @@ def field_map(source: FieldSource, probabilities: Float[np.ndarray, "f n"]) -> f
     return classification.score(source.labels, probabilities).mean_ap
 
 
+def validation_scores(
+    source: FieldSource, fields: Float[np.ndarray, "f n"], cells: Iterable[Float[np.ndarray, "_ n"]] | None
+) -> dict[str, float]:
+    """The mAP of fields, and of their cells where something is said of them, for the log of a training."""
+    found = {"field mAP": field_map(source, fields)}
+    if cells is not None:
+        found["cell mAP"] = score_cells(source, cells).mean("present")
+    return found
+
+
 def knows_cells(source: FieldSource) -> bool:
     """Whether the true cells of the fields are known, as those of simulated ones are."""
     return len(source) > 0 and source[0].cell_labels is not None

@@ -106,7 +106,7 @@ def outcome(read, path):
 def test_seeds_are_sound(tmp_path):
     for name, data, read in SEEDS.values():
         (tmp_path / name).write_bytes(data)
-        read(tmp_path / name)
+        assert read(tmp_path / name) is not None
 
 
 def test_an_html_answer_under_any_name_is_named(tmp_path):

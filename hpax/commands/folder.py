@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+import hpax
 from hpax import files
 from hpax.data.hpa_fields import hpa_fields
 from hpax.fields import Field
@@ -111,7 +112,7 @@ def scaled(known: Sequence[FolderField], camera_bits: int, cache: Path) -> list[
     Raises:
         ValueError: it cannot be told, as the fields may come from several cameras; `camera_bits` would say it.
     """
-    key = files.digest(json.dumps([camera_bits, [stamp(field.files.paths) for field in known]]))
+    key = files.digest(json.dumps([hpax.__version__, camera_bits, [stamp(field.files.paths) for field in known]]))
     kept = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
     if kept.get("key") != key:
         found = _full_scale([field.files for field in known], camera_bits)

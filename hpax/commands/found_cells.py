@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+import hpax
 from hpax import atlas, files
 from hpax.commands.folder import FolderField, Load, content, stamp, state
 from hpax.commands.segment import Config
@@ -58,7 +59,7 @@ def finished(field: FolderField, config: Config) -> bool:
     """Whether the field has been segmented as it is now, and its masks are those that were measured."""
     there = set(mask_files.flavours(config.workdir / "masks", field.id))
     known = read_record(config.workdir, field.id)
-    if not known.get("digest") or not set(config.masks) <= there:
+    if not known.get("digest") or known.get("version") != hpax.__version__ or not set(config.masks) <= there:
         return False
     if known["digest"] != content(field, known):
         return False
@@ -99,6 +100,7 @@ def segment(config: Config, field: FolderField, load: Load, *, shown: bool) -> s
         told["notes"] += note
         told |= {"digest": digest, "stamp": state(field), "masks_digest": masks_digest(masks)}
         told |= {"masks_stamp": masks_stamp(config.workdir, field.id)}
+        told |= {"version": hpax.__version__}
         told |= {"seconds": round(time.perf_counter() - start, 4)}
         files.write_json(record_path(config.workdir, field.id), told)
         return ""

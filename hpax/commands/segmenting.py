@@ -27,7 +27,7 @@ from hpax.models import segmenter
 
 COLUMNS = 4  # of the sheet of overlays
 SCALE = "full_scale.json"  # in a workdir
-PRIVATE = ("digest", "stamp", "masks_digest", "masks_stamp")  # of a record, for nobody's table
+PRIVATE = ("digest", "stamp", "masks_digest", "masks_stamp", "version")  # of a record, for nobody's table
 
 
 def run(config: Config, call: Call) -> dict[str, str]:

@@ -1,9 +1,12 @@
 """Where the cells of a field come from: its own truth, or files that hold masks found by whatever means."""
 
+import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Callable
 
+from hpax import files
 from hpax.fields import Field, Masks
 from hpax.formats import masks as mask_files
 
@@ -22,17 +25,36 @@ def ground_truth(field: Field) -> Masks:
     return field.truth
 
 
-def from_folder(folder: str | os.PathLike[str]) -> MaskSource:
+@dataclasses.dataclass(frozen=True)
+class MaskFolder:
     """The masks that `formats.masks` wrote to a folder, by the field's id; its errors are those of `masks.read`.
 
     Masks of another size than the field, as of a field that is stored smaller, are resized to it.
     """
 
-    def read(field: Field) -> Masks:
+    folder: pathlib.Path
+
+    def __call__(self, field: Field) -> Masks:
+        """The masks of a field."""
         if pathlib.PurePath(field.id).name != field.id:
             raise ValueError(f"the id of a field must be a plain file name, got {field.id!r}; rename the field")
-        masks = Masks(*mask_files.read(folder, field.id))
+        masks = Masks(*mask_files.read(self.folder, field.id))
         shape = field.image.shape[:2]
         return masks if masks.cells.shape == shape else masks.resized(shape)
 
-    return read
+    @functools.cached_property
+    def name(self) -> str:
+        """A name for what the folder held when this was first asked for."""
+        return files.content(self.folder)
+
+
+def from_folder(folder: str | os.PathLike[str]) -> MaskFolder:
+    """The masks in a folder, by the field's id."""
+    return MaskFolder(pathlib.Path(folder))
+
+
+def name(source: MaskSource | None) -> str:
+    """A name for masks, for what is kept of them: of a folder its contents, else what makes them."""
+    if isinstance(source, MaskFolder):
+        return source.name
+    return "" if source is None else getattr(source, "__qualname__", type(source).__qualname__)

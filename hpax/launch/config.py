@@ -25,6 +25,10 @@ REAL_DATA = "HPAX_REAL_DATA"
 """The environment variable of the real images' folder; recorded by its name, as its value differs between machines."""
 
 
+OUTPUTS = ("data_dir", "workdir")
+"""Fields of configs that name folders to write to."""
+
+
 class LaunchError(ValueError):
     """A request that cannot be run; the message says what to change."""
 
@@ -182,6 +186,20 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # a number or an array of NumPy or JAX
         return plain(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def contents(config: Any, known: files.KnownDigests | None = None) -> dict[str, str]:
+    """Path → a name for what it holds, of every file and folder that a config names and that is there to be read.
+
+    Folders that results are written to, `data_dir` and `workdir`, are not.
+    """
+    known = files.KnownDigests() if known is None else known
+    found = {}
+    for name, value in paths(config).items():
+        for each in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(each, Path) and name.rpartition(".")[2] not in OUTPUTS and each.exists():
+                found[f"{name} {each}"] = files.content(each, known)
+    return found
 
 
 def changes(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

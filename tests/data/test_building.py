@@ -5,9 +5,12 @@ import subprocess
 import sys
 import tracemalloc
 
+import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
 
+from hpax import atlas, files
 from hpax.data import Source, build, hpa_fields, simulated_cells
 from hpax.data.building import fingerprint
 from hpax.data.building.__main__ import main
@@ -66,6 +69,43 @@ def test_a_fingerprint_follows_files_and_tables_but_not_their_place(source, tmp_
     second = fingerprint(moved)
     (moved / "table.csv").write_text("id,label\na,2\n")
     assert len({first, second, fingerprint(moved)}) == 3
+
+
+def test_a_fingerprint_follows_pixels_of_equal_size_and_names_that_are_no_text(source, tmp_path):
+    first = fingerprint(source)
+    path = next(source.rglob("*.tif"))
+    stored = bytearray(path.read_bytes())
+    stored[-1] ^= 1
+    path.write_bytes(stored)
+    os.utime(path, ns=(0, 0))
+    second = fingerprint(source)
+    pathlib.Path(os.fsdecode(os.fsencode(source) + b"/caf\xe9_red.tif")).write_bytes(b"1")
+    (source / "link").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(source / "pipe")
+    assert len({first, second, fingerprint(source)}) == 3
+
+
+def test_a_table_outside_of_the_folder_is_part_of_the_fingerprint(tmp_path):
+    folder = tmp_path / "fields"
+    folder.mkdir()
+    for colour in atlas.COLOURS.values():
+        Image.fromarray(np.full((8, 8), 7, np.uint8)).save(folder / f"a_{colour}.png")
+    labels = []
+    for label in (3, 5):
+        (tmp_path / "labels.csv").write_text(f"id,label\na,{label}\n")
+        built = build("hpa_fields", tmp_path / "data", source=folder, annotations="../labels.csv")
+        labels.append(np.flatnonzero(built.labels[0]).tolist())
+    assert labels == [[3], [5]]
+
+
+def test_digests_of_large_sources_are_kept_beside_what_was_built(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "WORTH_KEEPING", 0)
+    for path in source.rglob("*.tif"):
+        os.utime(path, ns=(0, 0))
+    monkeypatch.setattr(files, "SETTLED", -1)  # whatever the clock of this file system does
+    first = build("cell_crops", tmp_path / "data", source=source, size=8)
+    monkeypatch.setattr(files, "_of_file", None)
+    assert build("cell_crops", tmp_path / "data", source=source, size=8).info.full_name == first.info.full_name
 
 
 def test_a_build_holds_one_example_at_a_time(tmp_path):

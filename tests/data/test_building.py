@@ -132,10 +132,41 @@ def test_an_interrupted_build_leaves_nothing(source, tmp_path, monkeypatch):
 def test_what_was_there_before_stays_when_a_build_fails(source, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.txt").write_text("keep")
-    (source / "ABC1_12_A1" / "12_A1_1_0_red.tif").write_bytes(b"")
-    with pytest.raises(ValueError, match="is empty"):
+    for path in source.rglob("*_red.tif"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"11 could not be read, as .*is empty.*; and 8 other reasons"):
         build("cell_crops", tmp_path / "data", source=source)
     assert list(contents(tmp_path / "data")) == ["mine.txt"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_bad_crop_is_left_out_and_named_for_whoever_opens_the_data_set(source, tmp_path, caplog, workers):
+    (source / "ABC1_12_A1" / "12_A1_1_0_red.tif").write_bytes(b"")
+    (source / "ABC1_12_A1" / "12_A1_1_1_red.tif").unlink()
+    for _ in range(2):
+        caplog.clear()
+        cells = build("cell_crops", tmp_path / "data", source=source, size=8, min_cells=1, workers=workers)
+        assert len(cells) == 9
+        assert list(cells.failures) == ["ABC1_12_A1_1_0", "ABC1_12_A1_1_1"]
+        assert "is empty (0 bytes)" in cells.failures["ABC1_12_A1_1_0"]
+        assert "lacks its red channel" in cells.failures["ABC1_12_A1_1_1"]
+        assert "2 could not be read" in caplog.text
+
+
+def test_two_crops_of_one_name_are_an_error_of_that_cell(source, tmp_path):
+    folder = source / "ABC1_12_A1"
+    (folder / "12_A1_1_00_red.tif").write_bytes((folder / "12_A1_1_1_red.tif").read_bytes())
+    cells = build("cell_crops", tmp_path / "data", source=source, size=8, min_cells=1)
+    assert "ABC1_12_A1_1_0" not in cells.table.index
+    assert "are the same channel of one cell; keep one of them" in cells.failures["ABC1_12_A1_1_0"]
+
+
+def test_the_command_line_names_what_failed_and_its_exit_status_says_so(source, tmp_path, capfd):
+    (source / "ABC1_12_A1" / "12_A1_1_0_red.tif").write_bytes(b"")
+    with pytest.raises(SystemExit) as end:
+        main(["cell_crops", "--data-dir", str(tmp_path / "data"), "--source", str(source), "--size", "8"])
+    assert end.value.code == 1
+    assert "failed: ABC1_12_A1_1_0: " in capfd.readouterr().err
 
 
 def test_a_race_that_is_lost_is_a_data_set_won(source, tmp_path, monkeypatch):

@@ -15,10 +15,12 @@ import tensorflow_datasets as tfds
 
 import hpax
 from hpax import files
-from hpax.data import archive
+from hpax.data import archive, failures
 from hpax.data.builder import Builder, Config
 from hpax.data.source import Source, filled_splits, intact, write_index
 from hpax.formats import tables
+
+log = logging.getLogger(__name__)
 
 _DIGESTS = ".digests.json"  # in a data_dir, where sources are large
 _DRAFT = "draft"  # in a workshop: what TFDS makes of finished shards
@@ -44,7 +46,10 @@ def build(
     folder with nothing else in it, as Kaggle delivers: it is unpacked below `data_dir`/unpacked, once.
 
     Finished shards of a build that is killed or runs out of disk wait in a hidden `.building-*` folder; the same call
-    verifies them and writes the others. Bad input files throw them away.
+    verifies them and writes the others.
+
+    Fields, crops or images whose files are bad are left out, named in a warning and in the data set's failures.csv;
+    only if nothing is left, nothing is built.
 
     `workers` processes share a build and change none of its bytes; more than one needs a `__main__` guard in the
     calling script. Neither does `beam`, the flags of an Apache Beam pipeline that writes the shards, such as
@@ -74,7 +79,11 @@ def build(
             _move(pathlib.Path(unfinished.data_dir), pathlib.Path(builder.data_dir))
         builder = _create(module.DataSet, data_dir, config)
     known.keep()
-    return Source(builder, split)
+    built = Source(builder, split)
+    if built.failures:
+        where = pathlib.Path(builder.data_dir, failures.NAME)
+        log.warning("%s lacks what it should hold: %s (%s)", name, failures.summary(built.failures), where)
+    return built
 
 
 def _config(

@@ -13,7 +13,8 @@ import tensorflow_datasets as tfds
 from jaxtyping import UInt
 
 from hpax import images
-from hpax.data import builder, folders
+from hpax.data import builder, failures, folders
+from hpax.data.shards import Failure, attempted
 from hpax.files import digest
 from hpax.formats import fields, proteinatlas
 
@@ -81,7 +82,7 @@ def pictures(
     A field without annotation gets no label; where the protein is unknown, the image stands for it, so that the
     splits keep images together. Pixels are read only to find the full scale of 16-bit channels.
     """
-    found = fields.find_fields(folder) if found is None else found
+    found = _whole(folder) if found is None else found
     known = folders.annotated(folder, found, config.annotations)
     for remark in (*known.remarks(), *_scales(config, folder, found)):
         _tell(remark)
@@ -91,6 +92,19 @@ def pictures(
         files = dataclasses.replace(files, full_scale=full_scale)
         annotated.append((files, known.annotations.get(files.id, folders.NOTHING)))
     return [_picture(image, list(members)) for image, members in itertools.groupby(annotated, lambda m: image_of(m[0]))]
+
+
+def _whole(folder: pathlib.Path) -> Sequence[fields.FieldFiles]:
+    """The fields that have all their channels; if none has, what is wrong with the first ones."""
+    found = fields.survey(folder)
+    if not found.fields:
+        raise ValueError(f"{folder} holds no whole field: {failures.summary(faults(folder))}")
+    return found.fields
+
+
+def faults(folder: pathlib.Path) -> dict[str, str]:
+    """Id → what is wrong with a field that lacks a channel, or whose files cannot be told apart."""
+    return {id: str(fault) for id, fault in fields.survey(folder).faults.items()}
 
 
 def _full_scale(config: Reading, folder: pathlib.Path, found: Sequence[fields.FieldFiles]) -> fields.FullScale | None:
@@ -195,18 +209,21 @@ class HpaFields(builder.Builder):
         )
 
     @staticmethod
-    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example]:
+    def faults(config: Config, folder: pathlib.Path) -> dict[str, str]:
+        """Fields that are not whole."""
+        return faults(folder)
+
+    @staticmethod
+    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example | Failure]:
         """The fields of one image."""
         for files, annotation in picture.content[1]:
-            image, um_per_pixel = stored(config, *read(config, files))
             known = origin(picture, files, annotation)
-            yield (
-                files.id,
-                {
-                    "id": files.id,
-                    "image": image,
-                    **known,
-                    "labels": annotation.labels,
-                    "um_per_pixel": um_per_pixel,
-                },
-            )
+            yield from attempted(files.id, functools.partial(_examples, config, files, annotation.labels, known))
+
+
+def _examples(
+    config: Config, files: fields.FieldFiles, labels: UInt[np.ndarray, " 19"], known: dict[str, Any]
+) -> Iterator[builder.Example]:
+    """The one example of a field."""
+    image, um_per_pixel = stored(config, *read(config, files))
+    yield files.id, {"id": files.id, "image": image, **known, "labels": labels, "um_per_pixel": um_per_pixel}

@@ -78,6 +78,31 @@ def _concerns(other: pathlib.Path, path: pathlib.Path) -> bool:
 
 
 @contextlib.contextmanager
+def reading(path: str | os.PathLike[str], remedy: str) -> Iterator[None]:
+    """Whatever a stranger's file at `path` raises in here becomes one ValueError that names it, and the remedy.
+
+    Decoders raise nearly anything of damaged files. What the system says (no such file, no permission, a name too
+    long) is passed on as it is, as it names the file itself; so is a ValueError that already does.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and (error.filename is not None or error.errno in REMEDIES):
+            raise
+        raise ValueError(f"{path} cannot be read: {_told(error)}; {remedy}") from error
+    except Exception as error:
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
+        raise ValueError(f"{path} cannot be read: {_told(error)}; {remedy}") from error
+
+
+def _told(error: Exception) -> str:
+    """What an error says, in a line that is not too long; its kind where it says nothing or but a name."""
+    text = " ".join(str(error).split())[:300]
+    return text if len(text) > 2 and not isinstance(error, KeyError) else f"{type(error).__name__} {text}".strip()
+
+
+@contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """A draft beside `path` to write to: it becomes `path` at the end, or nothing is left if an error ends it.
 
@@ -115,9 +140,9 @@ def _remove(path: pathlib.Path) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """UTF-8 text, all of it or nothing."""
+    """UTF-8 text, all of it or nothing; of names that are no UTF-8 the escapes, which JSON reads as the same names."""
     with replacing(path) as draft:
-        draft.write_text(text, encoding="utf-8", newline="\n")
+        draft.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -1,8 +1,10 @@
 """Files are whole or not there, and what stops a write is said with the path and the remedy."""
 
+import csv
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -189,3 +191,21 @@ def test_a_known_digest_is_believed_until_somebody_touches_the_file(tmp_path, mo
     assert again(path) != first
     kept.write_text("[")
     assert files.KnownDigests(kept)(path) == again(path)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError(""), csv.Error("line contains NUL"), AttributeError("dtype"), ValueError("x"), OSError("bad")]
+)
+def test_whatever_a_stranger_s_file_raises_names_it_and_the_remedy(error):
+    told = rf"^/a/b\.png cannot be read: .*{re.escape(str(error.args[0]))}.*; fetch it$"
+    with pytest.raises(ValueError, match=told), files.reading("/a/b.png", "fetch it"):
+        raise error
+
+
+def test_what_names_its_file_already_is_passed_on(tmp_path):
+    with pytest.raises(FileNotFoundError), files.reading(tmp_path / "none", "x"):
+        (tmp_path / "none").read_text()
+    with pytest.raises(OSError, match="too long"), files.reading(tmp_path, "x"):
+        (tmp_path / ("n" * 300)).read_text()
+    with pytest.raises(ValueError, match=r"^/a is blue$"), files.reading("/a", "x"):
+        raise ValueError("/a is blue")

@@ -11,10 +11,8 @@ import os
 import pathlib
 import shutil
 import stat
-import struct
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from typing import IO
 
@@ -25,7 +23,7 @@ from hpax import files
 
 _KINDS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".csv", ".tsv")
 _HELD_OUT = ("test", "test_tfrecords", "train_tfrecords", "sample_submission.csv")
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError, struct.error)
+_LONGEST = 240  # bytes of a name, so that a draft of it fits any file system
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,19 +93,18 @@ def unpack(
             missing = [member for member in members if not _is_there(draft / member.filename, member)]
             _check_space(archive, draft, missing)
             try:
-                _extract(file, missing, draft, progress)
-            except _DAMAGE as error:
+                with files.reading(archive, "it is damaged, fetch it again"):
+                    _extract(file, missing, draft, progress)
+            except ValueError:
                 _discard(draft)
-                raise ValueError(f"{archive} is damaged: {error}; fetch it again") from error
+                raise
             draft.rename(final)
     return final
 
 
 def _opened(archive: pathlib.Path) -> zipfile.ZipFile:
-    try:
+    with files.reading(archive, "it is no zip archive, or cut short; fetch it again"):
         return zipfile.ZipFile(archive)
-    except (*_DAMAGE, OSError) as error:
-        raise ValueError(f"{archive} is no zip archive, or cut short ({error}); fetch it again") from error
 
 
 def _wanted(members: Iterable[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
@@ -140,6 +137,8 @@ def _fault(member: zipfile.ZipInfo, limits: Limits) -> str:
     name, kind = member.orig_filename, stat.S_IFMT(member.external_attr >> 16)
     if name.startswith("/") or ".." in name.split("/") or set(name) & set("\\:") or not name.isprintable():
         return "is a path that could lead outside of the folder"
+    if max(len(os.fsencode(part)) for part in name.split("/")) > _LONGEST:
+        return "has a name that is too long for a file system"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link or a device"
     if member.flag_bits & 1:

@@ -14,7 +14,10 @@ def write(folder: pathlib.Path, failed: Mapping[str, str]) -> None:
     """Leaves the table of failures, if there are any."""
     if not failed:
         return
-    with files.replacing(folder / NAME) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+    with (
+        files.replacing(folder / NAME) as draft,
+        draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["id", "reason"])
         writer.writerows(sorted(failed.items()))

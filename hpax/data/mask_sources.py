@@ -10,6 +10,8 @@ from hpax import files
 from hpax.fields import Field, Masks
 from hpax.formats import masks as mask_files
 
+ASPECT = 0.02  # how much the shape of masks may differ from that of their field: what rounding explains
+
 MaskSource = Callable[[Field], Masks]
 """Field → its masks."""
 
@@ -39,8 +41,11 @@ class MaskFolder:
         if pathlib.PurePath(field.id).name != field.id:
             raise ValueError(f"the id of a field must be a plain file name, got {field.id!r}; rename the field")
         masks = Masks(*mask_files.read(self.folder, field.id))
-        shape = field.image.shape[:2]
-        return masks if masks.cells.shape == shape else masks.resized(shape)
+        (height, width), (rows, columns) = field.image.shape[:2], masks.cells.shape
+        if abs(height * columns - width * rows) > ASPECT * height * columns:
+            told = f"field {field.id} is {width}x{height}, its masks in {self.folder} are {columns}x{rows}"
+            raise ValueError(f"{told}; masks of another shape cannot be of this field, were rows and columns swapped?")
+        return masks if (rows, columns) == (height, width) else masks.resized((height, width))
 
     @functools.cached_property
     def name(self) -> str:

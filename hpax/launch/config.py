@@ -188,16 +188,18 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def contents(config: Any, known: files.KnownDigests | None = None) -> dict[str, str]:
+def contents(config: Any, known: files.KnownDigests | None = None, *, workdir: Path | None = None) -> dict[str, str]:
     """Path → a name for what it holds, of every file and folder that a config names and that is there to be read.
 
-    Folders that results are written to, `data_dir` and `workdir`, are not.
+    Folders that results are written to are not: `data_dir`, and those around `workdir`.
     """
     known = files.KnownDigests() if known is None else known
     found = {}
     for name, value in paths(config).items():
         for each in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(each, Path) and name.rpartition(".")[2] not in OUTPUTS and each.exists():
+            if not isinstance(each, Path) or name.rpartition(".")[2] in OUTPUTS or not each.exists():
+                continue
+            if workdir is None or not workdir.resolve().is_relative_to(each.resolve()):
                 found[f"{name} {each}"] = files.content(each, known)
     return found
 

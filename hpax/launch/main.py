@@ -119,7 +119,8 @@ def arms(config: Any, launcher: Launcher, sweeps: Mapping[str, Sequence[Differen
     for name, difference in zip(names, differences, strict=True):
         for seed in dict.fromkeys(launcher.seeds or (config.seed,)):
             own = replaced(config, {**difference, "seed": seed})
-            todo.append(Arm(name, own, launcher.workdir / name / f"seed{seed}", contents(own, known)))
+            held = contents(own, known, workdir=launcher.workdir)
+            todo.append(Arm(name, own, launcher.workdir / name / f"seed{seed}", held))
     return todo
 
 

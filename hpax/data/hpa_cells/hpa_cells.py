@@ -165,6 +165,7 @@ def _by_masks(
 
 def _read(config: Config, files: fields.FieldFiles, image: Image) -> Masks:
     found, nucleus = mask_files.read(config.masks, files.id)
+    mask_files.check_placed(nucleus, image[..., _NUCLEUS], f"the masks of field {files.id} in {config.masks}")
     if found.shape != image.shape[:2]:
         size, own = (f"{w}x{h}" for h, w in (image.shape[:2], found.shape))
         raise ValueError(f"field {files.id} is {size} pixels, its masks in {config.masks} are {own}; segment it again")

@@ -43,6 +43,9 @@ class Reading(builder.Config):
     camera_bits: int = 0  # of 16-bit channels, such as 12; 0: the fewest that hold all pixels of the folder
     um_per_pixel: float = 0.0  # µm; 0: as the files state, else by the width, see atlas.um_per_pixel
     max_pixels: int = fields.MAX_PIXELS  # a larger picture is an error
+    estimates: tuple[tuple[int, float], ...] = ()  # longer side in pixels, µm per pixel, of fields that state none
+    planes: fields.Planes = "clear"  # "own": of pictures in colour that of the name, though others hold much
+    LATER: ClassVar[frozenset[str]] = frozenset({"estimates", "planes"})
 
     def __post_init__(self) -> None:
         if self.bits not in (8, 16):
@@ -75,16 +78,18 @@ Annotated = tuple[fields.FieldFiles, fields.Annotation]
 
 
 def pictures(
-    config: Reading, folder: pathlib.Path, found: Sequence[fields.FieldFiles] | None = None
+    config: Reading, folder: pathlib.Path, found: Sequence[fields.FieldFiles] | None = None, *, sizes: bool = True
 ) -> list[builder.FieldGroup]:
     """One picture per plate and well, or per field where the name does not tell; of `found`, or of all in the folder.
 
     A field without annotation gets no label; where the protein is unknown, the image stands for it, so that the
-    splits keep images together. Pixels are read only to find the full scale of 16-bit channels.
+    splits keep images together. Pixels are read only to find the full scale of 16-bit channels. Pixel sizes that are
+    guessed or contradicted are logged if `sizes` says so.
     """
     found = _whole(folder) if found is None else found
+    found = [dataclasses.replace(files, estimates=config.estimates, planes=config.planes) for files in found]
     known = folders.annotated(folder, found, config.annotations)
-    for remark in (*known.remarks(), *_scales(config, folder, found)):
+    for remark in (*known.remarks(), *(folders.size_remarks(folder, found, config.um_per_pixel) if sizes else ())):
         _tell(remark)
     full_scale = _full_scale(config, folder, found)
     annotated = []
@@ -120,20 +125,6 @@ def _full_scale(config: Reading, folder: pathlib.Path, found: Sequence[fields.Fi
 def _tell(remark: str) -> None:
     """Logs a remark on a folder, once in a process, though fields and then cells are built of it."""
     log.warning("%s", remark)
-
-
-def _scales(config: Reading, folder: pathlib.Path, found: Sequence[fields.FieldFiles]) -> Iterator[str]:
-    """What to tell of pixel sizes that are guessed, or that the option contradicts; each once."""
-    sizes = {files.id: fields.pixel_size(files, (1, 1), config.um_per_pixel) for files in found}
-    guessed = [id for id, size in sizes.items() if size.source == "width"]
-    if guessed:
-        yield (
-            f"{len(guessed)} of {len(found)} fields in {folder} state no pixel size; it is guessed from their width, "
-            "as of HPA fields; give um_per_pixel if you know it"
-        )
-    against = [f"{id}: {size.remark}" for id, size in sizes.items() if size.source == "option" and size.remark]
-    if against:
-        yield f"um_per_pixel contradicts {len(against)} of {len(found)} fields in {folder}; {against[0]}"
 
 
 def _picture(image: str, members: list[Annotated]) -> builder.FieldGroup:

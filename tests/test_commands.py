@@ -116,15 +116,19 @@ def test_an_unknown_data_set_is_answered_with_the_nearest(capsys):
 
 
 def test_help_imports_little():
+    names = [path.stem for path in pathlib.Path(experiments.__path__[0]).glob("[!_]*.py")]
     lines = [
-        "import contextlib, io, sys",
-        "from hpax.commands import main",
-        "from experiments import __main__, build_cells, label_cells, score",
+        "import contextlib, importlib, io, sys",
+        "from hpax.commands import main, train",
+        "from experiments import __main__",
         "def help(call, *arguments):",
-        "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):",
+        "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as told:",
         "        call([*arguments, '--help'])",
+        "    assert 'usage' in told.getvalue(), arguments",
         "for name in main.COMMANDS: help(main.main, name)",
-        "for module in (__main__, build_cells, label_cells, score): help(module.main)",
+        "for name in train.STUDIES: help(main.main, 'train', name)",
+        f"for name in {names!r}: help(importlib.import_module('experiments.' + name).main)",
+        "help(__main__.main)",
         "main.main([])",
         f"print(sorted({HEAVY!r} & set(sys.modules)))",
     ]

@@ -127,8 +127,8 @@ def test_the_speed_of_a_part_is_a_ratio_beside_what_else_one_would_use(part, tmp
 def test_the_plain_network_is_the_one_that_it_stands_beside():
     import jax
 
-    from experiments.benchmark_speed import PlainInpainter
     from hpax.nn.inpainter import Inpainter
+    from hpax.nn.reference import PlainInpainter
 
     source, markers = np.ones((1, 8, 8, 3), np.float32), np.ones((1, 8, 8, 2), np.float32)
     counts = [
@@ -149,16 +149,15 @@ def test_the_features_of_torchvision_are_ours(tmp_path):
 
 
 def test_without_pytorch_its_part_says_how_to_get_it(monkeypatch):
-    from experiments.benchmark_speed import torchvision_inception
-    from hpax.launch import LaunchError
+    from hpax.nn.rivals import torchvision_inception
 
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(LaunchError, match="pip install torch torchvision"):
+    with pytest.raises(ImportError, match="pip install torch torchvision"):
         torchvision_inception({})
 
 
 def test_networks_that_differ_are_not_timed():
-    from experiments.benchmark_speed import hold_alike
+    from hpax.nn.reference import hold_alike
 
     ours = [np.zeros((0, 19)), np.array([[0.0, 10.0]])]
     hold_alike(ours, [ours[0], ours[1] + 9e-3])

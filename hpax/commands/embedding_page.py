@@ -70,15 +70,14 @@ def standardised(features: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, "n
     return (features - features.mean(0)) / np.where(spread > 0, spread, 1)
 
 
-def plane(
-    features: Float32[np.ndarray, "n d"], names: np.ndarray, layer: str, what: str
-) -> page.Picture | page.Text:
+def plane(features: Float32[np.ndarray, "n d"], names: np.ndarray, layer: str, what: str) -> page.Picture | page.Text:
     """The UMAP, where there are cells enough."""
     if len(features) < FEWEST:
         return page.Text(f"A UMAP needs {FEWEST} or more cells, there are {len(features)}.")
     points = scatter.embed(features, seed=0)
     alt = f"Scatter of {len(points)} cells coloured by {what}, by UMAP of {layer}"
-    return page.Picture(scatter.scatter(points, names.tolist()), alt, f"{len(points)} cells in the colour of the {what}")
+    caption = f"{len(points)} cells in the colour of the {what}"
+    return page.Picture(scatter.scatter(points, names.tolist()), alt, caption)
 
 
 def nearest(

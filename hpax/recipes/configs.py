@@ -127,6 +127,7 @@ BACKBONES = (
     "swin-t",
     "swin-tiny",
     "plain-tiny",
+    "plain-small",
 )
 """Names of `hpax.nn.backbones`."""
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 
 from hpax import launch
 
@@ -69,7 +68,6 @@ def run(config: Config, workdir: Path) -> launch.Result:
     study.write_classes(workdir / "classes.csv", reports)
     pictures = study.mistakes(known, reports, read, most=config.shown)
     page.write(workdir / "index.html", study.overview(reports, pictures, models=config.models, least=config.least))
-    Console().print(f"the page: {workdir / 'index.html'}", soft_wrap=True)
     return launch.Result(
         metrics=zero_shot.named(reports),
         counts=study.counts(told, reports),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import experiments
-from hpax import launch
+from hpax import launch, models
 from hpax.data.cell_crops import dummy
 from hpax.formats import label_images
 from hpax.metrics import neighbours
@@ -77,6 +77,8 @@ def test_cells_without_labels_end_with_features_umap_and_page(tmp_path):
     assert table.obsm["X_umap"].shape == (record["counts"]["cells"], 2)
     assert (folder / "features.h5ad").exists()
     assert "Neighbours were not asked" in (folder / "index.html").read_text()
+    (encoder,) = (tmp_path / "run" / "encoders").glob("*/encoder.safetensors")
+    assert isinstance(models.load(encoder), models.Encoder)
 
 
 def test_arms_that_train_alike_share_an_encoder_and_others_do_not(tmp_path):
@@ -168,7 +170,6 @@ def test_networks_that_differ_are_not_timed():
 
 def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
     from experiments import segment_fields
-    from hpax import models
     from hpax.data.dsb2018_nuclei import dummy as images
     from hpax.data.hpa_fields import dummy as fields
 

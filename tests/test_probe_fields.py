@@ -58,7 +58,9 @@ def test_every_field_is_answered_for_and_a_network_is_left_where_one_was_trained
     left = {"network"} if method == "finetune" else set()
     assert {path.name for path in arm.iterdir()} == {"config.json", "result.json"} | left
     if left:
-        network = models.load_network(arm / "network" / probe.FILE)
+        model = models.load(arm / "network" / probe.FILE)
+        assert isinstance(model, models.FieldClassifier)
+        network = model.network
         assert (network.architecture, network.size, network.channels) == ("cam-net", 32, atlas.CHANNELS)
     record = json.loads((arm / "result.json").read_text())
     counts, metrics = record["counts"], record["metrics"]

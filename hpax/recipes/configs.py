@@ -287,7 +287,7 @@ class Data:
     um_per_pixel: float = 0.0  # µm of a folder's pixels; 0: as the files say, else by the width
     bits: int = 0  # of the camera, for files of 16 bits; 0: the fewest that hold every pixel of the folder
     masks: Literal["networks", "classical", "true"] = "networks"  # what finds the cells, or the simulation's truth
-    mask_folder: Path | None = None  # of masks that `hpax segment` left; None: they are found
+    mask_folder: Path | None = None  # the workdir of `hpax segment`, or a folder of masks; None: they are found
     data_dir: Path = Path("runs/data")  # where shards are built and masks are kept, once
     atlas: Atlas = Atlas()
 
@@ -318,7 +318,7 @@ class CellData:
     cells: CellKind = "simulated"
     fields: Path | None = None  # folder of real fields, whose cells are cut out; implies --cells hpa
     folder: Path | None = None  # published crops of --cells human or yeast; of hpa the same as --fields
-    masks: Path | None = None  # of real fields: folder of index masks that build_cells left; None: Otsu nuclei
+    masks: Path | None = None  # of real fields: the workdir of `hpax segment`, or a folder of masks; None: Otsu nuclei
     data_dir: Path = Path("runs/data")  # where shards are built, once
     atlas: CellAtlas = CellAtlas()  # simulated
     er: bool = False  # show the network (and the classic features) the ER too, where it was stained; published: no

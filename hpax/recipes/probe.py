@@ -222,7 +222,9 @@ def cross_validated(group: Places, predict: Predict, *, count: int, seed: int) -
     return answers[np.argsort(np.concatenate([asked for _, asked in sides]))]
 
 
-def part_of(known: Places, labels: UInt8[np.ndarray, "n c"], group: Places, *, share: float, seed: int) -> Places:
+def part_of(
+    known: Int[np.ndarray, " k"], labels: UInt8[np.ndarray, "n c"], group: Places, *, share: float, seed: int
+) -> Int[np.ndarray, " kept"]:
     """A share of `known`, whole groups, each class as frequent as in all of it, as far as groups allow."""
     if share >= 1:
         return known
@@ -244,9 +246,9 @@ def regressed(strength: float, x: Seen, labels: UInt8[np.ndarray, "n c"], asked:
     learnt, there = scaler.transform(x.features), scaler.transform(asked.features)
     span = np.linalg.svd(learnt, full_matrices=False)[2].T  # a penalised regression uses no other direction
     learnt, there = learnt @ span, there @ span
-    for label in np.flatnonzero(labels.min(0) < labels.max(0)):
+    for label in np.flatnonzero(labels.min(0) < labels.max(0)).tolist():
         word, answer = (_word(x, seen, label) for seen in (x, asked))
-        regression = LogisticRegression(C=strength, class_weight="balanced", solver="newton-cholesky", max_iter=200)
+        regression = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
         regression.fit(np.hstack([learnt, word]), labels[:, label])
         prob[:, label] = regression.predict_proba(np.hstack([there, answer]))[:, 1]
     return prob

@@ -1,7 +1,8 @@
 """What labels of your own add to the network that ships, and to others: 10, 25, 50 and 100% of them, cross-validated.
 
 Each beginning sees every field once, and a regression on its features (hpax.recipes.probe) learns from a share of the
-labels of four folds and answers for the fifth. No labels at all: what the shipped network says by itself. Leaves
+labels of four folds and answers for the fifth; it corrects what the shipped network says. No labels at all: what that
+says by itself. Leaves
 labels.csv and index.html with the figure.
 """
 
@@ -39,8 +40,9 @@ class Config:
         "intensity",
     )
     shares: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)  # of the labels of the fields that are learnt from
-    strengths: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse of the penalty: the choice
+    strengths: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # inverse of the penalty: the choice
     folds: int = 5
+    tta: int = 8  # views of a field whose features are averaged: 1, or all 8 flips and rotations
     least: int = 4  # classes with fewer fields are left out of the scores
     seed: int = 0  # of the fresh parameters, the folds and the shares
 
@@ -95,7 +97,7 @@ def points_of(
     from hpax.metrics import classification
     from hpax.recipes import probe
 
-    recipe = configs.Probe(configs.ProbeStart(init=beginning))  # type: ignore[arg-type]
+    recipe = configs.Probe(configs.ProbeStart(init=beginning), tta=config.tta)  # type: ignore[arg-type]
     encode = probe.encoder(recipe, fields, seed=config.seed)
     seen = probe.encoded(encode, fields, um_per_pixel=probe.um_per_pixel(recipe)).of_classes(often)
     labels = fields.labels[:, often]

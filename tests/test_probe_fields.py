@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.stats
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
 from experiments import few_labels, probe_fields
@@ -127,7 +128,7 @@ def test_the_penalty_is_strong_for_noise_and_weak_where_only_that_tells_classes_
     assert average_precision_score(labels, chosen) == pytest.approx(kept[1e8])
 
 
-def test_a_network_s_own_word_outlasts_the_penalty_and_stands_where_nothing_can_be_learnt():
+def test_a_network_s_own_word_stands_where_labels_do_not_correct_it():
     rng = np.random.default_rng(6)
     labels = (rng.random((40, 2)) < 0.5).astype(np.uint8)
     labels[:, 1] = 0  # no example: nothing can be learnt
@@ -143,7 +144,25 @@ def test_a_network_s_own_word_outlasts_the_penalty_and_stands_where_nothing_can_
     )
     assert average_precision_score(labels[asked, 0], told[:, 0]) == 1.0
     assert average_precision_score(labels[asked, 0], alone[:, 0]) < 0.8
-    np.testing.assert_allclose(told[:, 1], 1 / (1 + np.exp(-logits[asked, 1])))
+    alike = probe.probed(probe.Seen(noise, logits), labels, np.arange(40), strengths=(1e-12,), count=4, seed=0)
+    np.testing.assert_allclose(alike(known, asked), 1 / (1 + np.exp(-logits[asked])), atol=1e-6)
+
+
+def test_corrections_are_those_of_a_penalised_regression():
+    rng = np.random.default_rng(8)
+    x, labels = rng.normal(size=(50, 4)), (rng.random(50) < 0.4).astype(np.uint8)
+    own = rng.normal(size=50) * 3
+
+    def gradient(weights, strength):
+        design = np.column_stack([x, np.ones(50)])
+        told = 1 / (1 + np.exp(-(own + design @ weights)))
+        return design.T @ (told - labels) + weights / strength
+
+    for strength in (1e-3, 1.0, 1e3):
+        np.testing.assert_allclose(gradient(probe.corrections(x, own, labels, strength), strength), 0, atol=1e-5)
+    theirs = LogisticRegression(C=2.0, fit_intercept=False, tol=1e-10, max_iter=5000)
+    theirs.fit(np.column_stack([x, np.ones(50)]), labels)
+    np.testing.assert_allclose(probe.corrections(x, 0 * own, labels, 2.0), theirs.coef_[0], atol=1e-4)
 
 
 def test_a_share_of_the_labels_is_of_whole_groups_and_of_every_frequent_class():

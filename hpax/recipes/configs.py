@@ -397,6 +397,7 @@ class Probe:
 
     start: ProbeStart = ProbeStart()
     um_per_pixel: float = 0.0  # as the network sees fields; 0: as a trained one has learnt, or 0.64
+    tta: int = 1  # views of a field whose features are averaged: 1, or all 8 flips and rotations
     window: int = 256  # pixels of a field that it is shown at once in training
     optimizer: Optimizer = Optimizer(learning_rate=1e-3, steps=60)  # from every beginning the same, which nobody tuned
 

@@ -2,9 +2,9 @@
 
 A network begins fresh, or from a file that localize_cells left, or from the one that ships, or from ImageNet's
 (EfficientNet-Lite). It is probed as it is: the mean and the maximum over places of its features go to a logistic
-regression of each class, whose penalty is chosen by a cross-validation within the fields to learn from; what a network
-that knows the classes says itself goes with them, and outlasts the penalty, so that few labels spoil nothing. Or all of
-it is trained on. Fields of one group (a protein where it is known, else an image) are never on both sides.
+regression of each class, whose penalty is chosen by a cross-validation within the fields to learn from; of a network
+that knows the classes it corrects what the network says, the less the stronger the penalty. Or all of it is trained on.
+Fields of one group (a protein where it is known, else an image) are never on both sides.
 """
 
 import dataclasses
@@ -28,6 +28,7 @@ from hpax.metrics import classification
 from hpax.models import imagenet
 from hpax.nn.backbones import BACKBONES
 from hpax.nn.heads import CamNet
+from hpax.predict import tta
 from hpax.recipes import learning
 from hpax.recipes.configs import Probe as Config
 from hpax.recipes.configs import ProbeStart as Start
@@ -44,8 +45,8 @@ LIMITS = "It was trained on the few fields told of below, all of them: no score 
 UM_PER_PIXEL = 0.64
 """At which a network sees fields that did not learn at another."""
 
-OUTLASTS = 10.0
-"""How many times a feature's weight a penalty leaves to what the network says itself: its column's spread."""
+NEWTON, SMALL = 50, 1e-8
+"""Most steps of a regression, and the step after which it has arrived."""
 
 SHIPPED = "label-fields"
 
@@ -186,11 +187,17 @@ def encoder(config: Config, fields: FieldSource, *, seed: int = 0) -> Encode:
     network, knows_classes = _network(config, state), beginning(config.start).knows_classes
     apply = jax.jit(functools.partial(network.model.apply, network.variables))
 
-    def encode(image: np.ndarray) -> Seen:
-        told = apply(images.padded(image, network.model.stride)[None])
+    def of_view(image: np.ndarray) -> Seen:
+        told = apply(image)
         features = np.asarray(told.features)[0]
         pooled = np.concatenate([features.mean((0, 1)), features.max((0, 1))])
-        return Seen(pooled, np.asarray(told.logits)[0] if knows_classes else None)
+        return Seen(pooled, np.asarray(told.logits)[0])
+
+    def encode(image: np.ndarray) -> Seen:
+        whole = images.padded(image, network.model.stride)[None]
+        views = [of_view(turn(whole)) for turn in tta.ALL[: config.tta]]
+        features = np.mean([view.features for view in views], axis=0)
+        return Seen(features, np.mean([view.logits for view in views], axis=0) if knows_classes else None)
 
     return encode
 
@@ -235,31 +242,52 @@ def part_of(
 
 
 def regressed(strength: float, x: Seen, labels: UInt8[np.ndarray, "n c"], asked: Seen) -> Float[np.ndarray, "m c"]:
-    """The probabilities of `asked` by a regression of each class.
+    """The probabilities of `asked` by a regression of each class on features of one spread.
 
-    Where nothing can be learnt: what the network says itself, or else the frequency of the class.
+    Where the network knows the classes, what it says itself stands, and the regression corrects it: the stronger the
+    penalty, the less. Where nothing can be learnt of a class that it does not know: how frequent the class is.
     """
-    prob = np.tile(labels.mean(0, dtype=np.float64), (len(asked.features), 1))
-    if asked.logits is not None:
-        prob = scipy.special.expit(asked.logits.astype(np.float64))
     scaler = StandardScaler().fit(x.features)
     learnt, there = scaler.transform(x.features), scaler.transform(asked.features)
     span = np.linalg.svd(learnt, full_matrices=False)[2].T  # a penalised regression uses no other direction
     learnt, there = learnt @ span, there @ span
+    if x.logits is not None and asked.logits is not None:
+        weights = np.stack(
+            [corrections(learnt, *column, strength) for column in zip(x.logits.T, labels.T, strict=True)]
+        )
+        return scipy.special.expit(asked.logits + np.column_stack([there, np.ones(len(there))]) @ weights.T)
+    prob = np.tile(labels.mean(0, dtype=np.float64), (len(there), 1))
     for label in np.flatnonzero(labels.min(0) < labels.max(0)).tolist():
-        word, answer = (_word(x, seen, label) for seen in (x, asked))
         regression = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
-        regression.fit(np.hstack([learnt, word]), labels[:, label])
-        prob[:, label] = regression.predict_proba(np.hstack([there, answer]))[:, 1]
+        prob[:, label] = regression.fit(learnt, labels[:, label]).predict_proba(there)[:, 1]
     return prob
 
 
-def _word(learnt: Seen, asked: Seen, label: int) -> Float[np.ndarray, "m one"]:
-    """The network's own word on a class, as a column of a larger spread than those of features; or no column."""
-    if asked.logits is None or learnt.logits is None:
-        return np.empty((len(asked.features), 0))
-    own = learnt.logits[:, label]
-    return OUTLASTS * (asked.logits[:, [label]] - own.mean()) / max(own.std(), 1e-6)
+def corrections(
+    x: Float[np.ndarray, "n k"], logits: Float[np.ndarray, " n"], labels: UInt8[np.ndarray, " n"], strength: float
+) -> Float[np.ndarray, " k_1"]:
+    """What to add to given logits: the weights of features, and of a last one that is 1, of a logistic regression.
+
+    All are penalised by their squares over twice `strength`. Newton's method, each step halved until it helps.
+    """
+    design = np.column_stack([x, np.ones(len(x))])
+    weights = np.zeros(design.shape[1])
+
+    def lost(weights: np.ndarray) -> float:
+        told = logits + design @ weights
+        return float((np.logaddexp(0, told) - labels * told).sum() + weights @ weights / (2 * strength))
+
+    for _ in range(NEWTON):
+        told = scipy.special.expit(logits + design @ weights)
+        gradient = design.T @ (told - labels) + weights / strength
+        curvature = (design.T * (told * (1 - told))) @ design + np.eye(len(weights)) / strength
+        step = np.linalg.solve(curvature, gradient)
+        while lost(weights - step) > lost(weights) and np.abs(step).max() > SMALL:
+            step = step / 2
+        weights = weights - step
+        if np.abs(step).max() <= SMALL:
+            break
+    return weights
 
 
 def probed(

@@ -263,6 +263,21 @@ LE2022: dict[str, object] = {
 }
 """The winners' image-level and cell-level models (Le et al. 2022; their code): fields at 512 pixels, cells at 128."""
 
+SHIPPED: dict[str, object] = {
+    "field.backbone.name": "plain-small",
+    "field.um_per_pixel": 0.32,
+    "field.init_from": Path("label-fields"),
+    "field.optimizer.learning_rate": 5e-4,
+    "field.optimizer.steps": 60,
+    "cell.backbone.name": "plain-small",
+    "cell.resolution": 128,
+    "cell.init_from": Path("label-cells"),
+    "cell.optimizer.learning_rate": 5e-4,
+    "cell.optimizer.steps": 120,
+    "start": "fresh",
+}
+"""From the networks that ship, for few labels: a short training at a low rate (nobody tuned either)."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Atlas:
@@ -370,9 +385,9 @@ INPAINT_PRESETS: Mapping[str, Mapping[str, Any]] = {
 class ProbeStart:
     """What a network begins with."""
 
-    init: Literal["fresh", "imagenet", "file", "intensity"] = "fresh"  # "intensity": no network, moments of channels
+    init: Literal["fresh", "imagenet", "file", "shipped", "intensity"] = "fresh"  # "intensity": moments of channels
     backbone: str = "plain-tiny"  # of a fresh network
-    file: Path = Path("localize.safetensors")  # of a trained one
+    file: Path = Path("localize.safetensors")  # of a trained one; "shipped" is label-fields
     stem: Literal["colours", "mean"] = "colours"  # how ImageNet's network is shown four channels
 
 
@@ -381,7 +396,8 @@ class Probe:
     """Which network, and how it learns."""
 
     start: ProbeStart = ProbeStart()
-    um_per_pixel: float = 0.64  # as the network sees fields
+    um_per_pixel: float = 0.0  # as the network sees fields; 0: as a trained one has learnt, or 0.64
+    tta: int = 1  # views of a field whose features are averaged: 1, or all 8 flips and rotations
     window: int = 256  # pixels of a field that it is shown at once in training
     optimizer: Optimizer = Optimizer(learning_rate=1e-3, steps=60)  # from every beginning the same, which nobody tuned
 

@@ -8,7 +8,7 @@ from jaxtyping import Float32, UInt
 from hpax import atlas, data, files, models
 from hpax.commands.embed import Config
 from hpax.features import extract
-from hpax.formats import fields
+from hpax.formats import fields, masks
 
 FEATURES, SHARDS = "features.h5ad", "shards"
 
@@ -51,12 +51,11 @@ def _of_fields(config: Config, encoder: models.Encoder, folder: Path) -> data.So
         told = f"{', '.join(encoder.channels)} at {encoder.network.um_per_pixel} µm"
         raise ValueError(f"the encoder must know {', '.join(atlas.CHANNELS)}, got {told}; give --crops instead")
     size = encoder.size or 64
-    masks = None if config.masks is None else _masks(config.masks)
     return data.build(
         "hpa_cells",
         config.workdir / SHARDS,
         source=folder,
-        masks="" if masks is None else str(masks),
+        masks="" if config.masks is None else str(masks.within(config.masks)),
         bits=fields.depth(fields.survey(folder).fields),
         annotations=config.annotations,
         um_per_pixel=config.um_per_pixel,
@@ -66,13 +65,6 @@ def _of_fields(config: Config, encoder: models.Encoder, folder: Path) -> data.So
         min_cells=1,
         progress=True,
     )
-
-
-def _masks(folder: Path) -> Path:
-    """The folder of masks itself, where that of `hpax segment` was given."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder; give the workdir of `hpax segment`, or its masks/")
-    return folder / "masks" if (folder / "masks").is_dir() else folder
 
 
 def _of_crops(config: Config, encoder: models.Encoder) -> data.Source:

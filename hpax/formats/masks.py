@@ -31,6 +31,18 @@ log = logging.getLogger(__name__)
 Plane = UInt[np.ndarray, "h w"]
 
 
+def within(folder: str | os.PathLike[str]) -> Path:
+    """The folder of the masks themselves, where the workdir of `hpax segment` was given, or that folder.
+
+    Raises:
+        FileNotFoundError: it is no folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; give the workdir of `hpax segment`, or its masks/")
+    return folder / "masks" if (folder / "masks").is_dir() else folder
+
+
 def write(
     folder: str | os.PathLike[str],
     id: str,

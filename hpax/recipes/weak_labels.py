@@ -14,8 +14,7 @@ from jaxtyping import Int64
 from hpax import files
 from hpax.data import FieldSource
 from hpax.fields import Field
-from hpax.models import CellClassifier, Ensemble, FieldClassifier, LabelPrediction
-from hpax.models import store
+from hpax.models import CellClassifier, Ensemble, FieldClassifier, LabelPrediction, store
 from hpax.predict import cams
 from hpax.predict.strategies import Opinions
 from hpax.recipes import classify, distil, localize

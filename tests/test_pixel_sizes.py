@@ -59,8 +59,8 @@ def test_a_stated_size_is_taken_before_any_estimate(tmp_path):
 
 
 def test_a_number_leaves_nothing_to_guess(tmp_path):
-    assert pixel_sizes.estimated([], 0.3, tmp_path / "none.json") == ([], [])
-    assert not (tmp_path / "none.json").exists()
+    assert pixel_sizes.estimated([], 0.3, tmp_path) == ([], [])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sizes_far_from_any_cell_s_are_doubted():

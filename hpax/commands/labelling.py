@@ -54,7 +54,8 @@ def run(config: Config, call: Call) -> dict[str, str]:
         known = scaled(known, config.camera_bits, config.workdir / segmenting.SCALE)
         guesses: list[pixel_sizes.Guess] = []
         if config.masks is None or config.um_per_pixel == "auto":
-            known, guesses = pixel_sizes.estimated(known, config.um_per_pixel, config.workdir / pixel_sizes.FILE)
+            place = cells.workdir if config.masks is None else config.workdir
+            known, guesses = pixel_sizes.estimated(known, config.um_per_pixel, place)
         labeller = Labeller(config, ensemble, find, content(config.models))
         shown = segmenting.chosen(cells, known)
         if share is not None:

@@ -52,33 +52,39 @@ def number(asked: UmPerPixel) -> float:
     return 0.0 if isinstance(asked, str) else asked
 
 
-def estimated(known: Sequence[FolderField], asked: UmPerPixel, cache: Path) -> tuple[list[FolderField], list[Guess]]:
+def estimated(known: Sequence[FolderField], asked: UmPerPixel, workdir: Path) -> tuple[list[FolderField], list[Guess]]:
     """The fields, knowing the estimates where `asked` is auto; and what is guessed, by size, of those that state none.
 
-    Nothing is guessed where a number was asked for. What the nuclei say is kept in the file `cache`, as long as the
+    Nothing is guessed where a number was asked for. What the nuclei say is kept in `workdir`, as long as the
     set of fields is what it was.
     """
     if number(asked):
         return list(known), []
     sides = _sides(known)
     key = files.digest(json.dumps([hpax.__version__, [[side, list(map(state, own))] for side, own in sides.items()]]))
-    kept = _kept(cache)
-    if kept.get("key") != key:
+    there = _kept(workdir / FILE)
+    if there.get("key") != key:
         guesses = [_guess(side, own) for side, own in sides.items()]
-        kept = {"key": key, "guesses": [dataclasses.asdict(guess) for guess in guesses]}
-        files.write_json(cache, kept)
-    guesses = [Guess(**guess) for guess in kept["guesses"]]
+        there = {"key": key, "guesses": [dataclasses.asdict(guess) for guess in guesses]}
+        files.write_json(workdir / FILE, there)
+    guesses = [Guess(**guess) for guess in there["guesses"]]
     for guess in guesses:
         print(f"note: {guess.remark(asked)}", file=sys.stderr)
     if asked != "auto":
         return list(known), guesses
-    estimates = tuple((guess.side, guess.nuclei) for guess in guesses if guess.nuclei is not None)
+    estimates = kept(workdir)
     return [dataclasses.replace(f, files=dataclasses.replace(f.files, estimates=estimates)) for f in known], guesses
 
 
-def _kept(cache: Path) -> dict[str, Any]:
+def kept(workdir: Path) -> tuple[tuple[int, float], ...]:
+    """Longer side of fields in pixels, and µm per pixel by their nuclei, as they were found in a workdir."""
+    guesses = [Guess(**guess) for guess in _kept(workdir / FILE).get("guesses", ())]
+    return tuple((guess.side, guess.nuclei) for guess in guesses if guess.nuclei is not None)
+
+
+def _kept(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(cache.read_text(encoding="utf-8")))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 

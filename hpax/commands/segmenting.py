@@ -46,7 +46,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
     with shares.exclusive(config.workdir, share):
         claim(config)
         known = scaled(known, config.camera_bits, config.workdir / SCALE)
-        known, guesses = pixel_sizes.estimated(known, config.um_per_pixel, config.workdir / pixel_sizes.FILE)
+        known, guesses = pixel_sizes.estimated(known, config.um_per_pixel, config.workdir)
         own = known if share is None else share.of(known)
         todo = [field for field in own if not finished(field, config)]
         failures |= segment_all(config, todo, shown=chosen(config, known))

@@ -129,7 +129,7 @@ def size_remarks(folder: pathlib.Path, found: Sequence[FieldFiles], um_per_pixel
     if guessed:
         yield (
             f"{len(guessed)} of {len(found)} fields in {folder} state no pixel size; it is guessed from their width, "
-            "as of HPA fields; give um_per_pixel if you know it"
+            "as of HPA fields; give um_per_pixel (--um-per-pixel) if you know it"
         )
     if against:
         yield f"um_per_pixel contradicts {len(against)} of {len(found)} fields in {folder}; {against[0]}"

@@ -146,3 +146,12 @@ def test_masks_that_lie_otherwise_than_the_pictures_are_told_of(caplog):
     nearly[26:30, 40:44] = 4
     masks.check_placed(np.ascontiguousarray(nearly.T), (nearly > 0).astype(np.uint8), "those")
     assert "those fit the nuclei better" in caplog.text
+
+
+def test_masks_lie_in_the_workdir_of_segment_or_in_the_folder_itself(tmp_path):
+    assert masks.located(tmp_path) == tmp_path
+    (tmp_path / "masks").mkdir()
+    assert masks.located(tmp_path) == tmp_path / "masks"
+    assert masks.located(tmp_path / "masks") == tmp_path / "masks"
+    with pytest.raises(FileNotFoundError, match="give the workdir of `hpax segment`"):
+        masks.located(tmp_path / "none")

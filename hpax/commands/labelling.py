@@ -72,8 +72,8 @@ def run(config: Config, call: Call) -> dict[str, str]:
     with files.exclusive(config.workdir):
         remarks = [f"Doubtful: {doubt}" for doubt in sizes.doubts()]
         remarks += [guess.remark(config.um_per_pixel) for guess in guesses]
-        first = page.Section("First", told_first(config, sizes, remarks))
-        _leave(config, overview(config, known, table, failures, first), rows)
+        opening = page.Section("First", told_first(config, sizes, remarks))
+        _leave(config, overview(config, known, table, failures, opening), rows)
         for doubt in sizes.doubts():
             print(f"doubtful: {doubt}")
         print(f"{table.n_obs} cells of {len(known)} fields")

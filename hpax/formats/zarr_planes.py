@@ -112,8 +112,9 @@ def _of_version_3(folder: Path) -> Layout:
     names = [str(codec["name"]) for codec in codecs]
     if names[:1] != ["bytes"]:
         raise ValueError(f"{folder} is stored by {', '.join(names)}; write it without shards, as plain or packed bytes")
-    order = ">" if (codecs[0].get("configuration") or {}).get("endian") == "big" else "<"
-    dtype = _known(folder, np.dtype(str(told["data_type"]))).newbyteorder(order)
+    dtype = _known(folder, np.dtype(str(told["data_type"]))).newbyteorder("<")
+    if (codecs[0].get("configuration") or {}).get("endian") == "big":
+        dtype = dtype.newbyteorder(">")
     chunks = tuple(map(int, told["chunk_grid"]["configuration"]["chunk_shape"]))
     fill, encoding = float(told.get("fill_value") or 0), _encoding(told)
     return Layout(tuple(map(int, told["shape"])), chunks, dtype, fill, tuple(reversed(names[1:])), encoding)

@@ -126,7 +126,7 @@ class CellCrops(builder.Builder):
     @staticmethod
     def faults(config: Config, folder: pathlib.Path) -> dict[str, str]:
         """Cells that lack a channel, or have one twice."""
-        found = {}
+        found: dict[str, str] = {}
         for image in _images(folder):
             found |= survey(image, LAYOUTS[config.organism])[1]
         return found

@@ -75,7 +75,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
         points += points_of(config, beginning, fields, group, often)
     write_points(workdir / "labels.csv", points)
     write_page(workdir, points)
-    metrics = {}
+    metrics: dict[str, float] = {}
     for point in points:
         metrics |= {point.name: point.score.value}
         metrics |= {f"{point.name}, low (95%)": point.score.low, f"{point.name}, high (95%)": point.score.high}

@@ -1,12 +1,14 @@
 """The command `hpax`: a list of what there is, quick help, one style of errors and exit codes."""
 
 import dataclasses
+import json
 import pathlib
 import subprocess
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from typing import get_args
 
+import jax
 import pytest
 
 import experiments
@@ -98,7 +100,23 @@ def test_the_list_names_every_command(argv, capsys):
 
 def test_the_version(capsys):
     assert main.main(["--version"]) == 0
-    assert capsys.readouterr().out == f"hpax {hpax.__version__}\n"
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"hpax {hpax.__version__}"
+    assert f"jax {jax.__version__}" in told
+    assert told[-1].startswith("devices: ")
+
+
+def test_a_command_shows_the_config_that_it_would_work_by(tmp_path, capsys):
+    assert main.main(["simulate", "--fields", str(tmp_path / "f"), "--show-config", "--count", "7"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"fields": str(tmp_path / "f"), "count": 7, "size": 512, "realism": "plain", "seed": 0}
+    assert not (tmp_path / "f").exists()
+    study = ["train", "combine", "--show-config", "--fast", "--workdir", str(tmp_path / "w"), "--seeds", "1", "2"]
+    assert main.main(study) == 0
+    arms = json.loads(capsys.readouterr().out)
+    assert [arm["seed"] for arm in arms.values()] == [1, 2]
+    assert all(arm["cross_validate"] == 2 for arm in arms.values())
+    assert not (tmp_path / "w").exists()
 
 
 @pytest.mark.parametrize(("name", "told"), [("labl", "did you mean label?"), ("zzz", "choose from segment, label")])

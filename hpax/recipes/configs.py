@@ -333,7 +333,9 @@ class CellData:
     cells: CellKind = "simulated"
     fields: Path | None = None  # folder of real fields, whose cells are cut out; implies --cells hpa
     folder: Path | None = None  # published crops of --cells human or yeast; of hpa the same as --fields
-    masks: Path | None = None  # of real fields: the workdir of `hpax segment`, or a folder of masks; None: Otsu nuclei
+    masks: Path | None = None  # of real fields: workdir of `hpax segment`, or a folder of masks; None: Otsu nuclei
+    um_per_pixel: float = 0.0  # µm of a folder's pixels; 0: as the files say, else by the width
+    bits: int = 0  # of the camera, for files of 16 bits; 0: the fewest that hold every pixel of the folder
     data_dir: Path = Path("runs/data")  # where shards are built, once
     atlas: CellAtlas = CellAtlas()  # simulated
     er: bool = False  # show the network (and the classic features) the ER too, where it was stained; published: no

@@ -176,7 +176,8 @@ def encoded(encode: Encode, fields: FieldSource, *, um_per_pixel: float) -> Seen
         image = images.to_um_per_pixel(field.image, field.um_per_pixel, um_per_pixel)
         seen.append(encode(images.as_float(image)))
     features = np.stack([one.features for one in seen])
-    return Seen(features, None if seen[0].logits is None else np.stack([one.logits for one in seen]))
+    logits = [one.logits for one in seen if one.logits is not None]
+    return Seen(features, np.stack(logits) if logits else None)
 
 
 def encoder(config: Config, fields: FieldSource, *, seed: int = 0) -> Encode:
@@ -187,17 +188,15 @@ def encoder(config: Config, fields: FieldSource, *, seed: int = 0) -> Encode:
     network, knows_classes = _network(config, state), beginning(config.start).knows_classes
     apply = jax.jit(functools.partial(network.model.apply, network.variables))
 
-    def of_view(image: np.ndarray) -> Seen:
-        told = apply(image)
-        features = np.asarray(told.features)[0]
-        pooled = np.concatenate([features.mean((0, 1)), features.max((0, 1))])
-        return Seen(pooled, np.asarray(told.logits)[0])
-
     def encode(image: np.ndarray) -> Seen:
         whole = images.padded(image, network.model.stride)[None]
-        views = [of_view(turn(whole)) for turn in tta.ALL[: config.tta]]
-        features = np.mean([view.features for view in views], axis=0)
-        return Seen(features, np.mean([view.logits for view in views], axis=0) if knows_classes else None)
+        pooled, logits = [], []
+        for turn in tta.ALL[: config.tta]:
+            told = apply(turn(whole))
+            features = np.asarray(told.features)[0]
+            pooled.append(np.concatenate([features.mean((0, 1)), features.max((0, 1))]))
+            logits.append(np.asarray(told.logits)[0])
+        return Seen(np.mean(pooled, axis=0), np.mean(logits, axis=0) if knows_classes else None)
 
     return encode
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from hpax import files, models
+from hpax import files
 from hpax.data import FieldSource
 from hpax.fields import Field
-from hpax.models import CellClassifier, Ensemble, FieldClassifier, LabelPrediction
+from hpax.models import CellClassifier, Ensemble, FieldClassifier, LabelPrediction, store
 from hpax.predict import cams
 from hpax.predict.strategies import Opinions
 from hpax.recipes import classify, distil, localize
@@ -44,7 +44,7 @@ class Shelf:
         """A folder that belongs to this config, to the weights of what it begins with, and to this data alone."""
         names = [part if isinstance(part, str) else part.name for part in data]
         if config.init_from is not None:
-            names.append(files.digest(models.path_of(config.init_from)))
+            names.append(files.digest(store.path_of(config.init_from)))
         return self.root / f"{role}-{files.digest(repr(files.as_json(config)), *names)}"
 
     def cell(

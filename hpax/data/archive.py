@@ -136,7 +136,7 @@ def _wanted(members: Iterable[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
     def is_wanted(path: pathlib.PurePosixPath) -> bool:
         return path.suffix.lower() in _KINDS and not set(path.parts) & set(_HELD_OUT) and "__MACOSX" not in path.parts
 
-    return [m for m in members if not m.is_dir() and is_wanted(pathlib.PurePosixPath(m.filename))]
+    return [m for m in members if m.filename and not m.is_dir() and is_wanted(pathlib.PurePosixPath(m.filename))]
 
 
 def _checked(archive: pathlib.Path, members: Sequence[zipfile.ZipInfo], limits: Limits) -> list[zipfile.ZipInfo]:
@@ -165,6 +165,8 @@ def _checked(archive: pathlib.Path, members: Sequence[zipfile.ZipInfo], limits: 
 def _fault(member: zipfile.ZipInfo, limits: Limits) -> str:
     """Why nothing with this member is unpacked; "" if nothing is wrong with it."""
     name, kind = member.orig_filename, stat.S_IFMT(member.external_attr >> 16)
+    if not member.filename:
+        return "has no name"
     if name.startswith("/") or ".." in name.split("/") or set(name) & set("\\:") or not name.isprintable():
         return "is a path that could lead outside of the folder"
     if len(os.fsencode(name)) > _PATH or any(len(os.fsencode(part)) > _NAME for part in name.split("/")):

@@ -170,6 +170,13 @@ def test_limits_hold(tmp_path, monkeypatch):
     assert not (tmp_path / "unpacked").exists()
 
 
+def test_a_member_without_a_name_is_refused(tmp_path):
+    content = packed(tmp_path / "bad.zip", ("\1", b"x"), ("a_red.png", b"x")).read_bytes()
+    (tmp_path / "bad.zip").write_bytes(content.replace(b"\1PK", b"\0PK").replace(b"\1x", b"\0x"))
+    with pytest.raises(ValueError, match=r"bad.zip: '\\x00' has no name"):
+        archive.unpack(tmp_path / "bad.zip", tmp_path / "unpacked")
+
+
 def test_members_that_share_their_bytes_are_no_excuse(tmp_path):
     """As in a zip bomb whose members overlap: each has a modest ratio, all together do not."""
     zipped = packed(tmp_path / "a.zip", ("a0_red.png", bytes(2**19) + np.random.default_rng(0).bytes(2**12)))

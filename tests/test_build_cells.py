@@ -308,3 +308,13 @@ def test_real_fields_have_cells_in_every_one(real_data, tmp_path):
     assert build_cells.main(command) == 0
     assert all(int(row["cells"]) for row in table(tmp_path / "work", "fields"))
     assert time.perf_counter() - start < 60
+
+
+def test_a_broken_link_fails_its_field_alone(own, tmp_path):
+    first = fields.find_fields(own)[0]
+    blue = next(path for path in first.paths if "_blue" in path.name)
+    blue.unlink()
+    blue.symlink_to("nowhere.png")
+    assert main(own, tmp_path / "work", "--no-overlays") == 1
+    assert [row["id"] for row in table(tmp_path / "work", "failures")] == [first.id]
+    assert len(table(tmp_path / "work", "fields")) == 3

@@ -86,14 +86,18 @@ def survey(
 def stamp(paths: Iterable[Path]) -> list[list[Any]]:
     """Names, sizes and times of files: while these are the same, so is what the files hold.
 
-    Of a folder, those of everything in it.
+    Of a folder, those of everything in it; of what is not there, such as the end of a broken link, the name alone.
     """
     told = []
     for path in sorted(paths):
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         for each in inside:
-            state = os.stat(each)
-            told.append([each.name, state.st_size, state.st_mtime_ns, state.st_ctime_ns])
+            try:
+                state = os.stat(each)
+            except OSError:  # who reads it says what is wrong with it
+                told.append([each.name])
+            else:
+                told.append([each.name, state.st_size, state.st_mtime_ns, state.st_ctime_ns])
     return told
 
 
@@ -121,26 +125,10 @@ def scaled(known: Sequence[FolderField], camera_bits: int, cache: Path) -> list[
     key = files.digest(json.dumps([hpax.__version__, camera_bits, [stamp(field.files.paths) for field in known]]))
     kept = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
     if kept.get("key") != key:
-        found = _full_scale([field.files for field in known], camera_bits)
+        found = fields.full_scale([field.files for field in known], bits=camera_bits)
         kept = {"key": key, "integers": found.integers, "floats": found.floats, "remark": found.remark}
         files.write_json(cache, kept)
     if kept["remark"]:
         print(f"note: {kept['remark']}", file=sys.stderr)
     scale = fields.FullScale(kept["integers"], kept["floats"], kept["remark"])
     return [dataclasses.replace(field, files=dataclasses.replace(field.files, full_scale=scale)) for field in known]
-
-
-def _full_scale(found: Sequence[fields.FieldFiles], camera_bits: int) -> fields.FullScale:
-    """That of all fields, those left out that cannot be read, as they fail later by themselves."""
-    try:
-        return fields.full_scale(found, bits=camera_bits)
-    except (ValueError, OSError):
-        return fields.full_scale([each for each in found if _readable(each)], bits=camera_bits)
-
-
-def _readable(each: fields.FieldFiles) -> bool:
-    try:
-        fields.full_scale([each])
-    except (ValueError, OSError):
-        return False
-    return True

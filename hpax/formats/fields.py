@@ -299,10 +299,17 @@ def full_scale(found: Sequence[FieldFiles], *, bits: int = 0) -> FullScale:
 
 
 def depth(found: Sequence[FieldFiles]) -> Literal[8, 16]:
-    """With how many bits a set of fields must be stored, so that nothing is lost: 8, or 16 if any picture has more."""
+    """With how many bits a set of fields must be stored, so that nothing is lost: 8, or 16 if any picture has more.
+
+    Pictures that cannot be read do not count.
+    """
     for files in found:
-        if not all(is_8_bit(path) for path in files.paths):
-            return 16
+        for path in files.paths:
+            try:
+                if not is_8_bit(path):
+                    return 16
+            except (OSError, ValueError):  # who reads the field says what is wrong with it
+                continue
     return 8
 
 

@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -17,6 +18,17 @@ SHAPES = "o^s"
 """The first seven labels are circles, the next seven triangles, then squares."""
 
 
+@runtime_checkable
+class Reducer(Protocol):
+    """What UMAP offers: places of rows, and of further rows among them."""
+
+    def fit_transform(self, features: Any) -> np.ndarray:
+        """The places of rows."""
+
+    def transform(self, features: Any) -> np.ndarray:
+        """The places of further rows."""
+
+
 def embed(
     features: Float[np.ndarray, "n d"], *, seed: int, neighbours: int = 20, min_dist: float = 0.3
 ) -> Float[np.ndarray, "n 2"]:
@@ -28,14 +40,37 @@ def embed(
     Raises:
         ValueError: fewer than 5 points, or features that are not finite.
     """
+    return reducer(len(checked(features)), seed=seed, neighbours=neighbours, min_dist=min_dist).fit_transform(features)
+
+
+def checked(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    """The features, if UMAP can be made of them.
+
+    Raises:
+        ValueError: fewer than 5 points, or features that are not finite.
+    """
     if len(features) < 5 or not np.isfinite(features).all():
         raise ValueError(f"UMAP needs 5 or more points of finite features, got {len(features)}; add or mend some")
+    return features
+
+
+def reducer(
+    rows: int, *, seed: int, neighbours: int = 20, min_dist: float = 0.3, components: int = 2, epochs: int | None = None
+) -> Reducer:
+    """UMAP for so many rows, before it is fitted; hpax.analysis.embed has the settings of the papers."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Tensorflow not installed", category=ImportWarning)
         import umap  # here, as it takes seconds
-    neighbours = min(neighbours, len(features) - 1)
-    reducer = umap.UMAP(n_neighbors=neighbours, min_dist=min_dist, metric="euclidean", random_state=seed, n_jobs=1)
-    return reducer.fit_transform(features)
+    return umap.UMAP(
+        n_neighbors=min(neighbours, rows - 1),
+        min_dist=min_dist,
+        n_components=components,
+        n_epochs=epochs,
+        metric="euclidean",
+        init="spectral" if rows > components + 2 else "random",
+        random_state=seed,
+        n_jobs=1,
+    )
 
 
 def scatter(

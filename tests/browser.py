@@ -33,9 +33,9 @@ class Page:
     def __call__(self, method, **parameters):
         """The answer to a command; what else comes by is noted."""
         self._number += 1
-        self._run(self._socket.write_message(json.dumps({"id": self._number, "method": method, "params": parameters})))
+        self._loop.run_until_complete(self._send({"id": self._number, "method": method, "params": parameters}))
         while True:
-            told = json.loads(self._run(self._socket.read_message()))
+            told = json.loads(self._loop.run_until_complete(self._read()))
             if told.get("id") == self._number:
                 assert "error" not in told, told
                 return told["result"]
@@ -64,8 +64,11 @@ class Page:
         """Leaves a picture of what is seen."""
         pathlib.Path(path).write_bytes(base64.b64decode(self("Page.captureScreenshot", format="png")["data"]))
 
-    def _run(self, work):
-        return self._loop.run_until_complete(work)
+    async def _send(self, message):
+        await self._socket.write_message(json.dumps(message))
+
+    async def _read(self):
+        return await self._socket.read_message()
 
     def _note(self, told):
         kind, more = told.get("method"), told.get("params", {})
@@ -111,6 +114,9 @@ class Browser:
         page("Page.navigate", url=pathlib.Path(path).absolute().as_uri())
         return page
 
+    async def _close(self):
+        self._socket.close()
+
     def _port(self):
         path = pathlib.Path(self._folder.name, "log")
         for _ in range(600):
@@ -121,7 +127,7 @@ class Browser:
 
     def __exit__(self, *_):
         if hasattr(self, "_socket"):
-            self._socket.close()
+            self._loop.run_until_complete(self._close())
         self._process.terminate()
         self._process.wait(30)
         self._log.close()

@@ -8,7 +8,6 @@ from jaxtyping import Int, Num, Shaped
 
 from hpax import atlas
 from hpax.analysis import heterogeneity
-from hpax.analysis.enrich import GeneSets
 from hpax.simulate import Protein
 
 
@@ -57,7 +56,7 @@ def gene_sets(proteins: Sequence[Protein], *, decoys: int = 100, seed: int = 0) 
 
 
 def enriched(table: pd.DataFrame, *, fdr: float = 0.05) -> dict[str, float]:
-    """Of `enrich.of_clusters` with `gene_sets`: planted terms found in any cluster, and how many found terms are decoys."""
+    """Of `enrich.of_clusters` with `gene_sets`: the share of planted terms found, and the number of decoys found."""
     sure = table[table["fdr"] <= fdr]["term"].unique()
     planted = table["term"][table["term"].str.startswith("planted")].unique()
     hits = sum(term.startswith("planted") for term in sure)

@@ -84,13 +84,15 @@ def run(cells: anndata.AnnData, options: Options, *, sets: enrich.GeneSets | Non
         enrichment=pd.DataFrame(columns=[*enrich.COLUMNS, "cluster"]) if terms is None else terms,
         images=images,
         cell_lines=heterogeneity.by_cell_line(images, known),
-        single=heterogeneity.single_per_cell(proteins, cells.obsm["labels"], cells.obsm["refined"], least=options.least),
+        single=heterogeneity.single_per_cell(
+            proteins, cells.obsm["labels"], cells.obsm["refined"], least=options.least
+        ),
         remarks=tuple(remarks),
     )
 
 
 def refined(prob: Float[np.ndarray, "n 19"], labels: UInt8[np.ndarray, "n 19"]) -> UInt8[np.ndarray, "n 19"]:
-    """What each cell shows: its field's labels that the network finds likely (Le et al. 2022); without, the likely ones.
+    """What each cell shows: its field's labels that the network finds likely (Le et al. 2022); else the likely ones.
 
     A cell without any likely label of a field whose labels are not known has its most probable one.
     """
@@ -158,7 +160,7 @@ def _spread(cells: anndata.AnnData, proteins: np.ndarray, scores: np.ndarray, op
 
 
 def _within(prob: Float[np.ndarray, "n 19"], proteins: np.ndarray) -> Float[np.ndarray, " n"]:
-    """Where each cell lies along the direction in which the cells of its protein differ most: their order in galleries."""
+    """Where each cell lies along the direction in which its protein's cells differ most: their order in galleries."""
     found = np.zeros(len(prob))
     for _, rows in pd.Series(np.arange(len(prob))).groupby(proteins):
         own = prob[rows.to_numpy()].astype(np.float64)

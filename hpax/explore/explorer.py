@@ -83,7 +83,9 @@ def page(view: View) -> str:
     script, style = _bokeh()
     data = json.dumps(_data(view, kept), separators=(",", ":")).replace("</", "<\\/")
     figure = json.dumps(_figure(view, kept), separators=(",", ":")).replace("</", "<\\/")
-    own = {name: resources.files("hpax.explore").joinpath(f"explorer.{name}").read_text("utf-8") for name in ("css", "js")}
+    own = {
+        name: resources.files("hpax.explore").joinpath(f"explorer.{name}").read_text("utf-8") for name in ("css", "js")
+    }
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -145,8 +147,18 @@ def _drawn(view: View) -> tuple[Integer[np.ndarray, " m"], str]:
 def _figure(view: View, kept: Integer[np.ndarray, " m"]) -> Any:
     """The plot as BokehJS reads it."""
     from bokeh.embed import json_item
-    from bokeh.models import BoxSelectTool, ColumnDataSource, CustomJS, HoverTool, LassoSelectTool, LinearColorMapper
-    from bokeh.models import PanTool, ResetTool, TapTool, WheelZoomTool
+    from bokeh.models import (
+        BoxSelectTool,
+        ColumnDataSource,
+        CustomJS,
+        HoverTool,
+        LassoSelectTool,
+        LinearColorMapper,
+        PanTool,
+        ResetTool,
+        TapTool,
+        WheelZoomTool,
+    )
     from bokeh.plotting import figure
 
     places = np.asarray(view.places[kept], np.float32)
@@ -281,7 +293,7 @@ def _controls(view: View) -> str:
     return f"""<form id="controls" onsubmit="return false">
 <label>colour by <select id="colour">{options}</select></label>
 <label>axes <select id="axes">{axes}</select></label>
-<label>find <input id="search" type="search" list="names" placeholder="protein, field or cell" autocomplete="off"></label>
+<label>find <input id="search" type="search" list="names" placeholder="protein, field, cell" autocomplete="off"></label>
 <datalist id="names"></datalist>
 <button type="button" id="clear">clear</button>
 <button type="button" id="export">download chosen ids</button>
@@ -299,7 +311,8 @@ def _listing(number: int, listing: Listing) -> str:
         body.append(f"<tr{pick if listing.selects else ''}>{cells}</tr>")
     caption = f"<caption>{html.escape(listing.caption)}</caption>" if listing.caption else ""
     table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
-    return f'<section id="table{number}"><h2>{html.escape(listing.title)}</h2><div class="wide">{table}</div></section>'
+    title = f"<h2>{html.escape(listing.title)}</h2>"
+    return f'<section id="table{number}">{title}<div class="wide">{table}</div></section>'
 
 
 def _align(value: object) -> Literal["", ' class="number"']:

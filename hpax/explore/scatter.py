@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from matplotlib.axes import Axes
 
 from hpax.explore import charts
@@ -87,19 +87,20 @@ def scatter(
     if len(points) != len(labels):
         raise ValueError(f"each point needs one label, got {len(points)} points and {len(labels)} labels")
     names = np.asarray(labels, dtype=str)
+    return charts.drawn(lambda axes: paint(axes, points, names, most=most), title=title, width=8.5, height=5.5)
+
+
+def paint(axes: Axes, points: Float[np.ndarray, "n 2"], names: Shaped[np.ndarray, " n"], *, most: int = 20) -> None:
+    """Draws what `scatter` is a picture of."""
     counts = sorted(Counter(names.tolist()).items(), key=lambda item: (-item[1], item[0]))
     shown = sorted(name for name, _ in counts[:most])
-
-    def paint(axes: Axes) -> None:
-        for name, count in counts[:most]:
-            place, cloud = shown.index(name), points[names == name]
-            colour, marker = COLOURS[place % len(COLOURS)], SHAPES[place // len(COLOURS) % len(SHAPES)]
-            text = f"{name} ({count})"
-            axes.scatter(cloud[:, 0], cloud[:, 1], s=14, label=text, linewidths=0, color=colour, marker=marker)
-        if (rest := ~np.isin(names, shown)).any():
-            text = f"{len(counts) - len(shown)} others ({rest.sum()})"
-            axes.scatter(points[rest, 0], points[rest, 1], s=10, color="0.75", zorder=0, label=text, linewidths=0)
-        axes.set(xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2")
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, markerscale=1.5)
-
-    return charts.drawn(paint, title=title, width=8.5, height=5.5)
+    for name, count in counts[:most]:
+        place, cloud = shown.index(name), points[names == name]
+        colour, marker = COLOURS[place % len(COLOURS)], SHAPES[place // len(COLOURS) % len(SHAPES)]
+        text = f"{name} ({count})"
+        axes.scatter(cloud[:, 0], cloud[:, 1], s=14, label=text, linewidths=0, color=colour, marker=marker)
+    if (rest := ~np.isin(names, shown)).any():
+        text = f"{len(counts) - len(shown)} others ({rest.sum()})"
+        axes.scatter(points[rest, 0], points[rest, 1], s=10, color="0.75", zorder=0, label=text, linewidths=0)
+    axes.set(xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, markerscale=1.5)

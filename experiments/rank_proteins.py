@@ -17,7 +17,7 @@ from hpax import launch
 class Config:
     """Which cells, and how to rank their proteins."""
 
-    cells: Path  # .h5ad with a row for each cell
+    cells: Path = Path("runs/label/cells.h5ad")  # with a row for each cell
     kind: Literal["simulated", "real"] = "real"  # of cells
     by: Literal["prob", "features"] = "prob"  # what must differ: where the protein is, or anything about the cell
     least: int = 5  # cells of a protein
@@ -39,9 +39,9 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.explore import figures
 
     cells = anndata.read_h5ad(config.cells)
-    if missing := [name for name in ("field", "protein") if name not in cells.obs] + (
-        ["prob"] * ("prob" not in cells.obsm)
-    ):
+    missing = [name for name in ("field", "protein") if name not in cells.obs]
+    missing += [] if "prob" in cells.obsm else ["prob"]
+    if missing:
         raise ValueError(f"{config.cells} must say field, protein and prob of each cell, {missing} are missing")
     proteins, fields = (cells.obs[name].astype(str).to_numpy() for name in ("protein", "field"))
     named = proteins != ""

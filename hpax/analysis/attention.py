@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from flax import linen as nn
-from jaxtyping import Bool, Float, Float32, Int, UInt
+from jaxtyping import Bool, Float, Float32, Int, Num, UInt
 
 from hpax import atlas
 from hpax import images as image_tools

@@ -17,6 +17,9 @@ from hpax.explore import explorer
 pytest.importorskip("bokeh")
 
 
+VARIABLE = pd.DataFrame({"protein": ["PROT3"], "variability": [np.nan]})
+
+
 def jpeg(seed, side=60):
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 255, (side, side, 3), np.uint8)).save(file, "JPEG")
@@ -111,9 +114,8 @@ def test_in_a_browser_hover_search_click_and_export_work_and_no_request_leaves(p
     with Browser() as browser:
         tab = browser.open(path)
         tab.wait("window.hpax && window.hpax.ready")
-        assert (
-            tab.value("window.hpax.search('PROT3'); document.getElementById('count').textContent") == "10 cells chosen"
-        )
+        tab.value("window.hpax.search('PROT3')")
+        assert tab.value("document.getElementById('count').textContent") == "10 cells chosen"
         chosen = tab.value("window.hpax.source.selected.indices")
         assert chosen == list(range(3, 60, 6))
         tab.wait("document.getElementById('field').dataset.cell == 'cell3'")
@@ -129,9 +131,8 @@ def test_in_a_browser_hover_search_click_and_export_work_and_no_request_leaves(p
         hover_over(tab, 5)
         tab.wait("document.getElementById('who').textContent.includes('cell5')")
         for name, value in (("colour", "probability"), ("colour", "protein"), ("axes", "2-3")):
-            tab.value(
-                f"(() => {{ const c = document.getElementById('{name}'); c.value = '{value}'; c.onchange(); }})()"
-            )
+            change = f"const c = document.getElementById('{name}'); c.value = '{value}'; c.onchange();"
+            tab.value(f"(() => {{ {change} }})()")
         tab.value("document.getElementById('theme').click()")
         tab.picture(tmp_path / "page.png")
         tab.value("1")
@@ -141,13 +142,13 @@ def test_in_a_browser_hover_search_click_and_export_work_and_no_request_leaves(p
 
 def hover_over(tab, row):
     """Moves the mouse over a point of the plot."""
-    place = """(() => {
+    place = """((row) => {
       const view = Bokeh.index.find_one(window.hpax.plot);
       const frame = view.frame, box = view.canvas_view.el.getBoundingClientRect();
-      const x = frame.x_scale.compute(window.hpax.source.data.x[%d]);
-      const y = frame.y_scale.compute(window.hpax.source.data.y[%d]);
+      const x = frame.x_scale.compute(window.hpax.source.data.x[row]);
+      const y = frame.y_scale.compute(window.hpax.source.data.y[row]);
       return [box.left + x, box.top + y];
-    })()""" % (row, row)
-    x, y = tab.value(place)
+    })"""
+    x, y = tab.value(f"{place}({row})")
     for step in (-3, -2, -1, 0):
         tab.mouse("mouseMoved", x + step, y)

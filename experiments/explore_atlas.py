@@ -47,7 +47,7 @@ class Config:
 
 
 PRESETS: dict[str, launch.Difference] = {
-    "fast": {"atlas.proteins": 57, "atlas.size": 288, "attention_cells": 48, "decoys": 40},
+    "fast": {"atlas.proteins": 38, "atlas.size": 320, "attention_cells": 38, "decoys": 40},
 }
 SWEEPS: dict[str, Sequence[launch.Difference]] = {}
 

@@ -39,6 +39,19 @@ def test_proteins_are_ranked_from_the_table_that_label_leaves(tmp_path):
     assert (folder / "ranking.svg").exists()
 
 
+def test_attention_is_asked_of_cells_of_one_location_alike_many_of_each():
+    from hpax.commands import attending
+
+    sets = [[2]] * 20 + [[7]] * 3 + [[2, 7]] * 5 + [[atlas.NEGATIVE]] * 5
+    truth = np.array([atlas.multi_hot(each) for each in sets])
+    obs = pd.DataFrame({"field": "f", "cell": np.arange(1, 34), "nucleus_cut": np.arange(33) == 22})
+    obs.index = obs["cell"].astype(str)
+    cells = anndata.AnnData(obs=obs, obsm={"truth": truth, "refined": np.zeros_like(truth)})
+    chosen = attending.single_cells(cells, most=6, seed=0)
+    assert chosen["location"].value_counts().to_dict() == {2: 4, 7: 2}  # the third of class 7 is cut by the border
+    assert set(chosen["cell"]) <= set(range(1, 23))
+
+
 @pytest.mark.slow
 def test_the_simulated_atlas_is_explored_end_to_end_and_goes_on_where_it_was(tmp_path):
     from experiments import explore_atlas

@@ -37,16 +37,17 @@ class Attention:
     params: Params
     model_state: ModelState
     layer: str = "backbone"  # the path of a module whose output is a map (b, y, x, k), such as backbone/block3
+    channels: int = 4  # of the images that the network sees
 
     @classmethod
     def of(cls, classifier: FieldClassifier | CellClassifier, *, layer: str = "backbone") -> "Attention":
         """That of a trained classifier."""
         network = classifier.network
-        return cls(network.model, network.params, network.model_state, layer)
+        return cls(network.model, network.params, network.model_state, layer, len(network.channels))
 
     def randomised(self, seed: int = 0) -> "Attention":
         """The same network with fresh weights, a control: maps like its own say nothing of what was learnt."""
-        shape = (1, 64, 64, self._channels())
+        shape = (1, 64, 64, self.channels)
         fresh = dict(self.model.init(jax.random.key(seed), jnp.zeros(shape, jnp.float32)))
         return dataclasses.replace(self, params=fresh.pop("params"), model_state=fresh)
 
@@ -84,11 +85,6 @@ class Attention:
             return jnp.maximum(last @ variables["params"]["classifier"]["kernel"], 0)
 
         return jax.jit(cam)
-
-    def _channels(self) -> int:
-        """Of the images that the network sees: the input channels of its first kernel."""
-        kernels = [leaf for leaf in jax.tree.leaves(self.params["backbone"]) if leaf.ndim == 4]
-        return min(int(kernel.shape[2]) for kernel in kernels)
 
 
 def signal(protein: Num[np.ndarray, "b h w"]) -> Bool[np.ndarray, "b h w"]:

@@ -124,18 +124,18 @@ def _of_proteins(
     """Proteins with their cluster, place in the heat map and on the plane; and their scaled means."""
     means = cluster.protein_means(scores, proteins)
     heat = cluster.scaled(means.means)
-    columns = np.flatnonzero(heat.any(0))
+    centred = (means.means - means.means.mean(0)).astype(np.float32)
     labels = cluster.protein_means(cells.obsm["refined"].astype(np.float32), proteins).means.argmax(1)
     table = pd.DataFrame({"cells": means.cells, "label": np.array(atlas.LOCATIONS)[labels]}, index=means.names)
     table.index.name = "protein"
-    if len(table) < 5 or len(columns) < 3:
+    if len(table) < 5 or np.linalg.matrix_rank(centred) < 3:
         return table.assign(cluster=1, order=np.arange(len(table)), umap_1=0.0, umap_2=0.0), heat
-    grown = cluster.tree(means.means - means.means.mean(0))
+    grown = cluster.tree(centred)
     counts = range(2, max(3, min(options.most_clusters, len(table) - 1) + 1))
-    count = options.clusters or cluster.best_count(means.means - means.means.mean(0), grown, counts)
+    count = options.clusters or cluster.best_count(centred, grown, counts)
     place = np.empty(len(table), int)
     place[grown.order] = np.arange(len(table))
-    plane = embed.umap(heat, embed.LU_PROTEINS, seed=options.seed)
+    plane = embed.umap(centred, embed.LU_PROTEINS, seed=options.seed)
     found = cluster.cut(grown.linkage, count, grown.order)
     return table.assign(cluster=found, order=place, umap_1=plane[:, 0], umap_2=plane[:, 1]), heat
 

@@ -29,7 +29,7 @@ from hpax.recipes import configs, datasets
 from hpax.segment.cells import cell_images
 from hpax.tasks.classify import Classification
 
-BATCH = 32  # crops
+BATCH = 16  # crops
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

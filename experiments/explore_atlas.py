@@ -202,6 +202,8 @@ def planted(config: Config, found: "Study") -> dict[str, float]:
     fields, cut = cells.obs["field"].astype(str).to_numpy(), cells.obs["nucleus_cut"].to_numpy(bool)
     images = truth.heterogeneous_images(found.images, fields, cells.obsm["truth"], cut)
     metrics |= {f"heterogeneous images: {name}": value for name, value in images.items()}
+    tables = (cells.obsm[name] for name in ("labels", "refined", "truth"))
+    metrics |= {f"refinement: {name}": value for name, value in truth.refinement(*tables).items()}
     return metrics | {f"enrichment: {name}": value for name, value in truth.enriched(found.enrichment).items()}
 
 

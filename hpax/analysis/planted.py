@@ -39,6 +39,14 @@ def heterogeneous_images(
     }
 
 
+def refinement(
+    labels: Num[np.ndarray, "n 19"], refined: Num[np.ndarray, "n 19"], truth: Num[np.ndarray, "n 19"]
+) -> dict[str, float]:
+    """The share of cells whose label set is the true one: as inherited from their field, and refined."""
+    sets = [heterogeneity.label_sets(each) for each in (labels, refined, truth)]
+    return {"inherited right": float((sets[0] == sets[2]).mean()), "refined right": float((sets[1] == sets[2]).mean())}
+
+
 def gene_sets(proteins: Sequence[Protein], *, decoys: int = 100, seed: int = 0) -> dict[str, frozenset[str]]:
     """A set for each main location, its proteins, and `decoys` of as many proteins drawn from all."""
     random = np.random.default_rng(seed)

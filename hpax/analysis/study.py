@@ -46,6 +46,7 @@ class Study:
     images: pd.DataFrame
     cell_lines: pd.DataFrame
     single: pd.DataFrame
+    single_terms: pd.DataFrame  # enriched in proteins whose cells show one location at a time (Le et al. 2022)
     remarks: tuple[str, ...]
 
 
@@ -76,6 +77,7 @@ def run(cells: anndata.AnnData, options: Options, *, sets: enrich.GeneSets | Non
     terms = enrich.of_clusters(table.index.to_numpy(str), table["cluster"].to_numpy(int), sets) if sets else None
     if sets is not None and terms is not None and not (terms["overlap"] > 0).any():
         remarks.append("no protein's name is in the gene sets: give genes as the sets name them")
+    single = heterogeneity.single_per_cell(proteins, cells.obsm["labels"], cells.obsm["refined"], least=options.least)
     return Study(
         cells=cells,
         proteins=table,
@@ -84,9 +86,8 @@ def run(cells: anndata.AnnData, options: Options, *, sets: enrich.GeneSets | Non
         enrichment=pd.DataFrame(columns=[*enrich.COLUMNS, "cluster"]) if terms is None else terms,
         images=images,
         cell_lines=heterogeneity.by_cell_line(images, known),
-        single=heterogeneity.single_per_cell(
-            proteins, cells.obsm["labels"], cells.obsm["refined"], least=options.least
-        ),
+        single=single,
+        single_terms=_terms(single.index[single["single_located"]].tolist(), table.index.tolist(), sets),
         remarks=tuple(remarks),
     )
 
@@ -108,6 +109,13 @@ def refined(prob: Float[np.ndarray, "n 19"], labels: UInt8[np.ndarray, "n 19"]) 
     likely[likely[:, : atlas.NEGATIVE].any(1), atlas.NEGATIVE] = False
     shown[~known] = likely
     return shown
+
+
+def _terms(genes: list[str], background: list[str], sets: enrich.GeneSets | None) -> pd.DataFrame:
+    """The terms of some of the proteins; no row where there is nothing to ask."""
+    if not sets or not genes:
+        return pd.DataFrame(columns=enrich.COLUMNS)
+    return enrich.enrichment(genes, background, sets)
 
 
 def _proteins(cells: anndata.AnnData) -> tuple[np.ndarray, int]:

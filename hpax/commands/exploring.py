@@ -33,6 +33,7 @@ def write_tables(study: Study, workdir: Path) -> None:
         "images": study.images,
         "cell_lines": study.cell_lines,
         "single_located": study.single,
+        "single_located_terms": study.single_terms.set_index("term"),
     }
     for name, table in tables.items():
         files.write_text(workdir / "tables" / f"{name}.csv", table.to_csv(lineterminator="\n", float_format="%.6g"))

@@ -73,7 +73,7 @@ class View:
 
 
 def page(view: View) -> str:
-    """The page as HTML; a function of its content.
+    """The page as HTML.
 
     Raises:
         ImportError: bokeh is not installed.

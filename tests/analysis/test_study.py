@@ -55,6 +55,7 @@ def test_variable_proteins_clusters_and_terms_are_those_that_were_planted(found)
     assert found.images.loc[[f"F{name}" for name in varying], "heterogeneous"].all()
     assert found.images["heterogeneous"].sum() == 6
     assert found.single["single_located"].all()
+    assert set(found.single_terms["term"]) == {"main 2"}
     assert set(found.single.index) == varying
 
 
@@ -79,6 +80,8 @@ def test_cells_without_a_protein_count_under_their_field_and_it_is_said(cells):
 
 
 def test_scores_against_the_truth():
+    one, other = np.array([atlas.multi_hot([2]), atlas.multi_hot([7])]), np.array([atlas.multi_hot([2])] * 2)
+    assert planted.refinement(one, other, other) == {"inherited right": 0.5, "refined right": 1.0}
     assert planted.precision_at(["a", "b", "c"], {"a", "c"}, 2) == 0.5
     assert np.isnan(planted.precision_at(["a"], {"a"}, 2))
     proteins = simulate.proteome(proteins=57, balanced=True, seed=1)

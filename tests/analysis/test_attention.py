@@ -28,7 +28,7 @@ def pictures(count=3, side=32, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, side, side, 4), np.uint8)
 
 
-@pytest.mark.parametrize("kind", ["cell", "field"])
+@pytest.mark.parametrize("kind", ["cell", pytest.param("field", marks=pytest.mark.slow)])
 def test_at_the_last_layer_of_an_averaging_network_it_is_the_class_activation_map(nets, kind):
     images = pictures()
     slopes, maps = (nets[kind].maps(images, kind=name) for name in ("grad-cam", "cam"))

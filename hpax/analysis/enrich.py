@@ -110,11 +110,31 @@ def null_run(
     least: int = 2,
 ) -> Int[np.ndarray, " p"]:
     """How many terms `of_clusters` finds at this FDR where clusters are shuffled among genes: all of them are false."""
+    from scipy import stats
+
     random = np.random.default_rng(seed)
     names, index = np.unique(np.asarray(genes, str), return_inverse=True)
     hot = _members(names, sets, least)
-    found = [_false_terms(hot[:, index], random.permutation(clusters), fdr) for _ in range(permutations)]
-    return np.array(found, np.int64)
+    _, places, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
+    tails = _tails(len(index), hot.sum(1), sizes)
+    found = np.zeros(permutations, np.int64)
+    for number in range(permutations):
+        one_hot = np.eye(len(sizes))[random.permutation(places)]
+        overlap = np.rint(hot[:, index] @ one_hot).astype(int)
+        p = tails[np.arange(len(hot))[:, None], np.arange(len(sizes)), overlap].ravel()
+        found[number] = (stats.false_discovery_control(p) <= fdr).sum() if p.size else 0
+    return found
+
+
+def _tails(background: int, terms: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """P(X ≥ k) of each size of a term, of a cluster, and each k: what shuffling leaves alone is computed once."""
+    from scipy import stats
+
+    most = int(min(terms.max(initial=0), clusters.max(initial=0)))
+    k = np.arange(most + 1)
+    sizes, which = np.unique(terms, return_inverse=True)
+    pmf = stats.hypergeom.pmf(k, background, sizes[:, None, None], clusters[:, None])
+    return np.minimum(np.cumsum(pmf[..., ::-1], -1)[..., ::-1], 1)[which]
 
 
 def _members(names: np.ndarray, sets: GeneSets, least: int) -> np.ndarray:
@@ -126,23 +146,15 @@ def _members(names: np.ndarray, sets: GeneSets, least: int) -> np.ndarray:
     return hot[hot.sum(1) >= least]
 
 
-def _false_terms(hot: np.ndarray, clusters: np.ndarray, fdr: float) -> int:
-    """Rows of `of_clusters` under `fdr`, from a matrix of terms by genes; genes are taken to be different."""
-    from scipy import stats
-
-    one_hot = clusters[:, None] == np.unique(clusters)
-    overlap, sizes = hot.astype(np.float64) @ one_hot, one_hot.sum(0)
-    p = stats.hypergeom.sf(overlap - 1, hot.shape[1], hot.sum(1)[:, None], sizes[None]).ravel()
-    return int((stats.false_discovery_control(p.clip(0, 1)) <= fdr).sum()) if p.size else 0
-
-
 def _judged(table: pd.DataFrame) -> pd.DataFrame:
     """The table with p and fdr, the surest row first."""
     from scipy import stats
 
     if not len(table):
         return table
-    tail = stats.hypergeom.sf(table["overlap"] - 1, table["background"], table["term_genes"], table["cluster_genes"])
-    p = np.clip(tail, 0, 1)
+    names = ["overlap", "background", "term_genes", "cluster_genes"]
+    rows, which = np.unique(table[names].to_numpy(np.int64), axis=0, return_inverse=True)
+    overlap, background, term, cluster = rows.T
+    p = np.clip(stats.hypergeom.sf(overlap - 1, background, term, cluster), 0, 1)[which.ravel()]
     judged = table.assign(p=p, fdr=stats.false_discovery_control(p))
     return judged.sort_values(["p", "term"], kind="stable", ignore_index=True)

@@ -34,6 +34,8 @@ CellKind = Literal["simulated", "human", "yeast", "hpa"]
 
 
 Schedule = Literal["cosine", "constant"]
+Dtype = Literal["float32", "bfloat16"]
+Resident = Literal["auto", "yes", "no"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +129,7 @@ BACKBONES = (
     "swin-t",
     "swin-tiny",
     "plain-tiny",
+    "plain-small",
 )
 """Names of `hpax.nn.backbones`."""
 
@@ -138,6 +141,7 @@ class Backbone:
     name: str = "plain-tiny"  # of hpax.nn.backbones
     momentum: float = 0.95  # of BatchNorm's averages
     dropout: float = 0.2
+    dtype: Dtype = "float32"  # what training computes in; parameters and what is saved are float32 either way
 
     def __post_init__(self) -> None:
         if self.name not in BACKBONES:
@@ -148,7 +152,16 @@ class Backbone:
         from hpax import train
         from hpax.nn import backbones
 
-        return backbones.BACKBONES[self.name](axis_name=train.AXIS, momentum=self.momentum)
+        return backbones.BACKBONES[self.name](
+            axis_name=train.AXIS, momentum=self.momentum, dtype=computed_in(self.dtype)
+        )
+
+
+def computed_in(dtype: Dtype) -> "numpy.dtype | None":
+    """What a network computes in; None: in what its images are, float32."""
+    import jax.numpy as jnp
+
+    return None if dtype == "float32" else jnp.dtype(dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,6 +275,21 @@ LE2022: dict[str, object] = {
 }
 """The winners' image-level and cell-level models (Le et al. 2022; their code): fields at 512 pixels, cells at 128."""
 
+SHIPPED: dict[str, object] = {
+    "field.backbone.name": "plain-small",
+    "field.um_per_pixel": 0.32,
+    "field.init_from": Path("label-fields"),
+    "field.optimizer.learning_rate": 5e-4,
+    "field.optimizer.steps": 60,
+    "cell.backbone.name": "plain-small",
+    "cell.resolution": 128,
+    "cell.init_from": Path("label-cells"),
+    "cell.optimizer.learning_rate": 5e-4,
+    "cell.optimizer.steps": 120,
+    "start": "fresh",
+}
+"""From the networks that ship, for few labels: a short training at a low rate (nobody tuned either)."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Atlas:
@@ -286,7 +314,7 @@ class Data:
     um_per_pixel: float = 0.0  # µm of a folder's pixels; 0: as the files say, else by the width
     bits: int = 0  # of the camera, for files of 16 bits; 0: the fewest that hold every pixel of the folder
     masks: Literal["networks", "classical", "true"] = "networks"  # what finds the cells, or the simulation's truth
-    mask_folder: Path | None = None  # of masks that `hpax segment` left; None: they are found
+    mask_folder: Path | None = None  # the workdir of `hpax segment`, or a folder of masks; None: they are found
     data_dir: Path = Path("runs/data")  # where shards are built and masks are kept, once
     atlas: Atlas = Atlas()
 
@@ -317,7 +345,9 @@ class CellData:
     cells: CellKind = "simulated"
     fields: Path | None = None  # folder of real fields, whose cells are cut out; implies --cells hpa
     folder: Path | None = None  # published crops of --cells human or yeast; of hpa the same as --fields
-    masks: Path | None = None  # of real fields: folder of index masks that build_cells left; None: Otsu nuclei
+    masks: Path | None = None  # of real fields: workdir of `hpax segment`, or a folder of masks; None: Otsu nuclei
+    um_per_pixel: float = 0.0  # µm of a folder's pixels; 0: as the files say, else by the width
+    bits: int = 0  # of the camera, for files of 16 bits; 0: the fewest that hold every pixel of the folder
     data_dir: Path = Path("runs/data")  # where shards are built, once
     atlas: CellAtlas = CellAtlas()  # simulated
     er: bool = False  # show the network (and the classic features) the ER too, where it was stained; published: no
@@ -340,6 +370,7 @@ class InpaintNetwork:
     width: float = 0.5  # of the encoders; 1 as published
     decoder_width: float | None = 0.125  # of the decoder, which only training needs; None: as the encoders
     momentum: float = 0.9  # of BatchNorm's averages; published 0.99
+    dtype: Dtype = "float32"  # what training computes in; parameters and what is saved are float32 either way
 
 
 @dataclasses.dataclass(frozen=True)
@@ -348,6 +379,7 @@ class Inpaint:
 
     network: InpaintNetwork = InpaintNetwork()
     pair: Pair = "sibling"  # what the target is to the source; "self" makes it an autoencoder-like control
+    resident: Resident = "auto"  # cells live in the devices' memory, which make the batches; auto: on GPUs and TPUs
     optimizer: Adam = dataclasses.field(default_factory=Adam)
 
 
@@ -369,9 +401,9 @@ INPAINT_PRESETS: Mapping[str, Mapping[str, Any]] = {
 class ProbeStart:
     """What a network begins with."""
 
-    init: Literal["fresh", "imagenet", "file", "intensity"] = "fresh"  # "intensity": no network, moments of channels
+    init: Literal["fresh", "imagenet", "file", "shipped", "intensity"] = "fresh"  # "intensity": moments of channels
     backbone: str = "plain-tiny"  # of a fresh network
-    file: Path = Path("localize.safetensors")  # of a trained one
+    file: Path = Path("localize.safetensors")  # of a trained one; "shipped" is label-fields
     stem: Literal["colours", "mean"] = "colours"  # how ImageNet's network is shown four channels
 
 
@@ -380,7 +412,8 @@ class Probe:
     """Which network, and how it learns."""
 
     start: ProbeStart = ProbeStart()
-    um_per_pixel: float = 0.64  # as the network sees fields
+    um_per_pixel: float = 0.0  # as the network sees fields; 0: as a trained one has learnt, or 0.64
+    tta: int = 1  # views of a field whose features are averaged: 1, or all 8 flips and rotations
     window: int = 256  # pixels of a field that it is shown at once in training
     optimizer: Optimizer = Optimizer(learning_rate=1e-3, steps=60)  # from every beginning the same, which nobody tuned
 

@@ -63,16 +63,17 @@ def single_cells(cells: anndata.AnnData, *, most: int, seed: int) -> pd.DataFram
 def picture(looked: attention.Attention, crops: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Cells of each class beside the map of their class over their protein (Le et al. 2022, Figure 3)."""
     rows, names = [], []
+    most = min(EXAMPLES, int(np.bincount(labels).max()))
     for label in np.unique(labels).tolist():
-        own = crops[labels == label][:EXAMPLES]
+        own = crops[labels == label][:most]
         maps = looked.maps(own)[..., label]
         pictures = []
         for crop, plane in zip(own, maps, strict=True):
             pictures += [colour.picture(crop), labelled.heated(crop[..., :1], plane)]
         blank = np.zeros_like(pictures[0])
-        rows.append(pictures + [blank] * (2 * EXAMPLES - len(pictures)))
+        rows.append(pictures + [blank] * (2 * most - len(pictures)))
         names.append(atlas.LOCATIONS[label])
-    return grids.grid(rows, names=names, titles=["cell", "attention"] * EXAMPLES)
+    return grids.grid(rows, names=names, titles=["cell", "attention"] * most)
 
 
 def _crops(classifier: CellClassifier, fields: Iterable[Field], chosen: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ was stopped goes on, and `--gene-sets` or a number of clusters can be changed in
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
         found, parts, title="The atlas explored", provenance=told, warnings=warnings, seed=config.seed
     )
     exploring.write_page(shown, workdir)
-    kind = "simulated" if config.fields is None else "real"
+    kind: Literal["simulated", "real"] = "simulated" if config.fields is None else "real"
     return launch.Result(metrics, counts(found), data=kind, headline=[name for name in HEADLINE if name in metrics])
 
 

@@ -11,11 +11,12 @@ import io
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import anndata
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float32, Num, UInt8, UInt16
+from jaxtyping import Float, Float32, UInt8, UInt16
 from PIL import Image
 
 from hpax import atlas, files
@@ -47,7 +48,7 @@ class FieldCells:
 
     def save(self, path: pathlib.Path, key: str) -> None:
         """Writes it to an .npz file; `key` says what it was made of."""
-        columns = {f"obs_{name}": _plain(self.obs[name]) for name in self.obs}
+        columns: dict[str, Any] = {f"obs_{name}": _plain(self.obs[name]) for name in self.obs}
         with files.replacing(path) as draft:
             np.savez(
                 draft,
@@ -176,8 +177,3 @@ def _outlines(field: Field, side: int) -> UInt16[np.ndarray, "k p 2"]:
         xy = np.array([columns.start, rows.start]) + kept[:, ::-1] - 1 + 0.5
         found[place] = np.clip(np.rint(scale * xy), 0, 2**16 - 1)
     return found
-
-
-def known(table: Num[np.ndarray, "n 19"]) -> np.ndarray:
-    """Which rows say anything."""
-    return (table > 0).any(1)

@@ -146,6 +146,7 @@ def _drawn(view: View) -> tuple[Integer[np.ndarray, " m"], str]:
 
 def _figure(view: View, kept: Integer[np.ndarray, " m"]) -> Any:
     """The plot as BokehJS reads it."""
+    from bokeh.core.types import ID
     from bokeh.embed import json_item
     from bokeh.models import (
         BoxSelectTool,
@@ -193,7 +194,7 @@ def _figure(view: View, kept: Integer[np.ndarray, " m"]) -> Any:
     )
     plot.toolbar.logo = None
     plot.grid.grid_line_alpha = 0.25
-    return json_item(plot, "plot")
+    return json_item(plot, ID("plot"))
 
 
 def _data(view: View, kept: Integer[np.ndarray, " m"]) -> dict[str, Any]:
@@ -322,7 +323,8 @@ def _align(value: object) -> Literal["", ' class="number"']:
 def _shown(value: object) -> str:
     """A cell's text."""
     if isinstance(value, float | np.floating):
-        if not math.isfinite(value):
+        number = float(value)
+        if not math.isfinite(number):
             return "–"
-        return f"{value:.1e}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
+        return f"{number:.1e}" if 0 < abs(number) < 0.001 else f"{number:.3f}"
     return "–" if value is None else str(value)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.style
@@ -22,7 +23,7 @@ BLACK_TO_YELLOW = LinearSegmentedColormap.from_list("blue yellow", ["#3060ff", "
 
 def save(path: Path, paint: Callable[[Axes], None], *, width: float = 7.0, height: float = 5.0) -> list[Path]:
     """What `paint` draws on fresh axes as `path`.png and `path`.svg, in inches; the same input gives the same bytes."""
-    style = {"svg.hashsalt": "hpax", "svg.fonttype": "none"}
+    style: dict[Any, Any] = {"svg.hashsalt": "hpax", "svg.fonttype": "none"}
     with matplotlib.style.context("default"), matplotlib.rc_context(style):
         figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)

@@ -97,7 +97,7 @@ def test_beyond_the_most_cells_are_drawn_evenly_over_labels(monkeypatch):
     assert "14 of 60 cells are shown" in remark
 
 
-def test_columns_must_fit_and_be_there():
+def test_columns_must_fit_and_be_there(untyped):
     with pytest.raises(ValueError, match="field"):
         view(columns={"protein": view().columns["protein"]})
     with pytest.raises(ValueError, match="'label': 3"):

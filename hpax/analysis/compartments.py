@@ -76,7 +76,7 @@ class CellTree(NamedTuple):
     linkage: Float64[np.ndarray, "m 4"]  # as scipy.cluster.hierarchy has it
     order: Int[np.ndarray, " n"]  # cells from left to right, optimal leaf order
     branch: Int[np.ndarray, " n"]  # of each cell, 0.. from left to right
-    examples: tuple[Int[np.ndarray, " e"], ...]  # of each branch, its cells nearest to the branch's mean, nearest first
+    examples: tuple[Int[np.ndarray, " _"], ...]  # of each branch, its cells nearest to the branch's mean, nearest first
 
 
 def cell_tree(features: Features, *, branches: int = 4, examples: int = 3) -> CellTree:

@@ -65,7 +65,7 @@ def heat_map(
     return paint
 
 
-def violins(groups: Mapping[str, Float[np.ndarray, " n"]], *, up: str) -> Callable[[Axes], None]:
+def violins(groups: Mapping[str, Float[np.ndarray, " _"]], *, up: str) -> Callable[[Axes], None]:
     """The distribution of each group with its quartiles (Lu et al., Figure 5)."""
 
     def paint(axes: Axes) -> None:
@@ -105,7 +105,7 @@ def intervals(
 
 
 def dendrogram(
-    linkage: Float[np.ndarray, "m 4"], branches: Sequence[UInt8[np.ndarray, "e s s 3"]]
+    linkage: Float[np.ndarray, "m 4"], branches: Sequence[UInt8[np.ndarray, "_ _ _ 3"]]
 ) -> Callable[[Axes], None]:
     """A tree of cells, and below it the crops of each branch, from left to right (Lu et al., Figure 6)."""
 

@@ -114,6 +114,6 @@ def test_cells_of_a_field_come_back_from_their_file_as_they_were(tmp_path):
     inside = part.outlines.reshape(-1, 2)
     assert (inside <= 128).all()
     with pytest.raises(ValueError, match="must have its rows"):
-        atlas_tables.field_cells(field, prob[:-1], prob[:, :5])
+        atlas_tables.field_cells(field, prob[:-1], prob[:-1, :5])
     with pytest.raises(ValueError, match="needs cells"):
         atlas_tables.joined([])

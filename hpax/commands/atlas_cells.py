@@ -20,7 +20,7 @@ from hpax.analysis import atlas as atlas_tables
 from hpax.analysis.atlas import FieldCells
 from hpax.commands import label, labelling
 from hpax.commands.command import Call
-from hpax.commands.found_cells import masks_digest
+from hpax.commands.found_cells import masks_digest, read_record
 from hpax.data.reading import read_folder
 from hpax.fields import Field, Masks
 from hpax.formats import masks as mask_files
@@ -61,10 +61,14 @@ def of_folder(config: label.Config, call: Call) -> Fields:
     Raises:
         FileNotFoundError, ValueError: as `hpax label`.
     """
+    if config.um_per_pixel == "auto":
+        raise ValueError(
+            "um_per_pixel of an atlas must be a number, got 'auto'; run hpax segment so, and give its --masks"
+        )
     failures = labelling.run(config, call)
     prob = submission.by_field(anndata.read_h5ad(config.workdir / submission.TABLE))
-    folder = config.workdir / "cells" / "masks" if config.masks is None else config.masks
-    folder = folder / "masks" if (folder / "masks").is_dir() else folder
+    segmented = config.workdir / "cells" if config.masks is None else config.masks
+    folder = segmented / "masks" if (segmented / "masks").is_dir() else segmented
     known = read_folder(
         config.fields,
         um_per_pixel=config.um_per_pixel,
@@ -75,7 +79,9 @@ def of_folder(config: label.Config, call: Call) -> Fields:
     def every() -> Iterator[Field]:
         for field in known:
             if field.id in prob:
-                yield dataclasses.replace(field, masks=Masks(*mask_files.read(folder, field.id)))
+                size = config.um_per_pixel or float(read_record(segmented, field.id).get("um_per_pixel", 0))
+                masks = Masks(*mask_files.read(folder, field.id))
+                yield dataclasses.replace(field, masks=masks, um_per_pixel=size or field.um_per_pixel)
 
     return Fields(every, len(prob), prob, failures)
 

@@ -26,6 +26,7 @@ NAMES = (
     "read_folder",
 )
 NAMESPACES = (
+    "analysis",
     "atlas",
     "data",
     "explore",

@@ -77,6 +77,11 @@ def activations(
     return grids.grid([pictures], titles=titles, title=title)
 
 
+def heated(image: UInt8[np.ndarray, "h w 1"], plane: Float[np.ndarray, "y x"]) -> UInt8[np.ndarray, "h w 3"]:
+    """One channel, its brightest pixel white, with a map over it; the map's heat as in `activations`."""
+    return _heated(image / max(1, int(image.max())), plane)
+
+
 def _heated(light: Float[np.ndarray, "height width 1"], plane: Float[np.ndarray, "y x"]) -> Picture:
     share = np.maximum(plane, 0) / max(float(plane.max()), float(np.finfo(np.float32).tiny))
     large = Image.fromarray(share.astype(np.float32)).resize(light.shape[1::-1], Image.Resampling.BILINEAR)

@@ -1,0 +1,179 @@
+"""An atlas: the cells of many fields as one table, with what is needed to look at them.
+
+    parts = [field_cells(field, prob, features) for field, prob, features in ...]
+    cells = joined(parts)  # AnnData: X features, obsm["prob"], ["labels"], ["truth"], obs a row for each cell
+
+The conventions are scverse's; scanpy, napari and cellxgene open what `write_h5ad` leaves.
+"""
+
+import dataclasses
+import io
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Float32, UInt8, UInt16
+from PIL import Image
+
+from hpax import atlas, files
+from hpax.explore import colour, overlays
+from hpax.fields import Field
+from hpax.predict import submission
+from hpax.segment.cells import cell_images
+
+THUMB = 48  # pixels of a cell's picture
+THUMB_UM = 40.96  # µm of its side
+FIELD_SIDE = 420  # pixels of a field's picture, at most
+CORNERS = 24  # of a cell's outline
+
+UNKNOWN = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FieldCells:
+    """The cells of one field by ascending index."""
+
+    obs: pd.DataFrame
+    prob: Float32[np.ndarray, "k 19"]
+    features: Float32[np.ndarray, "k d"]
+    labels: UInt8[np.ndarray, " 19"]  # of the field; none set: not known
+    truth: UInt8[np.ndarray, "k 19"]  # of each cell, none set: not known
+    thumbs: UInt8[np.ndarray, "k s s 3"]  # the HPA's colours
+    outlines: UInt16[np.ndarray, "k p 2"]  # (x, y) in pixels of the picture
+    picture: bytes  # the field as JPEG
+
+    def save(self, path: pathlib.Path, key: str) -> None:
+        """Writes it to an .npz file; `key` says what it was made of."""
+        columns: dict[str, Any] = {f"obs_{name}": _plain(self.obs[name]) for name in self.obs}
+        with files.replacing(path) as draft:
+            np.savez(
+                draft,
+                key=np.array(key),
+                index=self.obs.index.to_numpy(str),
+                prob=self.prob,
+                features=self.features,
+                labels=self.labels,
+                truth=self.truth,
+                thumbs=self.thumbs,
+                outlines=self.outlines,
+                picture=np.frombuffer(self.picture, np.uint8),
+                **columns,
+            )
+
+
+def load(path: str | os.PathLike[str], key: str) -> FieldCells | None:
+    """What `FieldCells.save` wrote; None if it is not there, damaged, or was made of something else."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            if str(kept["key"]) != key:
+                return None
+            columns = {name.removeprefix("obs_"): kept[name] for name in kept.files if name.startswith("obs_")}
+            return FieldCells(
+                obs=pd.DataFrame(columns, index=pd.Index(kept["index"])),
+                prob=kept["prob"],
+                features=kept["features"],
+                labels=kept["labels"],
+                truth=kept["truth"],
+                thumbs=kept["thumbs"],
+                outlines=kept["outlines"],
+                picture=kept["picture"].tobytes(),
+            )
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+
+
+def field_cells(
+    field: Field, prob: Float[np.ndarray, "k 19"], features: Float[np.ndarray, "k d"], *, side: int = FIELD_SIDE
+) -> FieldCells:
+    """What an atlas holds of a field: a row of `prob` and `features` for each of its cells, by ascending index.
+
+    The truth of a cell is taken over where the masks of the field are the true ones.
+
+    Raises:
+        ValueError: the field has no masks, or there is another number of rows than cells.
+    """
+    if not len(field.found) == len(prob) == len(features):
+        counts = f"{len(field.found)}, {len(prob)} and {len(features)}"
+        raise ValueError(f"each cell of field {field.id} must have its rows, got {counts} cells, prob and features")
+    known = {name: field.origin.get(name, UNKNOWN) for name in ("protein", "antibody", "cell_line")}
+    writer = submission.Writer(lambda listing: None)
+    writer.add(field.id, field.found, prob, um_per_pixel=field.um_per_pixel, obs=known)
+    rgb = colour.picture(overlays.LIGHT * overlays.light(field.image, max(field.image.shape[:2])))
+    _, thumbs = cell_images(rgb, field.found, field.um_per_pixel, crop_um=THUMB_UM, size=THUMB, masked=False)
+    none = np.zeros(len(atlas.LOCATIONS), np.uint8)
+    own_truth = field.cell_labels if field.cell_labels is not None and field.masks is field.truth else None
+    return FieldCells(
+        obs=writer.table().obs.assign(um_per_pixel=field.um_per_pixel),
+        prob=prob.astype(np.float32),
+        features=features.astype(np.float32),
+        labels=none if field.labels is None else field.labels.astype(np.uint8),
+        truth=np.tile(none, (len(prob), 1)) if own_truth is None else own_truth.astype(np.uint8),
+        thumbs=thumbs,
+        outlines=_outlines(field, side),
+        picture=_jpeg(rgb, side),
+    )
+
+
+def joined(parts: Sequence[FieldCells], *, uns: Mapping[str, object] | None = None) -> anndata.AnnData:
+    """The cells of all fields: X the features, obsm "prob", "labels" (of the field) and "truth", uns "locations".
+
+    Raises:
+        ValueError: no cell at all.
+    """
+    full = [part for part in parts if len(part.obs)]
+    if not full:
+        raise ValueError(f"an atlas needs cells, {len(parts)} fields have none; look at how they were segmented")
+    obs = pd.concat([part.obs for part in full])
+    for name in ("field", "protein", "antibody", "cell_line", "label"):
+        obs[name] = obs[name].astype(str).astype("category")
+    features = np.concatenate([part.features for part in full])
+    names = pd.DataFrame(index=[f"feature_{number}" for number in range(features.shape[1])])
+    of_fields = [np.tile(part.labels, (len(part.obs), 1)) for part in full]
+    return anndata.AnnData(
+        X=features,
+        obs=obs,
+        var=names,
+        obsm={
+            "prob": np.concatenate([part.prob for part in full]),
+            "labels": np.concatenate(of_fields),
+            "truth": np.concatenate([part.truth for part in full]),
+        },
+        uns={"locations": np.array(atlas.LOCATIONS), **(uns or {})},
+    )
+
+
+def _plain(column: pd.Series) -> np.ndarray:
+    """A column as an array that needs no pickle."""
+    values = column.to_numpy()
+    return values.astype(str) if values.dtype == object or not isinstance(values, np.ndarray) else values
+
+
+def _jpeg(rgb: UInt8[np.ndarray, "h w 3"], side: int) -> bytes:
+    scale = min(1.0, side / max(rgb.shape[:2]))
+    size = max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))
+    file = io.BytesIO()
+    Image.fromarray(rgb).resize(size, Image.Resampling.BOX).save(file, format="JPEG", quality=80)
+    return file.getvalue()
+
+
+def _outlines(field: Field, side: int) -> UInt16[np.ndarray, "k p 2"]:
+    """Each cell's longest contour as so many corners, evenly along it."""
+    from scipy import ndimage
+    from skimage import measure
+
+    scale = min(1.0, side / max(field.image.shape[:2]))
+    cells = field.found.cells
+    boxes = ndimage.find_objects(cells)
+    found = np.zeros((len(field.found), CORNERS, 2), np.uint16)
+    for place, index in enumerate(field.found.indices):
+        rows, columns = boxes[index - 1]
+        own = np.pad(cells[rows, columns] == index, 1)
+        contour = max(measure.find_contours(own.astype(np.float32), 0.5), key=len)
+        kept = contour[np.linspace(0, len(contour) - 1, CORNERS).round().astype(int)]
+        xy = np.array([columns.start, rows.start]) + kept[:, ::-1] - 1 + 0.5
+        found[place] = np.clip(np.rint(scale * xy), 0, 2**16 - 1)
+    return found

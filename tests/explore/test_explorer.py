@@ -1,0 +1,157 @@
+"""The page holds all that it shows, asks nobody for anything, and does in a browser what it says."""
+
+import base64
+import dataclasses
+import io
+import json
+import re
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+import pytest
+from browser import Browser
+from PIL import Image
+
+from hpax.explore import explorer
+
+pytest.importorskip("bokeh")
+
+
+VARIABLE = pd.DataFrame({"protein": ["PROT3"], "variability": [np.nan]})
+
+
+def jpeg(seed, side=60):
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (side, side, 3), np.uint8)).save(file, "JPEG")
+    return file.getvalue()
+
+
+def view(cells=60, **changes):
+    random = np.random.default_rng(0)
+    proteins = np.array([f"PROT{number % 6}" for number in range(cells)])
+    fields = np.array([f"F{number % 12}" for number in range(cells)])
+    made = explorer.View(
+        title="An atlas of <tests>",
+        places=(10 * random.normal(size=(cells, 3))).astype(np.float32),
+        ids=np.array([f"cell{number}" for number in range(cells)]),
+        columns={
+            "label": np.where(np.arange(cells) % 2, "Nucleoli", "Cytosol"),
+            "protein": proteins,
+            "field": fields,
+            "probability": random.uniform(size=cells),
+        },
+        details=np.array(["Nucleoli 0.9, Cytosol 0.1, Negative 0.0"] * cells),
+        order=random.normal(size=cells),
+        thumbs=random.integers(0, 255, (cells - 10, 48, 48, 3), np.uint8),
+        thumb_of=np.r_[np.arange(cells - 10), np.full(10, -1)],
+        fields={f"F{number}": jpeg(number) for number in range(6)},
+        outlines=random.integers(0, 60, (cells, 24, 2)).astype(np.uint16),
+        listings=[
+            explorer.Listing("Variable", pd.DataFrame({"protein": ["PROT3"], "v": [np.nan]}), "protein", "a < b")
+        ],
+        warnings=["simulated & untrue"],
+        provenance={"made of": "noise"},
+    )
+    return dataclasses.replace(made, **changes)
+
+
+@pytest.fixture(scope="module")
+def page():
+    return explorer.page(view())
+
+
+def without_scripts(page):
+    return re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_the_page_holds_everything_and_links_to_nothing_outside(page):
+    own = without_scripts(page)
+    script = resources.files("hpax.explore").joinpath("explorer.js").read_text("utf-8")
+    assert script in page
+    assert "http" not in own.replace("http-equiv", "") + script
+    assert not re.search(r'(src|href)="(?!#|data:)', own)
+    assert "default-src 'none'" in page
+    assert page.index("simulated &amp; untrue") < page.index('id="plot"')
+    assert "An atlas of &lt;tests&gt;" in page
+    assert '<td class="number">–</td>' in page
+
+
+def test_what_the_script_knows_is_what_was_given(page):
+    data = json.loads(re.search(r"const ATLAS = (.*?);</script>", page).group(1))
+    names = data["columns"]["protein"]["names"]
+    assert [names[value] for value in data["columns"]["protein"]["values"][:3]] == ["PROT0", "PROT1", "PROT2"]
+    assert data["columns"]["probability"]["kind"] == "number"
+    assert data["outlines"][0] == view().outlines[0].ravel().tolist()
+    assert data["outlines"][7] == 0  # its field is not in the page
+    sheet = Image.open(io.BytesIO(base64.b64decode(data["sheet"].split(",")[1])))
+    assert sheet.size == (64 * 48, 48)
+
+
+def test_beyond_the_most_cells_are_drawn_evenly_over_labels(monkeypatch):
+    monkeypatch.setattr(explorer, "MOST", 20)
+    rare = np.where(np.arange(60) < 4, "rare", "frequent")
+    rows, remark = explorer._drawn(view(columns={**view().columns, "label": rare}))
+    assert set(range(4)) <= set(rows.tolist())
+    assert len(rows) == 14
+    assert "14 of 60 cells are shown" in remark
+
+
+def test_columns_must_fit_and_be_there(untyped):
+    with pytest.raises(ValueError, match="field"):
+        view(columns={"protein": view().columns["protein"]})
+    with pytest.raises(ValueError, match="'label': 3"):
+        view(columns={**view().columns, "label": np.array(["a", "b", "c"])})
+
+
+def test_the_first_colours_are_all_different():
+    colours = [explorer.colour_of(place) for place in range(explorer.MANY)]
+    assert len(set(colours)) == explorer.MANY
+    assert explorer.colour_of(explorer.MANY) == explorer.GREY
+
+
+@pytest.mark.slow
+def test_in_a_browser_hover_search_click_and_export_work_and_no_request_leaves(page, tmp_path):
+    path = tmp_path / "index.html"
+    path.write_text(page, encoding="utf-8")
+    with Browser() as browser:
+        tab = browser.open(path)
+        tab.wait("window.hpax && window.hpax.ready")
+        tab.value("window.hpax.search('PROT3')")
+        assert tab.value("document.getElementById('count').textContent") == "10 cells chosen"
+        chosen = tab.value("window.hpax.source.selected.indices")
+        assert chosen == list(range(3, 60, 6))
+        tab.wait("document.getElementById('field').dataset.cell == 'cell3'")
+        assert "PROT3" in tab.value("document.getElementById('who').textContent")
+        tab("Input.dispatchKeyEvent", type="keyDown", key="ArrowRight", code="ArrowRight")
+        assert tab.value("document.getElementById('field').dataset.cell") != "cell3"
+        tab.value("window.hpax.select([8]); document.querySelector('#gallery button').click()")
+        tab.wait("document.getElementById('field').dataset.cell == 'none'")  # F8 is not in the page
+        tab.value("document.querySelector('tr[data-pick]').click()")
+        assert tab.value("window.hpax.source.selected.indices.length") == 10
+        tab.value("document.getElementById('export').click()")
+        assert tab.value("window.hpax.exported") == 10
+        hover_over(tab, 5)
+        tab.wait("document.getElementById('who').textContent.includes('cell5')")
+        for name, value in (("colour", "probability"), ("colour", "protein"), ("axes", "2-3")):
+            change = f"const c = document.getElementById('{name}'); c.value = '{value}'; c.onchange();"
+            tab.value(f"(() => {{ {change} }})()")
+        tab.value("document.getElementById('theme').click()")
+        tab.picture(tmp_path / "page.png")
+        tab.value("1")
+        assert tab.errors == []
+        assert [url for url in tab.requests if not url.startswith(("data:", "blob:", path.as_uri()))] == []
+
+
+def hover_over(tab, row):
+    """Moves the mouse over a point of the plot."""
+    place = """((row) => {
+      const view = Bokeh.index.find_one(window.hpax.plot);
+      const frame = view.frame, box = view.canvas_view.el.getBoundingClientRect();
+      const x = frame.x_scale.compute(window.hpax.source.data.x[row]);
+      const y = frame.y_scale.compute(window.hpax.source.data.y[row]);
+      return [box.left + x, box.top + y];
+    })"""
+    x, y = tab.value(f"{place}({row})")
+    for step in (-3, -2, -1, 0):
+        tab.mouse("mouseMoved", x + step, y)

@@ -9,6 +9,7 @@ from hpax import atlas, data, files, models
 from hpax.commands.embed import Config
 from hpax.features import extract
 from hpax.formats import fields
+from hpax.recipes.cells import only_location
 
 FEATURES, SHARDS = "features.h5ad", "shards"
 
@@ -27,10 +28,11 @@ def run(config: Config) -> Path:
     with files.exclusive(config.workdir):
         source = _of_crops(config, encoder) if config.fields is None else _of_fields(config, encoder, config.fields)
         labels = {"labels": source.labels} if "labels" in source.info.features else None
+        obs = source.table if labels is None else source.table.assign(label=only_location(source.labels))
         path = extract(
             encoder.encode,
             data.CellBatches(source, encoder.batch, prepare=lambda crops: _prepare(encoder, np.asarray(crops))),
-            source.table,
+            obs,
             config.workdir / FEATURES,
             layers=config.layers or None,
             obsm=labels,

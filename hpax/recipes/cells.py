@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Float32, Shaped, UInt
 
 from hpax import atlas, data, files
+from hpax.data.simulated_fields import simulated_fields
 from hpax.models.encoder import PREPARE
 from hpax.recipes.configs import CellAtlas as Atlas
 from hpax.recipes.configs import CellData as Data
@@ -36,6 +37,7 @@ class Cells:
     origin: Literal["simulated", "real"]
     protocol: str  # what is left out with a cell when its neighbours vote: the column of the table, as strict as can be
     labels: Shaped[np.ndarray, " n"]  # str, the class of each cell of `everything`; "" for none
+    field_um_per_pixel: float = math.nan  # µm, of the fields that x and y speak of; NaN: as the table says, if it does
 
     @property
     def labelled(self) -> bool:
@@ -75,6 +77,8 @@ class Cells:
     def obs(self) -> pd.DataFrame:
         """What is known of every cell, with its class as `label`, and `query` where benchmarks ask about it."""
         table = self.everything.table
+        if "um_per_pixel" not in table and not math.isnan(self.field_um_per_pixel):
+            table = table.assign(um_per_pixel=np.float32(self.field_um_per_pixel))
         return table.assign(label=self.labels, query=table.index.isin(self.held.table.index))
 
 
@@ -131,6 +135,7 @@ def _human(
     protocol: str,
 ) -> Cells:
     everything, training, held = sources
+    simulated = origin == "simulated"
     size = int(everything.info.features["image"].shape[0])
     return Cells(
         everything=everything,
@@ -142,4 +147,5 @@ def _human(
         origin=origin,
         protocol=protocol,
         labels=only_location(everything.labels),
+        field_um_per_pixel=simulated_fields.Config.um_per_pixel if simulated else math.nan,
     )

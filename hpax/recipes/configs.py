@@ -308,6 +308,7 @@ class CellAtlas:
     cell_lines: int = 1  # of each protein
     fields: int = 1  # of each protein in each cell line
     size: int = 512  # pixels of a field's side
+    realism: Literal["plain", "randomised"] = "plain"  # "randomised": as real fields vary (hpax.simulate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -428,3 +429,23 @@ class Segment:
     network: SegmentNetwork = SegmentNetwork()
     optimizer: Optimizer = Optimizer(learning_rate=3e-3, batch_size=8, steps=700)  # of patches
     patch: int = 192  # pixels of a side, at 0.32 µm
+
+
+UNTRAINED_BASELINES = ("intensity", "pixels", "pca pixels", "classic", "untrained")
+TRAINED_BASELINES = ("autoencoder", "contrast of views", "contrast of proteins", "vicreg", "supervised")
+"""Ways to describe cells that `hpax.recipes.baselines` makes, beside "inpainting"; the last needs labels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Baselines:
+    """How rivals of inpainting learn: the same encoder and the same number of cells, other tasks."""
+
+    inpaint: Inpaint = Inpaint()  # its network and optimiser are everyone's
+    side_by_side: int = 32  # pairs of a batch where cells are compared; steps are fewer by as much
+    embedding: int = 64  # dimensions that cells are compared in
+    hidden: int = 128  # of the layer before these
+    components: int = 64  # of the pixels' principal components
+
+    def __post_init__(self) -> None:
+        if min(self.side_by_side, self.embedding, self.hidden, self.components) < 1:
+            raise ValueError("side_by_side, embedding, hidden and components must be at least 1, one is not")

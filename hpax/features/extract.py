@@ -41,8 +41,8 @@ def extract(
     Where several processes run the program, each encodes its own rows of every batch (as `hpax.data.CellBatches` hands
     them out), and the first one writes them all. They end together, with the file there for all that see its folder.
 
-    The file is as `hpax.formats.cell_tables` says. `X` (cells, features) float32 has the layers side by side, `var` says
-    which "layer" and "channel" a column is: `cells[:, cells.var["layer"] == "conv3"]`. The file appears when it is
+    The file is as `hpax.formats.cell_tables` says. `X` (cells, features) float32 has the layers side by side, `var`
+    says which "layer" and "channel" a column is: `cells[:, cells.var["layer"] == "conv3"]`. The file appears when it is
     complete and replaces an older one.
 
     Args:

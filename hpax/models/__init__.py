@@ -11,7 +11,9 @@ import os
 import pathlib
 
 from hpax.models.card import card, card_table
+from hpax.models.catalogue import Entry, catalogue
 from hpax.models.cell_classifier import CellClassifier
+from hpax.models.convert import convert
 from hpax.models.encoder import Encoder
 from hpax.models.ensemble import Ensemble, LabelPrediction
 from hpax.models.ensemble import read as _read_ensemble
@@ -28,6 +30,7 @@ __all__ = [
     "CellClassifier",
     "Encoder",
     "Ensemble",
+    "Entry",
     "FieldClassifier",
     "FieldPrediction",
     "LabelPrediction",
@@ -36,6 +39,8 @@ __all__ = [
     "Segmenter",
     "card",
     "card_table",
+    "catalogue",
+    "convert",
     "graft",
     "load",
     "load_network",

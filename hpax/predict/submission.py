@@ -73,10 +73,10 @@ class Writer:
 def writer(folder: str | os.PathLike[str]) -> Iterator[Writer]:
     """Takes fields one at a time, and leaves submission.csv and cells.h5ad in `folder`; after an error, neither.
 
-    The CSV lists every class of every cell. The table is as `hpax.formats.cell_tables` says: X and obsm["prob"] have the
-    probabilities, uns["locations"] the names of the columns, and obs: field, cell (its index in the mask), label (the
-    most probable) and its probability, x_um and y_um (the centre), the columns of `segment.borders.cell_properties`,
-    and what was given as `obs`.
+    The CSV lists every class of every cell. The table is as `hpax.formats.cell_tables` says: X and obsm["prob"] have
+    the probabilities, uns["locations"] the names of their columns, and obs: field, cell (its index in the mask), label
+    (the most probable) and its probability, x_um and y_um (the centre), the columns of
+    `segment.borders.cell_properties`, and what was given as `obs`.
     """
     folder = Path(folder)
     with files.replacing(folder / TABLE) as draft, kaggle.writing(folder / SUBMISSION) as list_:

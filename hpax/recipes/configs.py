@@ -309,6 +309,7 @@ class CellAtlas:
     fields: int = 1  # of each protein in each cell line
     size: int = 512  # pixels of a field's side
     realism: Literal["plain", "randomised"] = "plain"  # "randomised": as real fields vary (hpax.simulate)
+    bleed_through: float = 0.0  # share of each stain that the other channels see; plain fields alone
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,8 +3,9 @@
 encode = make("autoencoder", Baselines(), cells, Path("runs/autoencoder"), seed=0)
 layers = encode(crops)  # layer → features of stored crops
 
-Every trained rival has the inpainter's source encoder, sees as many cells, and is asked layer by layer. None but
-"supervised" sees a label, and that sees those of the training proteins alone: it is the ceiling.
+Every trained rival sees as many cells, and is asked layer by layer; it has the inpainter's source encoder, but for
+masked reconstruction, which needs a transformer. None but "supervised" sees a label, and that sees those of the
+training proteins alone: it is the ceiling.
 """
 
 import functools
@@ -12,18 +13,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import optax
 from jaxtyping import Float, Float32, Int, UInt
 
 from hpax import data, images, train
 from hpax.data.source import Part
 from hpax.features import handcrafted, on_devices
 from hpax.nn.embedder import Autoencoder, Projector
+from hpax.nn.vit import MaskedTransformer
 from hpax.recipes import inpaint
 from hpax.recipes.cells import Cells
-from hpax.recipes.configs import TRAINED_BASELINES, UNTRAINED_BASELINES
+from hpax.recipes.configs import TRAINED_BASELINES, UNTRAINED_BASELINES, Adam, Optimizer
 from hpax.recipes.configs import Baselines as Config
 from hpax.task import Task
 from hpax.tasks.autoencode import Autoencoding
+from hpax.tasks.masked import MaskedCells
 from hpax.tasks.siblings import Siblings
 from hpax.tasks.supervise import Supervision
 from hpax.types import Array
@@ -80,14 +84,16 @@ def build(name: str, config: Config, cells: Cells, *, seed: int = 0) -> train.Ru
     beside = name not in ("autoencoder", "supervised")  # cells are compared with those beside them
     optimizer = config.inpaint.optimizer
     size = config.side_by_side if beside else 2 * optimizer.batch_size  # an inpainter sees two cells of each pair
-    pair: data.pairs.Pair = "sibling" if name in ("contrast of proteins", "vicreg") else "self"
+    siblings = ("contrast of proteins", "vicreg", "masked", "masked and contrasts")
+    pair: data.pairs.Pair = "sibling" if name in siblings else "self"
     batches = data.PairBatches(source, size, pair=pair, prepare=cells.prepare, seed=seed)
     seen = optimizer.steps_of(-(-len(cells.training) // optimizer.batch_size)) * optimizer.batch_size  # pairs
     steps = max(1, seen // size if beside else 2 * seen // size)
+    schedule = _transformers(optimizer, steps) if name.startswith("masked") else optimizer.make(steps)
     return train.Run(
         task=_task(name, config, cells, source),
         batches=batches,
-        optimizer=optimizer.make(steps),
+        optimizer=schedule,
         steps=steps,
         seed=seed,
     )
@@ -101,9 +107,18 @@ def _task(name: str, config: Config, cells: Cells, source: data.Source | Part) -
     if name == "supervised":
         classes = _classes(cells, source)
         return Supervision(Projector(int(classes.max()) + 1, **options), classes)
+    if name.startswith("masked"):
+        model = MaskedTransformer(len(cells.channels), config.embedding, cells.size)
+        contrasts = config.contrasts if name == "masked and contrasts" else 0.0
+        return MaskedCells(model, source.table["protein"].cat.codes.to_numpy(int), contrasts)
     groups = np.arange(len(source)) if name == "contrast of views" else source.table["protein"].cat.codes.to_numpy(int)
     criterion = "vicreg" if name == "vicreg" else "contrast"
     return Siblings(Projector(config.embedding, config.hidden, **options), groups, criterion)
+
+
+def _transformers(optimizer: Adam, steps: int) -> optax.GradientTransformation:
+    """AdamW with a warm-up, which transformers need, at the same highest rate."""
+    return Optimizer(learning_rate=optimizer.learning_rate, weight_decay=0.05, steps=steps).make(steps)
 
 
 def _labelled(cells: Cells) -> Part:

@@ -433,19 +433,28 @@ class Segment:
 
 
 UNTRAINED_BASELINES = ("intensity", "pixels", "pca pixels", "classic", "untrained")
-TRAINED_BASELINES = ("autoencoder", "contrast of views", "contrast of proteins", "vicreg", "supervised")
+TRAINED_BASELINES = (
+    "autoencoder",
+    "contrast of views",
+    "contrast of proteins",
+    "vicreg",
+    "masked",
+    "masked and contrasts",
+    "supervised",
+)
 """Ways to describe cells that `hpax.recipes.baselines` makes, beside "inpainting"; the last needs labels."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Baselines:
-    """How rivals of inpainting learn: the same encoder and the same number of cells, other tasks."""
+    """How rivals of inpainting learn: the same encoder (but for masked ones), as many cells, other tasks."""
 
     inpaint: Inpaint = Inpaint()  # its network and optimiser are everyone's
     side_by_side: int = 32  # pairs of a batch where cells are compared; steps are fewer by as much
     embedding: int = 64  # dimensions that cells are compared in
     hidden: int = 128  # of the layer before these
     components: int = 64  # of the pixels' principal components
+    contrasts: float = 0.1  # weight of the two contrasts beside masked reconstruction, whose errors are small
 
     def __post_init__(self) -> None:
         if min(self.side_by_side, self.embedding, self.hidden, self.components) < 1:

@@ -1,4 +1,4 @@
-"""Mismatched pairs of simulated cells, and what the source's protein would look like in the target: known by simulation.
+"""Mismatched pairs of simulated cells, and what the source's protein would look like in the target.
 
 pairs = mismatched(config, cells, seed=0)
 painted = paint(encoder, cells, pairs)

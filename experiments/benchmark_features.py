@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from hpax.recipes.feature_study import Study
 
 
+ALL = ("inpainting", *configs.UNTRAINED_BASELINES, *configs.TRAINED_BASELINES)
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Which cells, which features, and what is asked."""
 
     data: Annotated[configs.CellData, tyro.conf.arg(name="")] = configs.CellData()
     baselines: configs.Baselines = dataclasses.field(default_factory=configs.Baselines)
-    features: tuple[str, ...] = ("inpainting", *configs.UNTRAINED_BASELINES, *configs.TRAINED_BASELINES)
+    features: tuple[str, ...] = ALL  # and "imagenet protein", "imagenet colours", "imagenet channels"
     encoders: tuple[str, ...] = ()  # trained elsewhere: names of the catalogue, or files
     k: tuple[int, ...] = (1, 5, 11, 25, 50)  # neighbours
     best_by: int = 11  # the k by which a set's best layer is chosen
@@ -42,7 +45,7 @@ class Config:
     seed: int = 0  # of the simulated atlas, the first parameters, the pairs and the folds
 
     def __post_init__(self) -> None:
-        known = ("inpainting", *configs.UNTRAINED_BASELINES, *configs.TRAINED_BASELINES)
+        known = (*ALL, *configs.TRANSFER_BASELINES)
         if unknown := [name for name in self.features if name not in known]:
             raise ValueError(f"features must be of {', '.join(known)}, got {', '.join(unknown)}")
         if self.best_by not in self.k or not self.features + self.encoders:

@@ -1,17 +1,23 @@
 """The encoder that ships, `encode-cells`: learnt by paired cell inpainting from randomised simulated cells alone.
 
 Learns without labels from four in five proteins of a simulated atlas whose fields vary as real ones do; tells how often
-neighbours of cells of the other proteins share their class, layer by layer, against classic features and the same
+neighbours of cells among the other proteins share their class, layer by layer, against classic features and the same
 encoder untrained, and writes that into the card beside the weights. What it is worth on real cells is
 `experiments.benchmark_features`' to say. `python -m experiments.pretrain_encoder --workdir runs/pretrain`
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpax import launch
 from hpax.recipes import configs
+
+if TYPE_CHECKING:
+    import anndata
+
+    from hpax.features.benchmarks import Score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,14 +51,15 @@ USE = (
 )
 LIMITS = (
     "Learnt from simulated cells alone, without labels. It knows one layer of cultured cells at about 0.64 µm per "
-    "pixel, and nothing of yeast, tissue or other stains. See the scores on real cells below before you trust it."
+    "pixel, and nothing of yeast, tissue or other stains. What it is worth on real cells is in BENCHMARKS.md, under "
+    "benchmark_features: look there before you trust it."
 )
 
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Trains, scores held-out proteins, writes the card."""
     from hpax import models
-    from hpax.features import benchmarks, handcrafted, tables
+    from hpax.features import handcrafted, tables
     from hpax.recipes import cells as cells_recipe
     from hpax.recipes import inpaint
 
@@ -64,19 +71,13 @@ def run(config: Config, workdir: Path) -> launch.Result:
         "classic": handcrafted.encode,
     }
     paths = {name: workdir / f"{name}.h5ad" for name in encoders}
-    made = tables.write(encoders, cells.batches(), cells.obs(), paths)
-    metrics, known = {}, benchmarks.Known.of(made["classic"].obs, protocol=cells.protocol)
-    scores = []
-    for name, table in made.items():
-        for layer in tables.layers(table):
-            title = name if name == layer else f"{name} {layer}"
-            scores += benchmarks.nearest(title, tables.of_layer(table, layer), known, k=config.k)
+    held = cells_recipe.only_held(cells)
+    made = tables.write(encoders, held.batches(), held.obs(), paths)
+    scores, metrics = scored(config, made, held.protocol), {}
     for score in scores:
-        metrics[score.features] = score.interval.value
-        metrics[f"{score.features}, low (95%)"], metrics[f"{score.features}, high (95%)"] = (
-            score.interval.low,
-            score.interval.high,
-        )
+        spread = score.interval
+        metrics[score.features] = spread.value
+        metrics[f"{score.features}, low (95%)"], metrics[f"{score.features}, high (95%)"] = spread.low, spread.high
     metrics["chance"] = scores[0].chance
     metrics |= inpaint.quality(encoder, cells, seed=config.seed)
     record = {
@@ -98,6 +99,19 @@ def run(config: Config, workdir: Path) -> launch.Result:
         "correlation",
     ]
     return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=shown)
+
+
+def scored(config: Config, made: "Mapping[str, anndata.AnnData]", protocol: str) -> "list[Score]":
+    """Neighbours of every layer of every table."""
+    from hpax.features import benchmarks, tables
+
+    scores = []
+    for name, table in made.items():
+        known = benchmarks.Known.of(table.obs, protocol=protocol)
+        for layer in tables.layers(table):
+            title = name if name == layer else f"{name} {layer}"
+            scores += benchmarks.nearest(title, tables.of_layer(table, layer), known, k=config.k)
+    return scores
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from hpax import atlas, data, files, models
 from hpax.commands.embed import Config
 from hpax.features import extract
 from hpax.formats import fields
+from hpax.models import store
 from hpax.recipes.cells import only_location
 
 FEATURES, SHARDS = "features.h5ad", "shards"
@@ -36,7 +37,7 @@ def run(config: Config) -> Path:
             config.workdir / FEATURES,
             layers=config.layers or None,
             obsm=labels,
-            uns={"encoder": config.encoder.name, "encoder_content": files.digest(config.encoder)},
+            uns={"encoder": config.encoder.name, "encoder_content": files.digest(store.path_of(config.encoder))},
         )
     print(f"features of {len(source)} cells: {path}")
     return path

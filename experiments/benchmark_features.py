@@ -95,7 +95,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     everything = [score for part in scores.values() for score in part]
     benchmarks.frame(everything).to_csv(workdir / "scores.csv", index=False)
     write_page(config, study, scores, workdir / "index.html")
-    metrics = benchmarks.metrics(everything) | best(study)
+    metrics = benchmarks.metrics(reported(study, everything), spread_of="") | best(study)
     first = study.layers[0]
     counts = {"benchmark cells": first.cells, "classes": first.classes, f"groups by {cells.protocol}": first.groups}
     counts |= baselines.counted(config.baselines, cells)
@@ -124,6 +124,12 @@ def described(config: Config, cells: "Cells", workdir: Path) -> "dict[str, Descr
             raise launch.LaunchError(f"{name} must see {', '.join(cells.channels)} at {cells.size}, it sees {told}")
         made[Path(name).stem] = baselines.describe_prepared(cells, encoder.encode)
     return made
+
+
+def reported(study: "Study", scores: "Sequence[Score]") -> "list[Score]":
+    """What a record has room for: every layer by the criterion, and all of the best layers; scores.csv has the rest."""
+    kept = {*study.best, *study.best.values()}
+    return [score for score in scores if score.features in kept or score.benchmark == study.criterion]
 
 
 def best(study: "Study") -> dict[str, float]:

@@ -67,8 +67,9 @@ def run(config: Config, workdir: Path) -> launch.Result:
     first = scores[0]
     counts = {"cells": first.cells, "groups": first.groups, "classes": first.classes, "left out": len(reference.ids)}
     counts["left out"] -= len(obs)
-    metrics = benchmarks.metrics(scores)
-    shown = [name for name in metrics if f"k={config.k[min(2, len(config.k) - 1)]}" in name]
+    shown_k = benchmarks.KNN.format(config.k[min(2, len(config.k) - 1)])
+    metrics = benchmarks.metrics(scores, spread_of=shown_k)
+    shown = [name for name in metrics if shown_k in name]
     return launch.Result(metrics=metrics, counts=counts, data=config.data, headline=shown)
 
 

@@ -176,13 +176,17 @@ def written(interval: Interval | None) -> str | None:
     return None if interval is None else f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
-def metrics(found: Sequence[Score]) -> dict[str, float]:
-    """Every score by a name of its own, with the ends of its interval."""
+def metrics(found: Sequence[Score], *, spread_of: str) -> dict[str, float]:
+    """Every score by a name of its own; of the benchmark `spread_of` also the ends of its interval.
+
+    All intervals are in `frame`; a record of a run has room for some hundred numbers.
+    """
     named: dict[str, float] = {}
     for score in found:
-        name = f"{score.features}, {score.benchmark}"
-        named[name] = score.interval.value
-        named[f"{name}, low (95%)"], named[f"{name}, high (95%)"] = score.interval.low, score.interval.high
+        name, spread = f"{score.features}, {score.benchmark}", score.interval
+        named[name] = spread.value
+        if score.benchmark == spread_of:
+            named[f"{name}, low (95%)"], named[f"{name}, high (95%)"] = spread.low, spread.high
     for score in found:
         named.setdefault(f"chance, {score.benchmark}", score.chance)
     return named

@@ -135,14 +135,14 @@ def _labelled(cells: Cells) -> Part:
     if not cells.held_out:
         raise ValueError("a supervised encoder needs labels of other proteins than are asked about; leave it out here")
     labels = cells.obs()["label"].loc[cells.training.table.index]
-    return Part(cells.training, np.flatnonzero((labels != "").to_numpy()))
+    return Part(cells.training, np.flatnonzero((labels != "").to_numpy()).tolist())
 
 
 def _classes(cells: Cells, source: data.Source | Part) -> Int[np.ndarray, " n"]:
     return np.unique(cells.obs()["label"].loc[source.table.index].to_numpy(str), return_inverse=True)[1]
 
 
-def _intensity(channels: int, crops: UInt[Array, "b s s c"]) -> dict[str, Float32[np.ndarray, "b c"]]:
+def _intensity(channels: int, crops: UInt[Array, "b s s c"]) -> dict[str, Float32[np.ndarray, "b k"]]:
     """The mean of each channel: what brightness, and so the batch, tells by itself."""
     return {"intensity": images.as_float(np.asarray(crops)[..., :channels]).mean((1, 2))}
 

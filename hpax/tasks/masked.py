@@ -58,7 +58,7 @@ class MaskedCells:
         features: Any = self.model.apply({"params": params}, images, method="encode")
         return features
 
-    def _loss(self, params: Params, images: Float[Array, "3b s s c"], batch: Batch, key: jax.Array) -> Array:
+    def _loss(self, params: Params, images: Float[Array, "three_b s s c"], batch: Batch, key: jax.Array) -> Array:
         keys = jax.random.split(key, len(images))
         order = jax.vmap(lambda each: jax.random.permutation(each, self._tokens))(keys)
         painted, embedded = self.model.apply({"params": params}, images, order, shown=self._shown)

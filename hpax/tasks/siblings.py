@@ -59,7 +59,7 @@ class Siblings:
         features: Any = self.model.apply({"params": params, **model_state}, images, method="encode")
         return features
 
-    def _criterion(self, embedded: Float[Array, "2b d"], batch: Batch) -> Float[Array, " b"]:
+    def _criterion(self, embedded: Float[Array, "two_b d"], batch: Batch) -> Float[Array, " b"]:
         first, second = jnp.split(embedded, 2)
         if self.criterion == "vicreg":
             return siblings.vicreg(first, second, batch["mask"])

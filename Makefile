@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.installed
 
-.PHONY: help quickstart test test-all lint report lock clean
+.PHONY: help quickstart test test-all lint docs notebooks report lock clean
 
 help:  ## what each command does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,14 @@ lint: $(READY)  ## style, types, and that BENCHMARKS.md is what results/ says
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy hpax experiments
 	$(BIN)/python -m hpax.report --check
+
+docs: $(READY)  ## the pages of docs/ in build/docs, warnings as errors, and that the notebooks are those of the tutorials
+	$(BIN)/mkdocs build --quiet
+	$(BIN)/python docs/notebooks.py --check
+	@echo "the pages: build/docs/index.html"
+
+notebooks: $(READY)  ## the tutorials as notebooks, run, in docs/notebooks
+	$(BIN)/python docs/notebooks.py
 
 report: $(READY)  ## collect runs/ into results/ and render BENCHMARKS.md
 	$(BIN)/python -m hpax.report runs

@@ -62,7 +62,7 @@ FAST = {
     "folds": 0,
     "cross_validate": 2,
 }
-PRESETS: dict[str, launch.Difference] = {"fast": FAST, "le2022": configs.LE2022}
+PRESETS: dict[str, launch.Difference] = {"fast": FAST, "le2022": configs.LE2022, "shipped": configs.SHIPPED}
 
 ABLATION = (
     {},

@@ -1,11 +1,12 @@
 """What networks that learnt elsewhere are worth on real fields, few as they are: probed or fine-tuned, cross-validated.
 
-A network begins fresh, or from a file that localize_cells left, or from ImageNet's (EfficientNet-Lite). It is probed as
-it is: the mean and the maximum over places of its features go to a logistic regression of each class, whose penalty is
-chosen by a cross-validation within the training fields. Or all of it is trained on in each fold, from every beginning
-for as long and at the same rate, which nobody tuned; once more on all fields, for the network that is left. Fields of
-one group (a protein where it is known, else an image) are never on both sides, fields without a label on neither. The
-interval is of resamples of groups: how else these fields might have come, not how else the folds.
+A network begins fresh, or from a file that localize_cells left, or from the one that ships (label-fields), or from
+ImageNet's (EfficientNet-Lite). It is probed as it is: the mean and the maximum over places of its features go to a
+logistic regression of each class, whose penalty is chosen by a cross-validation within the training fields; what a
+network says of a class itself goes with them. Or all of it is trained on in each fold, from every beginning for as long
+and at the same rate, which nobody tuned; once more on all fields, for the network that is left. Fields of one group (a
+protein where it is known, else an image) are never on both sides, fields without a label on neither. The interval is of
+resamples of groups: how else these fields might have come, not how else the folds.
 """
 
 import dataclasses
@@ -52,11 +53,11 @@ SWEEPS: dict[str, Sequence[launch.Difference]] = {
         LITE,
         {INIT: "imagenet"},
         {INIT: "imagenet", STEM: "mean"},
-        {INIT: "file"},
+        {INIT: "shipped"},
     ),
     "finetune": (
         {**FINETUNE, INIT: "fresh"},
-        {**FINETUNE, INIT: "file"},
+        {**FINETUNE, INIT: "shipped", "recipe.um_per_pixel": 0.32, "recipe.window": 256},
         {**FINETUNE, **LITE},
         {**FINETUNE, INIT: "imagenet"},
     ),
@@ -89,9 +90,10 @@ def predictor(
     recipe, seed = config.recipe, config.seed
     if config.method == "finetune":
         return probe.finetuned(recipe, fields, classes, seed=seed)
-    features = probe.encoded(probe.encoder(recipe, fields, seed=seed), fields, um_per_pixel=recipe.um_per_pixel)
+    encode = probe.encoder(recipe, fields, seed=seed)
+    seen = probe.encoded(encode, fields, um_per_pixel=probe.um_per_pixel(recipe)).of_classes(classes)
     labels = fields.labels[:, classes]
-    return probe.probed(features, labels, group, strengths=config.strengths, count=config.folds, seed=seed)
+    return probe.probed(seen, labels, group, strengths=config.strengths, count=config.folds, seed=seed)
 
 
 def counted(config: Config, fields: "FieldSource", group: Int[np.ndarray, " n"]) -> dict[str, int]:

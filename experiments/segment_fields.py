@@ -6,40 +6,24 @@ those of other proteins, and how far they agree with the masks that come with re
 """
 
 import dataclasses
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
-from jaxtyping import Integer, UInt8
-from PIL import Image
 
-from hpax import atlas, launch, models
-from hpax.data.patches import CELL
-from hpax.explore import colour, grids, overlays
-from hpax.formats import fields as field_files
-from hpax.formats import label_images
-from hpax.images import nearest, percentile_normalise
-from hpax.metrics import segmentation
-from hpax.metrics.segmentation import KnownField, Method
-from hpax.recipes import segment
-from hpax.segment import baseline, classical
-
-SHOWN = 6  # fields in a picture
-SIDE = 384  # pixels of such a field
-TUNING = 16  # training images on which the thresholds are tuned
+from hpax import launch
+from hpax.recipes import configs
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """What to find, what to learn it from, and how."""
 
-    data: Annotated[segment.Data, tyro.conf.arg(name="")] = dataclasses.field(default_factory=segment.Data)
+    data: Annotated[configs.SegmentData, tyro.conf.arg(name="")] = configs.SegmentData()
     fields: Path | None = None  # cells: real fields, with cell_masks/{id}.png for some of them, to agree with
     nuclei: str = "segment-nuclei"  # cells: the network of the nuclei, by its name or file
-    recipe: segment.Config = dataclasses.field(default_factory=segment.Config)
+    recipe: configs.Segment = configs.Segment()
     seed: int = 0  # of the simulated atlas, the first parameters, and the patches
 
 
@@ -49,115 +33,25 @@ SWEEPS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Study:
-    """Methods, and what each was asked about: (method, fields) by names that say what is real."""
-
-    asked: Mapping[str, Sequence[KnownField]]
-    methods: Mapping[str, Method]
-    scores: Mapping[tuple[str, str], segmentation.Scores]  # by method and fields
-
-
-def study(config: Config, fields: segment.Fields, trained: models.Network) -> Study:
-    """The trained network and its rivals, on fields that it never saw."""
-    if fields.target == "nuclei":
-        asked = {"real": segment.annotated(fields.held, "nuclei")}
-        thresholds = tuned(segment.annotated(fields.known, "nuclei")[:TUNING])
-        return compare(asked, {"network": segment.nuclei_by(trained), "otsu": thresholds})
-    asked = {"simulated": segment.annotated(fields.held, "cells")}
-    if config.fields:
-        asked["real agreement"] = list(real_fields(config.fields))
-    return compare(asked, {"network": segment.cells_by(models.load_network(config.nuclei), trained), "grown": grown})
-
-
-def compare(asked: Mapping[str, Sequence[KnownField]], methods: Mapping[str, Method]) -> Study:
-    """Every method on all fields."""
-    scores = {}
-    for method, name in itertools.product(methods, asked):
-        scores[method, name] = segmentation.score_method(methods[method], asked[name])
-    return Study(asked, methods, scores)
-
-
-def tuned(asked: Sequence[KnownField]) -> baseline.OtsuWatershed:
-    """The thresholds that find most of the true nuclei in images that networks learn from."""
-    grid = launch.grid(blur=[0.3, 0.6, 1.2], smooth=[0.3, 0.6, 1.0], apart=[2.5, 3.5, 5.0], area=[4.0, 16.0])
-    methods = [baseline.OtsuWatershed(**arm) for arm in grid]
-    return max(methods, key=lambda method: segmentation.score_method(method, asked).f1)
-
-
-def grown(image: np.ndarray, um_per_pixel: float) -> Integer[np.ndarray, "h w"]:
-    """The cells that are found without a network."""
-    return classical.segment(image, um_per_pixel).cells
-
-
-def real_fields(folder: Path) -> Iterator[KnownField]:
-    """The fields of a folder that have a mask of their cells in cell_masks/{id}.png."""
-    for files in field_files.find_fields(folder):
-        path = folder / "cell_masks" / f"{files.id}.png"
-        if path.exists():
-            image, mask = field_files.read_field(files), label_images.read(path)
-            yield KnownField(files.id, image, nearest(mask, image.shape[:2]), atlas.um_per_pixel(image.shape[1]))
-
-
-def picture(done: Study) -> UInt8[np.ndarray, "h w 3"]:
-    """The first fields, the true outlines, and those of each method."""
-    shown = [field for asked in done.asked.values() for field in asked[:SHOWN]]
-    rows = {"truth": [outlined(field, field.mask) for field in shown]}
-    for name, method in done.methods.items():
-        rows[name] = [outlined(field, method(field.image, field.um_per_pixel)) for field in shown]
-    return grids.grid(list(rows.values()), names=list(rows), titles=[field.id for field in shown])
-
-
-def outlined(field: KnownField, mask: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "side side 3"]:
-    """The markers of a field with the outlines of a mask in white, in a square of SIDE pixels."""
-    channels = np.moveaxis(field.image[..., CELL], -1, 0)
-    light = np.stack([0.75 * percentile_normalise(channel) for channel in channels], axis=-1)
-    painted = colour.picture(light, colours=("red", "yellow", "blue"))
-    height, width = (round(SIDE * side / max(mask.shape)) for side in mask.shape)
-    square = np.zeros((SIDE, SIDE, 3), np.uint8)
-    square[:height, :width] = np.asarray(Image.fromarray(painted).resize((width, height), Image.Resampling.BILINEAR))
-    square[:height, :width][overlays.outlines(nearest(mask, (height, width)))] = 255
-    return square
-
-
 def run(config: Config, workdir: Path) -> launch.Result:
     """Trains, keeps the network with its card, and scores it; leaves segment-<target>.safetensors and pictures."""
+    from hpax.explore import colour
+    from hpax.recipes import segment, segment_study
+
     fields = segment.open_fields(config.data, config.seed)
     trained = segment.train_model(config.recipe, fields, workdir, seed=config.seed)
-    done = study(config, fields, trained)
-    numbers = metrics(done)
+    done = segment_study.study(fields, trained, real=config.fields, nuclei=config.nuclei)
+    numbers = segment_study.metrics(done)
     result = launch.Result(
         metrics=numbers,
-        counts=counts(fields, done),
+        counts=segment_study.counts(fields, done),
         data="real" if fields.target == "nuclei" else "simulated",
         headline=[name for name in numbers if name.endswith(("f1", "iou", "ap"))],
     )
     record = {"steps": config.recipe.optimizer.steps, "seed": config.seed, "metrics": numbers, "counts": result.counts}
     segment.save(config.recipe, fields.target, trained, workdir, record)
-    (workdir / "outlines.png").write_bytes(colour.png(picture(done)))
+    (workdir / "outlines.png").write_bytes(colour.png(segment_study.picture(done)))
     return result
-
-
-def metrics(done: Study) -> dict[str, float]:
-    """ "network real f1" and the like: method, fields, number; objects match at an IoU above 0.5."""
-    numbers = {}
-    for (method, asked), scores in done.scores.items():
-        numbers[f"{method} {asked} f1"] = scores.f1
-        numbers[f"{method} {asked} matched iou"] = scores.matched_iou
-        numbers[f"{method} {asked} mean ap"] = scores.mean_ap
-        numbers[f"{method} {asked} mean image ap"] = scores.mean_image_ap
-    return numbers
-
-
-def counts(fields: segment.Fields, done: Study) -> dict[str, int]:
-    """What the numbers rest on."""
-    kinds = {"cells": ["simulated"], "nuclei": ["real", "simulated"]}[fields.target]
-    numbers = {}
-    for kind, view in zip(kinds, fields.training, strict=True):
-        numbers[f"training {kind} fields"] = len(view.source)
-    held = {asked: scores for (_, asked), scores in done.scores.items()}
-    numbers |= {f"held-out {asked} fields": scores.images for asked, scores in held.items()}
-    return numbers | {f"held-out {asked} objects": scores.true for asked, scores in held.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,26 +8,22 @@ randomised fields are from real ones: grey levels, spectra, correlations, and ho
 
 import csv
 import dataclasses
-import logging
 import typing
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-import matplotlib.figure
-import numpy as np
 import rich.console
 import rich.table
-from jaxtyping import Float, UInt8
-from skimage import measure
 
-from hpax import atlas, launch, simulate
-from hpax.formats import fields as formats
-from hpax.metrics import domain_gap
-from hpax.metrics.field_statistics import UM_PER_PIXEL, compare, field_statistics
+from hpax import atlas, launch
+
+if TYPE_CHECKING:
+    import numpy
+
+    from hpax.metrics import domain_gap
 
 FOLDS = 5  # of the classifier that tells simulated from real
-
-log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,19 +33,22 @@ class Config:
     seed: int = 0
     simulated: int = 64  # fields to compare
     cells: int = 6  # shown per pattern
-    realism: simulate.Realism = "plain"  # of the fields that are drawn and compared
+    realism: Literal["plain", "randomised"] = "plain"  # of the fields that are drawn and compared
     fields: Path | None = None  # folder of real fields, such as hpa_fields of the one that HPAX_REAL_DATA names
 
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Draw the sheets, compare the statistics; without real fields, only the simulated side."""
-    _save(pattern_sheet(config.seed, config.cells), workdir / "patterns.jpg")
-    pictures = {"simulated": simulated_fields(config.seed, config.simulated, config.realism)}
+    from hpax.explore import atlas_sheets as sheets
+    from hpax.metrics.field_statistics import compare, field_statistics
+
+    sheets.save(sheets.pattern_sheet(config.seed, config.cells), workdir / "patterns.jpg")
+    pictures = {"simulated": sheets.simulated_fields(config.seed, config.simulated, config.realism)}
     if config.fields:
-        pictures["real"] = real_fields(config.fields)
+        pictures["real"] = sheets.real_fields(config.fields)
     statistics = {side: [field_statistics(picture) for picture in images] for side, images in pictures.items()}
-    _save(field_sheet(pictures), workdir / "fields.jpg")
-    _save(statistics_sheet(pictures["simulated"], statistics), workdir / "simulated_against_real.jpg")
+    sheets.save(sheets.field_sheet(pictures), workdir / "fields.jpg")
+    sheets.save(sheets.statistics_sheet(pictures["simulated"], statistics), workdir / "simulated_against_real.jpg")
     rows = compare(statistics["simulated"], statistics.get("real", []))
     _write_table(rows, workdir / "statistics.csv")
     _print_table(rows)
@@ -67,15 +66,12 @@ def run(config: Config, workdir: Path) -> launch.Result:
     return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=headline)
 
 
-def simulated_fields(seed: int, count: int, realism: simulate.Realism = "plain") -> list[UInt8[np.ndarray, "h w 4"]]:
-    """`count` fields of as many proteins of a skewed proteome, in every cell line by turns."""
-    proteins = simulate.proteome(proteins=count, seed=seed)
-    lines = sorted(simulate.CELL_LINES if realism == "plain" else simulate.ALL_CELL_LINES)
-    return [simulate.field(p, lines[p.index % len(lines)], 0, seed=seed, realism=realism).image for p in proteins]
-
-
-def domain_gaps(config: Config, real: list[UInt8[np.ndarray, "h w 4"]]) -> dict[str, domain_gap.Gap]:
+def domain_gaps(config: Config, real: "list[numpy.ndarray]") -> "dict[str, domain_gap.Gap]":
     """How far fields of each realism are from real ones; nothing where either side has too few to cross-validate."""
+    from hpax import simulate
+    from hpax.explore.atlas_sheets import simulated_fields
+    from hpax.metrics import domain_gap
+
     if min(config.simulated, len(real)) < FOLDS:
         return {}
     gaps = {}
@@ -85,130 +81,13 @@ def domain_gaps(config: Config, real: list[UInt8[np.ndarray, "h w 4"]]) -> dict[
     return gaps
 
 
-def gap_metrics(realism: str, gap: domain_gap.Gap) -> dict[str, float]:
+def gap_metrics(realism: str, gap: "domain_gap.Gap") -> dict[str, float]:
     """The distances of one realism by name."""
     found = {f"{realism}: AUC simulated or real": gap.auc, f"{realism}: correlations apart": gap.correlations}
     for name, level, spectrum in zip(atlas.CHANNELS, gap.levels, gap.spectra, strict=True):
         found[f"{realism}: {name} levels apart"] = float(level)
         found[f"{realism}: {name} spectra apart"] = float(spectrum)
     return found
-
-
-def real_fields(folder: Path) -> list[UInt8[np.ndarray, "h w 4"]]:
-    """Every field in `folder` at about 0.32 µm per pixel: native ones are averaged over 4×4 pixels."""
-    pictures = [formats.read_field(files) for files in formats.find_fields(folder)]
-    return [_reduced(picture) for picture in pictures]
-
-
-def _reduced(picture: np.ndarray) -> UInt8[np.ndarray, "h w 4"]:
-    if picture.dtype == np.uint16:
-        picture = picture / 257
-    factor = max(1, round(UM_PER_PIXEL / atlas.um_per_pixel(picture.shape[1])))
-    return np.rint(measure.block_reduce(picture, (factor, factor, 1), np.mean)).astype(np.uint8)
-
-
-def pattern_sheet(seed: int, count: int) -> matplotlib.figure.Figure:
-    """`count` cells of every class, two of a protein: protein green, nucleus blue, microtubules red."""
-    proteins = simulate.proteome(
-        proteins=len(atlas.LOCATIONS) * -(-count // 2), seed=seed, balanced=True, multilocalised=0, varying=0
-    )
-    figure = matplotlib.figure.Figure(figsize=(15, 9), facecolor="black")
-    figure.subplots_adjust(0.01, 0.01, 0.99, 0.96, wspace=0.03, hspace=0.12)
-    for location, axes in enumerate(figure.subplots(4, 5).ravel()):
-        axes.axis("off")
-        if location < len(atlas.LOCATIONS):
-            crops = [crop for p in proteins[location :: len(atlas.LOCATIONS)] for crop in _crops(p, seed)][:count]
-            axes.imshow(_tiled(crops, columns=-(-count // 2)))
-            axes.set_title(f"{location} {atlas.LOCATIONS[location]}", color="white", fontsize=10)
-    return figure
-
-
-def _crops(protein: simulate.Protein, seed: int, wanted: int = 2) -> list[UInt8[np.ndarray, "h w 3"]]:
-    """Cells that show what the protein can, in colour, from as few of its fields as hold them."""
-    lines = sorted(simulate.CELL_LINES)
-    crops: list[np.ndarray] = []
-    for index in range(6):
-        field = simulate.field(protein, lines[(3 * protein.index) % len(lines)], index, seed=seed, size=384)
-        crops += _cells_in_colour(field, protein.locations[0])
-        if len(crops) >= wanted:
-            break
-    return crops[:wanted]
-
-
-def _cells_in_colour(field: simulate.SimulatedField, location: int, half: int = 56) -> list[UInt8[np.ndarray, "h w 3"]]:
-    """The cells that show `location`, the most central first, their protein stretched."""
-    shown = np.flatnonzero(field.cell_labels[:, location])
-    centres = [np.argwhere(field.nuclei == index + 1).mean(0) for index in shown]
-    centres.sort(key=lambda centre: np.abs(centre - field.nuclei.shape[0] / 2).max())
-    padded = np.pad(field.image, ((half, half), (half, half), (0, 0)))
-    crops = []
-    for row, column in (np.rint(centre).astype(int) for centre in centres):
-        crop = padded[row : row + 2 * half, column : column + 2 * half].astype(float)
-        crop[..., atlas.PROTEIN] *= 255 / max(np.percentile(crop[..., atlas.PROTEIN], 99.7), 60)
-        crops.append(in_colour(crop))
-    return crops
-
-
-def field_sheet(pictures: dict[str, list[UInt8[np.ndarray, "h w 4"]]], shown: int = 8) -> matplotlib.figure.Figure:
-    """`shown` fields of each side, drawn evenly from its list, in the HPA's colours."""
-    figure = matplotlib.figure.Figure(figsize=(16, 8.4 * len(pictures)), facecolor="black", layout="constrained")
-    for axes, (side, images) in zip(np.ravel(figure.subplots(len(pictures), 1)), pictures.items(), strict=True):
-        axes.imshow(_tiled([in_colour(image) for image in _spaced(images, shown)], columns=4))
-        axes.set_title(f"{side} (green protein, blue nucleus, red microtubules)", color="white", fontsize=16)
-        axes.axis("off")
-    return figure
-
-
-def statistics_sheet(
-    simulated: list[UInt8[np.ndarray, "h w 4"]], statistics: dict[str, list[dict[str, float]]]
-) -> matplotlib.figure.Figure:
-    """Four simulated fields above the distribution of every statistic, simulated and real."""
-    names = list(statistics["simulated"][0])
-    figure = matplotlib.figure.Figure(figsize=(16, 17))
-    grid = figure.add_gridspec(
-        7, 6, height_ratios=[2.6, *[1] * 6], left=0.02, right=0.98, bottom=0.02, top=0.99, hspace=0.35, wspace=0.12
-    )
-    axes = figure.add_subplot(grid[0, :])
-    axes.imshow(_tiled([in_colour(image) for image in _spaced(simulated, 4)], columns=4))
-    axes.axis("off")
-    for place, name in enumerate(names):
-        axes = figure.add_subplot(grid[1 + place // 6, place % 6])
-        axes.set_title(name, fontsize=9)
-        everything = [found[name] for side in statistics.values() for found in side if np.isfinite(found[name])]
-        edges = np.linspace(min(everything), max(everything) + 1e-9, 16).tolist()
-        for side, found in statistics.items():
-            values = [row[name] for row in found]
-            axes.hist(values, edges, density=True, histtype="stepfilled", alpha=0.5, label=f"{side} ({len(values)})")
-        axes.set_yticks([])
-        axes.tick_params(labelsize=7)
-    figure.legend(*axes.get_legend_handles_labels(), loc="lower right")
-    return figure
-
-
-def in_colour(picture: Float[np.ndarray, "h w 4"] | UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Red microtubules, green protein, blue nucleus, as the HPA shows them."""
-    order = [atlas.CHANNELS.index(name) for name in ("microtubules", "protein", "nucleus")]
-    return np.clip(picture[..., order], 0, 255).astype(np.uint8)
-
-
-def _spaced(images: list[np.ndarray], count: int) -> list[np.ndarray]:
-    return [images[i] for i in np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)]
-
-
-def _tiled(tiles: Sequence[np.ndarray], columns: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Tiles cut to the smallest one's size, row by row with a dark line between."""
-    size = min(min(tile.shape[:2]) for tile in tiles)
-    rows = -(-len(tiles) // columns)
-    sheet = np.full((rows * (size + 4), columns * (size + 4), 3), 40, np.uint8)
-    for place, tile in enumerate(tiles):
-        row, column = (size + 4) * (place // columns), (size + 4) * (place % columns)
-        sheet[row : row + size, column : column + size] = tile[:size, :size]
-    return sheet
-
-
-def _save(figure: matplotlib.figure.Figure, path: Path) -> None:
-    figure.savefig(path, dpi=110, facecolor=figure.get_facecolor(), pil_kwargs={"quality": 80})
-    log.info("wrote %s", path)
 
 
 def _write_table(rows: Sequence[dict], path: Path) -> None:
@@ -229,7 +108,7 @@ def _print_table(rows: Sequence[dict]) -> None:
         console.print(f"{inside} of {len(rows)} simulated medians lie within the real fields' 5–95% spread")
 
 
-def _print_gaps(gaps: dict[str, domain_gap.Gap]) -> None:
+def _print_gaps(gaps: "dict[str, domain_gap.Gap]") -> None:
     console = rich.console.Console()
     for realism, gap in gaps.items():
         telling = ", ".join(f"{name} {area:.2f}" for name, area in gap.telling[:3])

@@ -1,12 +1,14 @@
 """The command `hpax`: a list of what there is, quick help, one style of errors and exit codes."""
 
 import dataclasses
+import json
 import pathlib
 import subprocess
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from typing import get_args
 
+import jax
 import pytest
 
 import experiments
@@ -98,7 +100,23 @@ def test_the_list_names_every_command(argv, capsys):
 
 def test_the_version(capsys):
     assert main.main(["--version"]) == 0
-    assert capsys.readouterr().out == f"hpax {hpax.__version__}\n"
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"hpax {hpax.__version__}"
+    assert f"jax {jax.__version__}" in told
+    assert told[-1].startswith("devices: ")
+
+
+def test_a_command_shows_the_config_that_it_would_work_by(tmp_path, capsys):
+    assert main.main(["simulate", "--fields", str(tmp_path / "f"), "--show-config", "--count", "7"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"fields": str(tmp_path / "f"), "count": 7, "size": 512, "realism": "plain", "seed": 0}
+    assert not (tmp_path / "f").exists()
+    study = ["train", "combine", "--show-config", "--fast", "--workdir", str(tmp_path / "w"), "--seeds", "1", "2"]
+    assert main.main(study) == 0
+    arms = json.loads(capsys.readouterr().out)
+    assert [arm["seed"] for arm in arms.values()] == [1, 2]
+    assert all(arm["cross_validate"] == 2 for arm in arms.values())
+    assert not (tmp_path / "w").exists()
 
 
 @pytest.mark.parametrize(("name", "told"), [("labl", "did you mean label?"), ("zzz", "choose from segment, label")])
@@ -116,15 +134,19 @@ def test_an_unknown_data_set_is_answered_with_the_nearest(capsys):
 
 
 def test_help_imports_little():
+    names = [path.stem for path in pathlib.Path(experiments.__path__[0]).glob("[!_]*.py")]
     lines = [
-        "import contextlib, io, sys",
-        "from hpax.commands import main",
-        "from experiments import __main__, build_cells, label_cells, score",
+        "import contextlib, importlib, io, sys",
+        "from hpax.commands import main, train",
+        "from experiments import __main__",
         "def help(call, *arguments):",
-        "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):",
+        "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as told:",
         "        call([*arguments, '--help'])",
+        "    assert 'usage' in told.getvalue(), arguments",
         "for name in main.COMMANDS: help(main.main, name)",
-        "for module in (__main__, build_cells, label_cells, score): help(module.main)",
+        "for name in train.STUDIES: help(main.main, 'train', name)",
+        f"for name in {names!r}: help(importlib.import_module('experiments.' + name).main)",
+        "help(__main__.main)",
         "main.main([])",
         f"print(sorted({HEAVY!r} & set(sys.modules)))",
     ]

@@ -1,11 +1,14 @@
 """`hpax embed`: every cell of a folder has the features that the encoder in the file gives it."""
 
+import csv
+import json
+
 import anndata
 import numpy as np
 import pytest
 
-from hpax import models
-from hpax.commands import embedding, main
+from hpax import atlas, models
+from hpax.commands import embedding, embedding_page, main
 from hpax.commands.embed import Config
 from hpax.data.cell_crops import dummy as crops
 from hpax.data.hpa_fields import dummy as fields
@@ -29,6 +32,12 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def quick_plane(monkeypatch):
+    """Two features instead of UMAP, whose first call takes tens of seconds."""
+    monkeypatch.setattr(embedding_page.scatter, "embed", lambda features, *, seed: features[:, :2])
+
+
 def call(folder, name, *arguments):
     encoder = ["--encoder", str(folder / f"{name}.safetensors")]
     return main.main(["embed", *encoder, *map(str, arguments)])
@@ -44,9 +53,37 @@ def test_fields_to_features(folder, tmp_path):
     assert table.obs_names.tolist() == source.table.index.tolist()
     assert {"field", "group_id", "protein"} <= set(table.obs)
     assert table.obsm["labels"].shape == (len(source), 19)
+    for name, row in zip(embedding_page.named(source)[0], source.labels, strict=True):
+        told = [atlas.LOCATIONS[label] for label in np.flatnonzero(row)]
+        assert name == (told[0] if len(told) == 1 else "several locations" if told else "not known")
     images = np.stack([source[place]["image"] for place in range(len(source))])
     expected = encoder.features(images[..., :3], "conv3")
     np.testing.assert_allclose(table[:, table.var["layer"] == "conv3"].X, expected, rtol=1e-5)
+
+
+def test_cells_that_segment_found_come_with_the_labels_of_their_field(folder, tmp_path, capsys):
+    found = ["--fields", str(folder / "fields"), "--um-per-pixel", UM, "--workdir", str(tmp_path / "found")]
+    assert main.main(["segment", *found, "--segmenter", "classical", "--no-shards", "--no-overlays"]) == 0
+    options = ["--fields", folder / "fields", "--masks", tmp_path / "found", "--workdir", tmp_path / "embed"]
+    capsys.readouterr()
+    assert call(folder, "human", *options) == 0  # takes the pixel size from what segment left
+    assert capsys.readouterr().out.splitlines()[-1] == f"the page: {tmp_path / 'embed' / 'index.html'}"
+    table = anndata.read_h5ad(tmp_path / "embed" / "features.h5ad")
+    with (tmp_path / "found" / "cells.csv").open(newline="") as file:
+        cells = {row["id"]: row for row in csv.DictReader(file)}
+    assert table.n_obs > 3
+    assert set(table.obs_names) == set(cells)
+    assert table.obs["um_per_pixel"].to_numpy() == pytest.approx(fields.UM_PER_PIXEL)
+    labels = {cell: atlas.multi_hot(map(int, row["labels"].split("|"))) for cell, row in cells.items()}
+    assert table.obsm["labels"].any()
+    for cell, row in zip(table.obs_names, table.obsm["labels"], strict=True):
+        np.testing.assert_array_equal(row, labels[cell])
+    record = json.loads((tmp_path / "embed" / "result.json").read_text())
+    assert record["counts"]["cells"] == table.n_obs
+    told = (tmp_path / "embed" / "index.html").read_text()
+    for expected in ("human.safetensors", f"{fields.UM_PER_PIXEL:.4g} µm per pixel", "Nearest neighbours", "Gallery"):
+        assert expected in told
+    assert told.count("<img ") == 3
 
 
 def test_crops_to_features_of_a_layer(folder, tmp_path):

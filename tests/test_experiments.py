@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import experiments
-from hpax import launch
+from hpax import launch, models
 from hpax.data.cell_crops import dummy
 from hpax.formats import label_images
 from hpax.metrics import neighbours
@@ -77,6 +77,8 @@ def test_cells_without_labels_end_with_features_umap_and_page(tmp_path):
     assert table.obsm["X_umap"].shape == (record["counts"]["cells"], 2)
     assert (folder / "features.h5ad").exists()
     assert "Neighbours were not asked" in (folder / "index.html").read_text()
+    (encoder,) = (tmp_path / "run" / "encoders").glob("*/encoder.safetensors")
+    assert isinstance(models.load(encoder), models.Encoder)
 
 
 def test_arms_that_train_alike_share_an_encoder_and_others_do_not(tmp_path):
@@ -127,8 +129,8 @@ def test_the_speed_of_a_part_is_a_ratio_beside_what_else_one_would_use(part, tmp
 def test_the_plain_network_is_the_one_that_it_stands_beside():
     import jax
 
-    from experiments.benchmark_speed import PlainInpainter
     from hpax.nn.inpainter import Inpainter
+    from hpax.nn.reference import PlainInpainter
 
     source, markers = np.ones((1, 8, 8, 3), np.float32), np.ones((1, 8, 8, 2), np.float32)
     counts = [
@@ -149,16 +151,15 @@ def test_the_features_of_torchvision_are_ours(tmp_path):
 
 
 def test_without_pytorch_its_part_says_how_to_get_it(monkeypatch):
-    from experiments.benchmark_speed import torchvision_inception
-    from hpax.launch import LaunchError
+    from hpax.nn.rivals import torchvision_inception
 
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(LaunchError, match="pip install torch torchvision"):
+    with pytest.raises(ImportError, match="pip install torch torchvision"):
         torchvision_inception({})
 
 
 def test_networks_that_differ_are_not_timed():
-    from experiments.benchmark_speed import hold_alike
+    from hpax.nn.reference import hold_alike
 
     ours = [np.zeros((0, 19)), np.array([[0.0, 10.0]])]
     hold_alike(ours, [ours[0], ours[1] + 9e-3])
@@ -169,7 +170,6 @@ def test_networks_that_differ_are_not_timed():
 
 def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
     from experiments import segment_fields
-    from hpax import models
     from hpax.data.dsb2018_nuclei import dummy as images
     from hpax.data.hpa_fields import dummy as fields
 

@@ -79,6 +79,12 @@ def test_imports_go_to_the_left(path):
     assert list(trespasses(path)) == []
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.py")), ids=lambda path: path.name)
+def test_experiments_are_thin_and_know_none_of_each_other(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
+    assert [name for name in imports(path) if name.startswith("experiments")] == []
+
+
 def test_only_parallel_knows_pmap():
     assert [path for path in FILES if "pmap" in names(path)] in ([], [ROOT / "hpax/train/parallel.py"])
 

@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 import scipy.stats
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
-from experiments import probe_fields
+from experiments import few_labels, probe_fields
 from hpax import atlas, data, models, train
 from hpax.data.hpa_fields import dummy
 from hpax.nn.heads import CamNet
@@ -58,7 +59,9 @@ def test_every_field_is_answered_for_and_a_network_is_left_where_one_was_trained
     left = {"network"} if method == "finetune" else set()
     assert {path.name for path in arm.iterdir()} == {"config.json", "result.json"} | left
     if left:
-        network = models.load_network(arm / "network" / probe.FILE)
+        model = models.load(arm / "network" / probe.FILE)
+        assert isinstance(model, models.FieldClassifier)
+        network = model.network
         assert (network.architecture, network.size, network.channels) == ("cam-net", 32, atlas.CHANNELS)
     record = json.loads((arm / "result.json").read_text())
     counts, metrics = record["counts"], record["metrics"]
@@ -72,7 +75,7 @@ def test_every_field_is_answered_for_and_a_network_is_left_where_one_was_trained
 
 
 def cross_probed(x, labels, group, *, count, strengths):
-    predict = probe.probed(x, labels, group, strengths=strengths, count=count, seed=0)
+    predict = probe.probed(probe.Seen(x), labels.astype(np.uint8), group, strengths=strengths, count=count, seed=0)
     return probe.cross_validated(group, predict, count=count, seed=0)
 
 
@@ -103,7 +106,8 @@ def test_a_probe_is_blind_to_fields_of_the_same_group():
 
 def test_the_penalty_is_chosen_without_the_fields_asked_about():
     rng = np.random.default_rng(2)
-    x, labels, group = rng.normal(size=(40, 6)), rng.integers(0, 2, (40, 2)), np.arange(40)
+    x, group = probe.Seen(rng.normal(size=(40, 6))), np.arange(40)
+    labels = rng.integers(0, 2, (40, 2)).astype(np.uint8)
     known, asked = np.arange(30), np.arange(30, 40)
     how = {"strengths": (1e-3, 1.0), "count": 3, "seed": 0}
     said = probe.probed(x, labels, group, **how)(known, asked)
@@ -124,6 +128,84 @@ def test_the_penalty_is_strong_for_noise_and_weak_where_only_that_tells_classes_
     chosen = cross_probed(x, labels, np.arange(60), count=3, strengths=tuple(kept))
     assert kept[1e8] > kept[1e-4] + 0.2
     assert average_precision_score(labels, chosen) == pytest.approx(kept[1e8])
+
+
+def test_a_network_s_own_word_stands_where_labels_do_not_correct_it():
+    rng = np.random.default_rng(6)
+    labels = (rng.random((40, 2)) < 0.5).astype(np.uint8)
+    labels[:, 1] = 0  # no example: nothing can be learnt
+    logits = np.where(labels == 1, 1.0, -1.0) + 0.1 * rng.normal(size=(40, 2))
+    noise = rng.normal(size=(40, 300))
+    known, asked = np.arange(8), np.arange(8, 40)
+    labels[known[:4], 0], labels[known[4:], 0] = 1, 0
+    logits[known, 0] = np.where(labels[known, 0] == 1, 1.0, -1.0)
+    strengths = (1e-5, 1.0)
+    alone, told = (
+        probe.probed(seen, labels, np.arange(40), strengths=strengths, count=4, seed=0)(known, asked)
+        for seen in (probe.Seen(noise), probe.Seen(noise, logits))
+    )
+    assert average_precision_score(labels[asked, 0], told[:, 0]) == 1.0
+    assert average_precision_score(labels[asked, 0], alone[:, 0]) < 0.8
+    alike = probe.probed(probe.Seen(noise, logits), labels, np.arange(40), strengths=(1e-12,), count=4, seed=0)
+    np.testing.assert_allclose(alike(known, asked), 1 / (1 + np.exp(-logits[asked])), atol=1e-6)
+
+
+def test_corrections_are_those_of_a_penalised_regression():
+    rng = np.random.default_rng(8)
+    x, labels = rng.normal(size=(50, 4)), (rng.random(50) < 0.4).astype(np.uint8)
+    own = rng.normal(size=50) * 3
+
+    def gradient(weights, strength):
+        design = np.column_stack([x, np.ones(50)])
+        told = 1 / (1 + np.exp(-(own + design @ weights)))
+        return design.T @ (told - labels) + weights / strength
+
+    for strength in (1e-3, 1.0, 1e3):
+        np.testing.assert_allclose(gradient(probe.corrections(x, own, labels, strength), strength), 0, atol=1e-5)
+    theirs = LogisticRegression(C=2.0, fit_intercept=False, tol=1e-10, max_iter=5000)
+    theirs.fit(np.column_stack([x, np.ones(50)]), labels)
+    np.testing.assert_allclose(probe.corrections(x, 0 * own, labels, 2.0), theirs.coef_[0], atol=1e-4)
+
+
+def test_a_share_of_the_labels_is_of_whole_groups_and_of_every_frequent_class():
+    rng = np.random.default_rng(7)
+    group = np.repeat(np.arange(50), 2)
+    labels = (rng.random((50, 3)) < [0.5, 0.3, 0.3]).astype(np.uint8)[group]
+    known = np.flatnonzero(group % 5)
+    for share in (0.1, 0.25, 0.5):
+        kept = probe.part_of(known, labels, group, share=share, seed=1)
+        assert set(kept) <= set(known)
+        assert not set(group[kept]) & set(group[np.setdiff1d(known, kept)])
+        assert abs(len(kept) - share * len(known)) <= 4
+        assert labels[kept].any(0).all()
+    np.testing.assert_array_equal(probe.part_of(known, labels, group, share=1.0, seed=1), known)
+
+
+def test_a_network_from_a_file_sees_at_the_pixel_size_that_it_learnt(trained):
+    start = probe.Start(init="file", file=trained)
+    assert probe.um_per_pixel(probe.Config(start=start)) == 0.32
+    assert probe.um_per_pixel(probe.Config(start=start, um_per_pixel=1.28)) == 1.28
+    assert probe.um_per_pixel(probe.Config()) == 0.64
+
+
+def test_few_labels_scores_every_beginning_at_every_share(folder, tmp_path):
+    command = ["--fields", str(folder), "--beginnings", "shipped", "intensity", "--shares", "0.5", "1", "--folds", "2"]
+    command += ["--least", "1", "--strengths", "0.01"]
+    assert few_labels.main([*command, "--data-dir", str(tmp_path / "data"), "--workdir", str(tmp_path / "run")]) == 0
+    arm = tmp_path / "run" / "default" / "seed0"
+    rows = (arm / "labels.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows[1:]] == [
+        ["shipped", "0.0"],
+        ["shipped", "0.5"],
+        ["shipped", "1.0"],
+        ["intensity", "0.5"],
+        ["intensity", "1.0"],
+    ]
+    metrics = json.loads((arm / "result.json").read_text())["metrics"]
+    assert {"field mAP, shipped, 0% of labels", "field mAP, intensity, 100% of labels", "chance"} <= set(metrics)
+    assert (arm / "index.html").is_file()
+    with pytest.raises(ValueError, match="shares must be above 0"):
+        few_labels.Config(shares=(0.0,))
 
 
 def test_the_interval_is_scipy_s_where_each_field_is_its_own_group():

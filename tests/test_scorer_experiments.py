@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from experiments import benchmark_scorer, score_atlas_masks, simulate_submission
+from experiments import benchmark_scorer, score_atlas_masks
 from hpax.formats import label_images, rle
+from hpax.metrics import corrected_masks, drawn_submission, scoring_speed
 from hpax.ops import overlap
 
-DRAWN = simulate_submission.Config(images=12, cells=150, size=160)
+DRAWN = drawn_submission.Size(images=12, cells=150, size=160)
 
 
 def test_recalls_are_those_of_cocoeval_and_areas_close():
-    pairs = [pair[::-1] for pair in simulate_submission.pairs(DRAWN)]
-    metrics, _, scores = benchmark_scorer.parts(pairs)
-    beside = benchmark_scorer.beside_coco(pairs, scores, metrics["decoded to score (s)"])
+    pairs = [pair[::-1] for pair in drawn_submission.pairs(DRAWN)]
+    metrics, _, scores = scoring_speed.parts(pairs)
+    beside = scoring_speed.beside_coco(pairs, scores, metrics["decoded to score (s)"])
     assert beside["largest difference in recall"] < 1e-12
     assert beside["mAP of pycocotools"] == pytest.approx(scores.mean(), abs=0.02)
     assert 0.2 < scores.mean() < 0.9
@@ -46,7 +47,7 @@ def test_predicted_masks_carry_the_labels_of_the_cells_they_cover(tmp_path):
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    ((true, found),) = score_atlas_masks.fields(tmp_path)
+    ((true, found),) = corrected_masks.fields(tmp_path)
     assert (true.label.tolist(), true.mask.tolist()) == ([0, 7, 18], [0, 0, 1])
     assert (found.label.tolist(), found.mask.tolist()) == ([0, 7, 18], [0, 0, 1])
     np.testing.assert_allclose(found.score, 0.9)

@@ -11,6 +11,7 @@ import pytest
 
 from experiments import zero_shot
 from hpax import atlas, models
+from hpax.commands import zero_shot_study
 from hpax.data.hpa_fields import dummy
 from hpax.nn.backbones import BACKBONES
 
@@ -40,11 +41,11 @@ def done(tmp_path_factory):
 def test_every_head_is_scored_with_its_interval_and_chance(done):
     record = json.loads((done / "result.json").read_text())
     metrics, counts = record["metrics"], record["counts"]
-    assert record["headline"] == [f"field mAP, {head}" for head in zero_shot.HEADS]
+    assert record["headline"] == [f"field mAP, {head}" for head in zero_shot_study.HEADS]
     assert (counts["fields"], counts["groups"], counts["classes in the means"]) == (4, 3, 2)
     assert counts["cells"] > 4
     assert metrics["chance"] == pytest.approx(0.625)  # nucleoplasm in three of four fields, droplets in two
-    for head in zero_shot.HEADS:
+    for head in zero_shot_study.HEADS:
         low, value, high = (metrics[f"field mAP, {head}{end}"] for end in (", low", "", ", high"))
         assert 0 <= low <= value <= high <= 1
 
@@ -76,4 +77,4 @@ def test_it_needs_labels(tmp_path):
     dummy.write(tmp_path, size=128)
     (tmp_path / "fields.csv").write_text("id,labels\n")
     with pytest.raises(ValueError, match="has labels; add a table"):
-        zero_shot.labelled_fields(zero_shot.Config(fields=tmp_path), tmp_path)
+        zero_shot_study.labelled_fields(tmp_path, tmp_path)

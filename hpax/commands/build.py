@@ -12,7 +12,8 @@ from pathlib import Path
 
 from hpax import processes
 from hpax.commands import listing
-from hpax.commands.command import NOTHING_DONE, OK, STOPPED, parts, wrapped
+from hpax.commands.command import NOTHING_DONE, OK, STOPPED, parts
+from hpax.launch.manual import wrapped
 
 DATA_SETS = ("simulated_fields", "simulated_cells", "cell_crops", "hpa_fields", "hpa_cells", "dsb2018_nuclei")
 

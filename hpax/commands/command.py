@@ -1,17 +1,19 @@
 """What all commands share: one style of help, of errors, and of exit codes."""
 
-import contextlib
 import dataclasses
-import shutil
+import json
 import sys
-import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import tyro
 
-from hpax import processes
+from hpax import files, processes
+from hpax.launch.manual import framed
+
+SHOW = "--show-config"
+"""Of every command: print the config that it would work by as JSON, and do nothing."""
 
 OK, SOME_FAILED, NOTHING_DONE, STOPPED = 0, 1, 2, 130
 """Exit codes. Nothing done: the request itself was wrong, and a changed one may do."""
@@ -52,7 +54,11 @@ class Command:
         arguments = tuple(sys.argv[1:] if argv is None else argv)
         name = tuple(command or ("hpax", self.name))
         about, example, outputs = parts(self.doc)
-        options = parse(config or self.config, arguments, name=name, about=about, example=example, outputs=outputs)
+        asked = [argument for argument in arguments if argument != SHOW]
+        options = parse(config or self.config, asked, name=name, about=about, example=example, outputs=outputs)
+        if SHOW in arguments:
+            print(json.dumps(files.as_json(options), indent=1))
+            return OK
         try:
             with processes.interruptible():
                 failures = self.work(options, Call(name, about, arguments))
@@ -80,23 +86,3 @@ def parse(
     """The config of a command line."""
     with framed(arguments, example, outputs):
         return tyro.cli(config, prog=" ".join(name), description=about, args=list(arguments))
-
-
-@contextlib.contextmanager
-def framed(arguments: Sequence[str], example: str, outputs: str) -> Iterator[None]:
-    """What a parser prints for `--help`, between an example and where the outputs go."""
-    asked = bool({"-h", "--help"} & set(arguments))
-    if asked:
-        print(f"for example: {' '.join(example.split())}\n")
-    try:
-        yield
-    except SystemExit as end:
-        if asked and not end.code:
-            print(f"\n{wrapped(outputs)}")
-        raise
-
-
-def wrapped(text: str) -> str:
-    """Paragraphs that fit the terminal."""
-    width = min(shutil.get_terminal_size().columns, 100)
-    return "\n\n".join(textwrap.fill(paragraph, width) for paragraph in text.split("\n\n"))

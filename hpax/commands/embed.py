@@ -4,9 +4,9 @@
 
 Cuts the cells out of fields as the encoder knows them, around the cells of --masks (the workdir of `hpax segment`, or
 any folder of masks) or, without it, around nuclei that Otsu's threshold finds; or takes published crops (--crops).
-Leaves features.h5ad in DIR: X holds the layers side by side, var["layer"] says which, obs where each cell comes from.
-Shards of the cells are kept in DIR/shards, so that the same command is fast the second time. Exit status 2: nothing was
-done.
+Leaves in DIR features.h5ad (X holds the layers side by side, var["layer"] says which, obs where each cell comes from),
+index.html with a UMAP, nearest neighbours and a gallery of the cells, and result.json. Shards of the cells are kept in
+DIR/shards, so that the same command is fast the second time. Exit status 2: nothing was done.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ def work(config: Config, call: Call) -> Mapping[str, str]:
     """Cuts and embeds."""
     from hpax.commands import embedding
 
-    embedding.run(config)
+    embedding.run(config, call)
     return {}
 
 

@@ -1,35 +1,45 @@
 """What `hpax embed` does."""
 
+import dataclasses
+import json
+import math
+import time
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, UInt
 
-from hpax import atlas, data, files, models
+from hpax import atlas, data, files, launch, models
+from hpax.commands import embedding_page
+from hpax.commands.command import Call
 from hpax.commands.embed import Config
 from hpax.features import extract
 from hpax.formats import fields
+from hpax.formats import masks as mask_files
 from hpax.models import store
 from hpax.recipes.cells import only_location
 
-FEATURES, SHARDS = "features.h5ad", "shards"
+FEATURES, SHARDS, PAGE = "features.h5ad", "shards", "index.html"
 
 
-def run(config: Config) -> Path:
-    """Leaves the features of every cell; returns their file.
+def run(config: Config, call: Call) -> Path:
+    """Leaves the features of every cell, the page and the record; returns the features' file.
 
     Raises:
         FileNotFoundError: no such encoder, no folder, or no field, crop or mask in it.
         ValueError: the file holds no encoder, or one of other channels, or of an unknown layer; or a picture is wrong.
     """
+    start = time.perf_counter()
     encoder = models.Encoder.load(config.encoder)
     if unknown := [layer for layer in config.layers if layer not in encoder.layers]:
         raise ValueError(f"layers must be of {', '.join(encoder.layers)}, got {', '.join(unknown)}")
     config.workdir.mkdir(parents=True, exist_ok=True)
     with files.exclusive(config.workdir):
+        config = _as_segmented(config)
         source = _of_crops(config, encoder) if config.fields is None else _of_fields(config, encoder, config.fields)
         labels = {"labels": source.labels} if "labels" in source.info.features else None
         obs = source.table if labels is None else source.table.assign(label=only_location(source.labels))
+        facts = told(config, encoder, source)
         path = extract(
             encoder.encode,
             data.CellBatches(source, encoder.batch, prepare=lambda crops: _prepare(encoder, np.asarray(crops))),
@@ -37,10 +47,62 @@ def run(config: Config) -> Path:
             config.workdir / FEATURES,
             layers=config.layers or None,
             obsm=labels,
-            uns={"encoder": config.encoder.name, "encoder_content": files.digest(store.path_of(config.encoder))},
+            uns={"encoder": config.encoder.name, "encoder_content": facts["its content"], "made_of": facts},
         )
+        embedding_page.write(encoder, source, path, facts, config.workdir / PAGE)
+        _record(config, call, source, seconds=time.perf_counter() - start)
     print(f"features of {len(source)} cells: {path}")
+    print(f"the page: {config.workdir / PAGE}")
     return path
+
+
+def told(config: Config, encoder: models.Encoder, source: data.Source) -> dict[str, str]:
+    """How the features came about, in words."""
+    network, table = encoder.network, source.table
+    known = {
+        "encoder": str(config.encoder),
+        "its content": files.digest(store.path_of(config.encoder)),
+        "what it sees": ", ".join(encoder.channels),
+        "its crops": f"{encoder.size or 'any'} pixels, {_um(network.um_per_pixel)}",
+        "layers": ", ".join(config.layers or encoder.layers),
+    }
+    if config.fields is None:
+        known |= {"crops": str(config.crops), "organism": config.organism}
+    else:
+        sizes = sorted(set(np.round(table["um_per_pixel"].to_numpy(float), 4).tolist()))
+        known |= {"fields": str(config.fields), "pixels of the fields": "; ".join(map(_um, sizes))}
+        known["found by"] = "Otsu's threshold of nuclei" if config.masks is None else f"the masks in {config.masks}"
+    counts = {"cells": len(source), "fields of cells": table["field"].nunique()} if "field" in table else {}
+    return known | {name: str(count) for name, count in counts.items()}
+
+
+def _um(size: float) -> str:
+    return "of unknown size" if math.isnan(size) else f"{size:.4g} µm per pixel"
+
+
+def _as_segmented(config: Config) -> Config:
+    """Where the masks are those of `hpax segment`, pixels are what it took them for, unless something else is asked."""
+    path = (config.masks or Path()) / "config.json"
+    if config.masks is None or not path.is_file():
+        return config
+    there = json.loads(path.read_text(encoding="utf-8"))
+    um_per_pixel = config.um_per_pixel or float(there.get("um_per_pixel", 0))
+    camera_bits = config.camera_bits or int(there.get("camera_bits", 0))
+    return dataclasses.replace(config, um_per_pixel=um_per_pixel, camera_bits=camera_bits)
+
+
+def _record(config: Config, call: Call, source: data.Source, *, seconds: float) -> None:
+    """Leaves result.json."""
+    counts = {"cells": len(source)}
+    if "field" in source.table:
+        counts["fields"] = source.table["field"].nunique()
+    if "labels" in source.info.features:
+        counts["labelled cells"] = int(source.labels.any(1).sum())
+    metrics = {"cells per second": len(source) / seconds}
+    result = launch.Result(metrics=metrics, counts=counts, data="real", headline=list(metrics))
+    origin = launch.origin(call.command, call.about, config, call.arguments)
+    record = launch.record(config, result, origin, arm="default", seed=0, seconds=seconds, resumed=False)
+    files.write_json(config.workdir / "result.json", record)
 
 
 def _prepare(encoder: models.Encoder, crops: UInt[np.ndarray, "*b s s c"]) -> Float32[np.ndarray, "*b s s d"]:
@@ -54,7 +116,7 @@ def _of_fields(config: Config, encoder: models.Encoder, folder: Path) -> data.So
         told = f"{', '.join(encoder.channels)} at {encoder.network.um_per_pixel} µm"
         raise ValueError(f"the encoder must know {', '.join(atlas.CHANNELS)}, got {told}; give --crops instead")
     size = encoder.size or 64
-    masks = None if config.masks is None else _masks(config.masks)
+    masks = None if config.masks is None else mask_files.located(config.masks)
     return data.build(
         "hpa_cells",
         config.workdir / SHARDS,
@@ -69,13 +131,6 @@ def _of_fields(config: Config, encoder: models.Encoder, folder: Path) -> data.So
         min_cells=1,
         progress=True,
     )
-
-
-def _masks(folder: Path) -> Path:
-    """The folder of masks itself, where that of `hpax segment` was given."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder; give the workdir of `hpax segment`, or its masks/")
-    return folder / "masks" if (folder / "masks").is_dir() else folder
 
 
 def _of_crops(config: Config, encoder: models.Encoder) -> data.Source:

@@ -61,8 +61,7 @@ class Given:
     um_per_pixel: float = 0.0  # 0: what was taken when the field was segmented, else as its files say
 
     def __post_init__(self) -> None:
-        if not self.folder.is_dir():
-            raise FileNotFoundError(f"{self.folder} is not a folder; give the workdir of `hpax segment`, or its masks/")
+        mask_files.located(self.folder)
 
     def __call__(self, field: FolderField, load: Load, *, shown: bool) -> Cells:
         """The cells of a field.
@@ -71,8 +70,7 @@ class Given:
             FileNotFoundError: the folder holds no masks of it.
             ValueError: they are of other pictures, or damaged.
         """
-        inner = self.folder / "masks"
-        planes = mask_files.read(inner if inner.is_dir() else self.folder, field.id)
+        planes = mask_files.read(mask_files.located(self.folder), field.id)
         masks, _ = matched(*planes)
         record = read_record(self.folder, field.id)
         pixels = content(field, record)

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpax.commands import listing
-from hpax.commands.command import NOTHING_DONE, OK, parts, wrapped
+from hpax.commands.command import NOTHING_DONE, OK, parts
+from hpax.launch.manual import wrapped
 
 STUDIES = {
     "localize": "localize_cells",

@@ -76,6 +76,16 @@ def inpainting(
     return grid([list(row) for row in rows.values()], names=list(rows), titles=titles, title=title, scale=scale)
 
 
+def captioned(picture: Picture, text: str) -> UInt8[np.ndarray, "taller w 3"]:
+    """A picture with a line of text below, cut to its width."""
+    font = letters()
+    page = Image.new("RGB", (picture.shape[1], picture.shape[0] + LINE), PAPER)
+    page.paste(Image.fromarray(picture), (0, 0))
+    place = (0, picture.shape[0] + GAP // 2)
+    ImageDraw.Draw(page).text(place, shortened(text, page.width, font), INK, font)
+    return np.asarray(page)
+
+
 def letters() -> ImageFont.FreeTypeFont:
     """The letters of every grid: those that matplotlib brings along, which know µ and →."""
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), TEXT)

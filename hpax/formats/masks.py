@@ -31,6 +31,18 @@ log = logging.getLogger(__name__)
 Plane = UInt[np.ndarray, "h w"]
 
 
+def located(folder: str | os.PathLike[str]) -> Path:
+    """The folder of masks: `masks` in the workdir of `hpax segment`, or `folder` itself.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; give the workdir of `hpax segment`, or its masks/")
+    return folder / "masks" if (folder / "masks").is_dir() else folder
+
+
 def write(
     folder: str | os.PathLike[str],
     id: str,

@@ -6,17 +6,15 @@ annotated `tyro.conf.arg(name="")` stand beside those around it, on the command 
 
 import dataclasses
 import difflib
-import enum
 import itertools
 import json
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from hpax import files
+from hpax.files import as_json as plain
 
 Difference = Mapping[str, Any]
 """Dotted path of a field of the config → value."""
@@ -165,23 +163,6 @@ def digest(config: Any, *more: Any) -> str:
         whole = part is not config and isinstance(part, bytes | os.PathLike)
         parts.append(part if whole else json.dumps(plain(part), sort_keys=True))
     return files.digest(*parts, size=4)
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON holds it: dataclasses as dicts, paths and enums as text, NaN and infinities as None."""
-    if dataclasses.is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, enum.Enum):
-        return value.name
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):  # a number or an array of NumPy or JAX
-        return plain(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def changes(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -16,10 +16,17 @@ import tyro
 
 from hpax import files, processes
 from hpax.launch.config import Difference, LaunchError, arm_name, attributes, changes, plain, replaced
+from hpax.launch.manual import framed
 from hpax.launch.record import Result, origin, record
 
 PAGE = "index.html"
 """The page that a run may leave in its folder."""
+
+
+OUTPUTS = (
+    "Each arm leaves config.json, result.json and what the study makes, such as index.html, in WORKDIR/ARM/seedN. The "
+    "same command goes on where it was stopped and skips what has its result; `hpax report` tables all results."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +45,7 @@ class Launcher:
     workdir: Path  # holds <arm>/seed<k>/{config,result}.json
     sweep: str | None = None  # run every arm of this sweep; finished arms are skipped
     seeds: tuple[int, ...] = ()  # run every arm with each of these seeds instead of --seed
+    show_config: bool = False  # print the config of every arm as JSON, and run nothing
 
 
 @processes.interruptible()
@@ -66,6 +74,9 @@ def main(
         config, launcher = _parse(config_type, module, about, presets or {}, arguments)
         told = origin(["python", "-m", module], about, config, arguments, sweep=launcher.sweep)
         todo = arms(config, launcher, sweeps or {})
+        if launcher.show_config:
+            print(json.dumps({str(arm.folder): plain(arm.config) for arm in todo}, indent=1))
+            return 0
         records = {arm.folder: _finished(arm) for arm in todo}
         for number, arm in enumerate(todo, 1):
             state = "finished before" if records[arm.folder] else "running"
@@ -160,7 +171,9 @@ def _parse(
             *_preset_flags(presets),
         ],
     )
-    parsed: Any = tyro.cli(command, prog=f"python -m {module}", description=about, args=arguments)
+    example = f"python -m {module}{' --fast' if 'fast' in presets else ''} --workdir {launcher.workdir}"
+    with framed(arguments, example, OUTPUTS):
+        parsed: Any = tyro.cli(command, prog=f"python -m {module}", description=about, args=arguments)
     return getattr(parsed, config_type.__name__), parsed.launcher
 
 

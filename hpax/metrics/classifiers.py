@@ -65,29 +65,32 @@ def benchmark(
     Raises:
         ValueError: lengths differ, a feature is not finite, or fewer than two classes occur in two groups.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import StratifiedGroupKFold  # here, as it is slow to import
 
-    features, labels, groups = np.asarray(features, np.float64), np.asarray(labels).astype(str), np.asarray(groups)
-    query = np.ones(len(labels), bool) if query is None else np.asarray(query, bool)
-    _check(features, labels, groups, query)
-    single, kept = _in_two_groups(labels, groups)
-    features, labels, groups, query = features[kept], labels[kept], groups[kept], query[kept]
-    classes, codes = np.unique(labels, return_inverse=True)  # numbers, as a forest misreads classes named by digits
-    told, own, unconverged = np.zeros(len(labels), int), np.zeros(len(labels), int), 0
-    splits = StratifiedGroupKFold(min(folds, len(np.unique(groups))), shuffle=True, random_state=seed)
-    for fold, (learnt, left) in enumerate(splits.split(features, codes, groups)):
+    cells = np.asarray(features, np.float64)
+    names, own_group = np.asarray(labels).astype(str), np.asarray(groups)
+    asked = np.ones(len(names), bool) if query is None else np.asarray(query, bool)
+    _check(cells, names, own_group, asked)
+    single, kept = _in_two_groups(names, own_group)
+    cells, names, own_group, asked = cells[kept], names[kept], own_group[kept], asked[kept]
+    classes, codes = np.unique(names, return_inverse=True)  # numbers, as a forest misreads classes named by digits
+    told, fold_of, unconverged = np.zeros(len(codes), int), np.zeros(len(codes), int), 0
+    splits = StratifiedGroupKFold(min(folds, len(np.unique(own_group))), shuffle=True, random_state=seed)
+    for fold, (learnt, left) in enumerate(splits.split(cells, codes, own_group)):
         model = classifier(kind, trees=trees, strength=strength, seed=seed)
-        unconverged += fit(model, features[learnt], codes[learnt])
-        told[left], own[left] = model.predict(features[left]), fold
-    folds_asked = np.unique(own[query])
-    scores = [balanced_accuracy.score(codes[query & (own == f)], told[query & (own == f)]) for f in folds_asked]
-    asked, counts = np.unique(codes[query], return_counts=True)
+        unconverged += fit(model, cells[learnt], codes[learnt])
+        told[left], fold_of[left] = model.predict(cells[left]), fold
+    by_fold = []
+    for fold in np.unique(fold_of[asked]):
+        rows = asked & (fold_of == fold)
+        by_fold.append(balanced_accuracy.score(codes[rows], told[rows]))
+    scored, counts = np.unique(codes[asked], return_counts=True)
     return Benchmark(
-        interval=balanced_accuracy.interval(codes[query], told[query], groups[query], seed=seed),
-        by_fold=tuple(scores),
-        classes=tuple(classes[asked].tolist()),
+        interval=balanced_accuracy.interval(codes[asked], told[asked], own_group[asked], seed=seed),
+        by_fold=tuple(by_fold),
+        classes=tuple(classes[scored].tolist()),
         counts=tuple(counts.tolist()),
-        groups=len(np.unique(groups[query])),
+        groups=len(np.unique(own_group[asked])),
         single_group_classes=tuple(single),
         unconverged=unconverged,
     )

@@ -60,14 +60,14 @@ class MaskedTransformer(nn.Module):
     ) -> tuple[Float[Array, "b t p"], Float[Array, "b e"]]:
         """Every patch as painted, and the embedding of each cell, from the first `shown` patches of `order`."""
         tokens = self.enter(self.patches(images)) + self.place
-        kept = jnp.take_along_axis(tokens, order[:, :shown, None], axis=1)
+        kept: Array = jnp.take_along_axis(tokens, order[:, :shown, None], axis=1)
         for block in self.blocks:
             kept = block(kept)
-        kept = self.norm(kept)
+        seen = self.norm(kept)
         blanks = jnp.broadcast_to(self.blank, (len(images), tokens.shape[1] - shown, self.width))
         back = jnp.argsort(order, axis=1)[..., None]
-        whole = jnp.take_along_axis(jnp.concatenate([kept, blanks], 1), back, axis=1) + self.decode_place
-        return self.paint(self.decoder(whole)), self.out(nn.relu(self.hidden(self._pooled(kept))))
+        whole = jnp.take_along_axis(jnp.concatenate([seen, blanks], 1), back, axis=1) + self.decode_place
+        return self.paint(self.decoder(whole)), self.out(nn.relu(self.hidden(self._pooled(seen))))
 
     def encode(self, images: Float[Array, "b s s c"]) -> dict[str, Float[Array, "b d"]]:
         """The mean over the tokens after each block, and "pooled", that by attention; all patches are shown."""

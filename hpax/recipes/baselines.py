@@ -29,7 +29,7 @@ from hpax.recipes.configs import Baselines as Config
 from hpax.task import Task
 from hpax.tasks.autoencode import Autoencoding
 from hpax.tasks.masked import MaskedCells
-from hpax.tasks.siblings import Siblings
+from hpax.tasks.siblings import Criterion, Siblings
 from hpax.tasks.supervise import Supervision
 from hpax.types import Array
 
@@ -105,20 +105,27 @@ def build(name: str, config: Config, cells: Cells, *, seed: int = 0) -> train.Ru
 
 
 def _task(name: str, config: Config, cells: Cells, source: data.Source | Part) -> Task:
-    network = config.inpaint.network
-    options = {"width": network.width, "axis_name": train.AXIS, "momentum": network.momentum}
-    if name == "autoencoder":
-        return Autoencoding(Autoencoder(len(cells.channels), decoder_width=network.decoder_width, **options))
-    if name == "supervised":
-        classes = _classes(cells, source)
-        return Supervision(Projector(int(classes.max()) + 1, **options), classes)
+    network, proteins = config.inpaint.network, source.table["protein"].cat.codes.to_numpy(int)
     if name.startswith("masked"):
         model = MaskedTransformer(len(cells.channels), config.embedding, cells.size)
-        contrasts = config.contrasts if name == "masked and contrasts" else 0.0
-        return MaskedCells(model, source.table["protein"].cat.codes.to_numpy(int), contrasts)
-    groups = np.arange(len(source)) if name == "contrast of views" else source.table["protein"].cat.codes.to_numpy(int)
-    criterion = "vicreg" if name == "vicreg" else "contrast"
-    return Siblings(Projector(config.embedding, config.hidden, **options), groups, criterion)
+        return MaskedCells(model, proteins, config.contrasts if name == "masked and contrasts" else 0.0)
+    if name == "autoencoder":
+        return Autoencoding(
+            Autoencoder(
+                channels=len(cells.channels),
+                width=network.width,
+                decoder_width=network.decoder_width,
+                axis_name=train.AXIS,
+                momentum=network.momentum,
+            )
+        )
+    projector = functools.partial(Projector, width=network.width, axis_name=train.AXIS, momentum=network.momentum)
+    if name == "supervised":
+        classes = _classes(cells, source)
+        return Supervision(projector(int(classes.max()) + 1), classes)
+    groups = np.arange(len(source)) if name == "contrast of views" else proteins
+    criterion: Criterion = "vicreg" if name == "vicreg" else "contrast"
+    return Siblings(projector(config.embedding, config.hidden), groups, criterion)
 
 
 def _transformers(optimizer: Adam, steps: int) -> optax.GradientTransformation:

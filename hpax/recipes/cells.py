@@ -13,6 +13,7 @@ from jaxtyping import Float32, Shaped, UInt
 
 from hpax import atlas, data, files
 from hpax.data.simulated_fields import simulated_fields
+from hpax.formats import fields, masks
 from hpax.models.encoder import PREPARE
 from hpax.recipes.configs import CellAtlas as Atlas
 from hpax.recipes.configs import CellData as Data
@@ -95,8 +96,16 @@ def open_cells(config: Data, seed: int = 0) -> Cells:
         flag = "--fields" if config.kind == "hpa" else "--folder"
         raise ValueError(f"cells of kind {config.kind!r} need a folder of images, got none; give {flag} FOLDER")
     if config.kind == "hpa":
-        masks = str(config.masks or "")
-        source = data.build("hpa_cells", config.data_dir, source=folder, masks=masks, progress=True)
+        source = data.build(
+            "hpa_cells",
+            config.data_dir,
+            source=folder,
+            masks="" if config.masks is None else str(masks.located(config.masks)),
+            bits=fields.depth(fields.survey(folder).fields) if folder.is_dir() else 8,
+            um_per_pixel=config.um_per_pixel,
+            camera_bits=config.bits,
+            progress=True,
+        )
         return _human(config, (source, source, source), "real", "field")
     source = data.build("cell_crops", config.data_dir, source=folder, organism=config.kind, progress=True)
     yeast = config.kind == "yeast"

@@ -127,6 +127,7 @@ BACKBONES = (
     "swin-t",
     "swin-tiny",
     "plain-tiny",
+    "plain-small",
 )
 """Names of `hpax.nn.backbones`."""
 
@@ -262,6 +263,21 @@ LE2022: dict[str, object] = {
 }
 """The winners' image-level and cell-level models (Le et al. 2022; their code): fields at 512 pixels, cells at 128."""
 
+SHIPPED: dict[str, object] = {
+    "field.backbone.name": "plain-small",
+    "field.um_per_pixel": 0.32,
+    "field.init_from": Path("label-fields"),
+    "field.optimizer.learning_rate": 5e-4,
+    "field.optimizer.steps": 60,
+    "cell.backbone.name": "plain-small",
+    "cell.resolution": 128,
+    "cell.init_from": Path("label-cells"),
+    "cell.optimizer.learning_rate": 5e-4,
+    "cell.optimizer.steps": 120,
+    "start": "fresh",
+}
+"""From the networks that ship, for few labels: a short training at a low rate (nobody tuned either)."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Atlas:
@@ -286,7 +302,7 @@ class Data:
     um_per_pixel: float = 0.0  # µm of a folder's pixels; 0: as the files say, else by the width
     bits: int = 0  # of the camera, for files of 16 bits; 0: the fewest that hold every pixel of the folder
     masks: Literal["networks", "classical", "true"] = "networks"  # what finds the cells, or the simulation's truth
-    mask_folder: Path | None = None  # of masks that `hpax segment` left; None: they are found
+    mask_folder: Path | None = None  # the workdir of `hpax segment`, or a folder of masks; None: they are found
     data_dir: Path = Path("runs/data")  # where shards are built and masks are kept, once
     atlas: Atlas = Atlas()
 
@@ -319,7 +335,9 @@ class CellData:
     cells: CellKind = "simulated"
     fields: Path | None = None  # folder of real fields, whose cells are cut out; implies --cells hpa
     folder: Path | None = None  # published crops of --cells human or yeast; of hpa the same as --fields
-    masks: Path | None = None  # of real fields: folder of index masks that build_cells left; None: Otsu nuclei
+    masks: Path | None = None  # of real fields: workdir of `hpax segment`, or a folder of masks; None: Otsu nuclei
+    um_per_pixel: float = 0.0  # µm of a folder's pixels; 0: as the files say, else by the width
+    bits: int = 0  # of the camera, for files of 16 bits; 0: the fewest that hold every pixel of the folder
     data_dir: Path = Path("runs/data")  # where shards are built, once
     atlas: CellAtlas = CellAtlas()  # simulated
     er: bool = False  # show the network (and the classic features) the ER too, where it was stained; published: no
@@ -371,9 +389,9 @@ INPAINT_PRESETS: Mapping[str, Mapping[str, Any]] = {
 class ProbeStart:
     """What a network begins with."""
 
-    init: Literal["fresh", "imagenet", "file", "intensity"] = "fresh"  # "intensity": no network, moments of channels
+    init: Literal["fresh", "imagenet", "file", "shipped", "intensity"] = "fresh"  # "intensity": moments of channels
     backbone: str = "plain-tiny"  # of a fresh network
-    file: Path = Path("localize.safetensors")  # of a trained one
+    file: Path = Path("localize.safetensors")  # of a trained one; "shipped" is label-fields
     stem: Literal["colours", "mean"] = "colours"  # how ImageNet's network is shown four channels
 
 
@@ -382,7 +400,8 @@ class Probe:
     """Which network, and how it learns."""
 
     start: ProbeStart = ProbeStart()
-    um_per_pixel: float = 0.64  # as the network sees fields
+    um_per_pixel: float = 0.0  # as the network sees fields; 0: as a trained one has learnt, or 0.64
+    tta: int = 1  # views of a field whose features are averaged: 1, or all 8 flips and rotations
     window: int = 256  # pixels of a field that it is shown at once in training
     optimizer: Optimizer = Optimizer(learning_rate=1e-3, steps=60)  # from every beginning the same, which nobody tuned
 

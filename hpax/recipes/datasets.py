@@ -124,7 +124,7 @@ def _with_masks(config: Data, source: FieldSource) -> FieldSource:
     if config.masks == "true":
         return source.with_masks(mask_sources.ground_truth)
     if config.mask_folder is not None:
-        return source.with_masks(mask_sources.from_folder(config.mask_folder))
+        return source.with_masks(mask_sources.from_folder(mask_files.located(config.mask_folder)))
     folder = config.data_dir / "masks" / segmenter.content_name(config.masks) / source.dataset
     find_cells(source, config.masks, folder)
     return source.with_masks(mask_sources.from_folder(folder))

@@ -1,9 +1,10 @@
 """What networks that learnt elsewhere are worth on labelled fields, few as they are: probed, or trained on.
 
-A network begins fresh, or from a file that localize_cells left, or from ImageNet's (EfficientNet-Lite). It is probed as
-it is: the mean and the maximum over places of its features go to a logistic regression of each class, whose penalty is
-chosen by a cross-validation within the fields to learn from. Or all of it is trained on. Fields of one group (a protein
-where it is known, else an image) are never on both sides.
+A network begins fresh, or from a file that localize_cells left, or from the one that ships, or from ImageNet's
+(EfficientNet-Lite). It is probed as it is: the mean and the maximum over places of its features go to a logistic
+regression of each class, whose penalty is chosen by a cross-validation within the fields to learn from; of a network
+that knows the classes it corrects what the network says, the less the stronger the penalty. Or all of it is trained on.
+Fields of one group (a protein where it is known, else an image) are never on both sides.
 """
 
 import dataclasses
@@ -14,18 +15,20 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+import scipy.special
+from jaxtyping import Float, Int, UInt8
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from hpax import atlas, data, images, models, train
-from hpax.data import FieldSource, ImageBatches, archive, balance, folders
+from hpax.data import FieldSource, ImageBatches, archive, balance, folders, splits
 from hpax.metrics import classification
 from hpax.models import imagenet
 from hpax.nn.backbones import BACKBONES
 from hpax.nn.heads import CamNet
+from hpax.predict import tta
 from hpax.recipes import learning
 from hpax.recipes.configs import Probe as Config
 from hpax.recipes.configs import ProbeStart as Start
@@ -39,10 +42,36 @@ USE = "Classes of fields of the four stains of the Human Protein Atlas, and wher
 LIMITS = "It was trained on the few fields told of below, all of them: no score of its own is known."
 
 
-Encode = Callable[[Float[np.ndarray, "h w c"]], Float[np.ndarray, " k"]]
-"""What networks see of a whole field → its features."""
+UM_PER_PIXEL = 0.64
+"""At which a network sees fields that did not learn at another."""
+
+NEWTON, SMALL = 50, 1e-8
+"""Most steps of a regression, and the step after which it has arrived."""
+
+SHIPPED = "label-fields"
+
 
 Places = Int[np.ndarray, " n"]
+
+
+class Seen(NamedTuple):
+    """Of one field, or of many by a leading axis."""
+
+    features: Float[np.ndarray, "*n k"]
+    logits: Float[np.ndarray, "*n c"] | None = None  # of a network that knows the classes
+
+    def at(self, places: Places) -> "Seen":
+        """The rows of some fields."""
+        return Seen(self.features[places], None if self.logits is None else self.logits[places])
+
+    def of_classes(self, classes: Places) -> "Seen":
+        """With the logits of some classes."""
+        return self if self.logits is None else self._replace(logits=self.logits[:, classes])
+
+
+Encode = Callable[[Float[np.ndarray, "h w c"]], Seen]
+"""What networks see of a whole field → its features."""
+
 Predict = Callable[[Places, Places], Float[np.ndarray, "n c"]]
 """Fields to learn from, and fields asked about → the probabilities of the latter."""
 
@@ -53,6 +82,8 @@ class Beginning(NamedTuple):
     model: CamNet
     init: train.Init | None
     options: Mapping[str, Any]
+    um_per_pixel: float = UM_PER_PIXEL
+    knows_classes: bool = False
 
 
 def beginning(start: Start) -> Beginning:
@@ -63,11 +94,12 @@ def beginning(start: Start) -> Beginning:
     """
     if start.init == "intensity":
         raise ValueError("training needs a network, got init 'intensity'; take another, or probe it")
-    if start.init == "file":
-        there = models.load_network(start.file)
+    if start.init in ("file", "shipped"):
+        there = models.load_network(SHIPPED if start.init == "shipped" else start.file)
         if not isinstance(there.model, CamNet):
             raise ValueError(f"{start.file} must hold a cam-net, got a {there.architecture}; take localize_cells'")
-        return Beginning(there.model, functools.partial(models.graft, pretrained=there), there.options)
+        planted = functools.partial(models.graft, pretrained=there)
+        return Beginning(there.model, planted, there.options, there.um_per_pixel, knows_classes=True)
     if start.init == "imagenet":
         lite = imagenet.lite(0, stem=start.stem)
         planted = functools.partial(models.graft, pretrained=lite, at="backbone")
@@ -75,14 +107,21 @@ def beginning(start: Start) -> Beginning:
     return Beginning(CamNet(BACKBONES[start.backbone]()), None, {"backbone": start.backbone})
 
 
+def um_per_pixel(config: Config) -> float:
+    """At which the network sees fields: as told, or as it has learnt."""
+    if config.um_per_pixel or config.start.init == "intensity":
+        return config.um_per_pixel or UM_PER_PIXEL
+    return beginning(config.start).um_per_pixel
+
+
 def build(config: Config, fields: FieldSource, *, seed: int = 0) -> train.Run:
     """The training of all classes on labelled fields; its initial state is what is probed."""
-    model, init, _ = beginning(config.start)
+    model, init, *_ = beginning(config.start)
     model = model.clone(backbone=model.backbone.clone(axis_name=train.AXIS, momentum=MOMENTUM), dropout=DROPOUT)
     batches = ImageBatches(
         fields,
         config.optimizer.batch_size,
-        um_per_pixel=config.um_per_pixel,
+        um_per_pixel=um_per_pixel(config),
         size=config.window,
         weights=balance.weights(fields.labels),
         seed=seed,
@@ -107,7 +146,7 @@ def _network(config: Config, state: train.State, card: str = "") -> models.Netwo
         architecture="cam-net",
         options=beginning(config.start).options,
         channels=atlas.CHANNELS,
-        um_per_pixel=config.um_per_pixel,
+        um_per_pixel=um_per_pixel(config),
         params=state.params,
         model_state=state.model_state,
         card=card,
@@ -130,26 +169,34 @@ def open_fields(folder: Path, data_dir: Path) -> tuple[FieldSource, int]:
     return known, len(source) - len(known)
 
 
-def encoded(encode: Encode, fields: FieldSource, *, um_per_pixel: float) -> Float[np.ndarray, "n k"]:
+def encoded(encode: Encode, fields: FieldSource, *, um_per_pixel: float) -> Seen:
     """What `encode` says of every field, seen whole at that pixel size, in order."""
-    features = []
+    seen = []
     for field in fields:
-        seen = images.to_um_per_pixel(field.image, field.um_per_pixel, um_per_pixel)
-        features.append(encode(images.as_float(seen)))
-    return np.stack(features)
+        image = images.to_um_per_pixel(field.image, field.um_per_pixel, um_per_pixel)
+        seen.append(encode(images.as_float(image)))
+    features = np.stack([one.features for one in seen])
+    logits = [one.logits for one in seen if one.logits is not None]
+    return Seen(features, np.stack(logits) if logits else None)
 
 
 def encoder(config: Config, fields: FieldSource, *, seed: int = 0) -> Encode:
     """Field → features, of a network as it begins."""
     if config.start.init == "intensity":
-        return moments
+        return lambda image: Seen(moments(image))
     state = build(config, fields, seed=seed).initial()
-    network = _network(config, state)
+    network, knows_classes = _network(config, state), beginning(config.start).knows_classes
     apply = jax.jit(functools.partial(network.model.apply, network.variables))
 
-    def encode(image: np.ndarray) -> np.ndarray:
-        seen = np.asarray(apply(images.padded(image, network.model.stride)[None]).features)[0]
-        return np.concatenate([seen.mean((0, 1)), seen.max((0, 1))])
+    def encode(image: np.ndarray) -> Seen:
+        whole = images.padded(image, network.model.stride)[None]
+        pooled, logits = [], []
+        for turn in tta.ALL[: config.tta]:
+            told = apply(turn(whole))
+            features = np.asarray(told.features)[0]
+            pooled.append(np.concatenate([features.mean((0, 1)), features.max((0, 1))]))
+            logits.append(np.asarray(told.logits)[0])
+        return Seen(np.mean(pooled, axis=0), np.mean(logits, axis=0) if knows_classes else None)
 
     return encode
 
@@ -181,40 +228,96 @@ def cross_validated(group: Places, predict: Predict, *, count: int, seed: int) -
     return answers[np.argsort(np.concatenate([asked for _, asked in sides]))]
 
 
-def regressed(
-    strength: float, x: Float[np.ndarray, "n k"], labels: np.ndarray, asked: Float[np.ndarray, "m k"]
-) -> Float[np.ndarray, "m c"]:
-    """The probabilities of `asked` by a regression of each class; its frequency where nothing can be learnt."""
-    prob = np.tile(labels.mean(0, dtype=np.float64), (len(asked), 1))
-    for label in np.flatnonzero(labels.min(0) < labels.max(0)):
+def part_of(
+    known: Int[np.ndarray, " k"], labels: UInt8[np.ndarray, "n c"], group: Places, *, share: float, seed: int
+) -> Int[np.ndarray, " kept"]:
+    """A share of `known`, whole groups, each class as frequent as in all of it, as far as groups allow."""
+    if share >= 1:
+        return known
+    sides = splits.stratified_split(
+        group[known].astype(str), labels[known], {"left out": 1 - share, "kept": share}, seed=seed
+    )
+    return known[sides == "kept"]
+
+
+def regressed(strength: float, x: Seen, labels: UInt8[np.ndarray, "n c"], asked: Seen) -> Float[np.ndarray, "m c"]:
+    """The probabilities of `asked` by a regression of each class on features of one spread.
+
+    Where the network knows the classes, what it says itself stands, and the regression corrects it: the stronger the
+    penalty, the less. Where nothing can be learnt of a class that it does not know: how frequent the class is.
+    """
+    scaler = StandardScaler().fit(x.features)
+    learnt, there = scaler.transform(x.features), scaler.transform(asked.features)
+    span = np.linalg.svd(learnt, full_matrices=False)[2].T  # a penalised regression uses no other direction
+    learnt, there = learnt @ span, there @ span
+    if x.logits is not None and asked.logits is not None:
+        weights = np.stack(
+            [corrections(learnt, *column, strength) for column in zip(x.logits.T, labels.T, strict=True)]
+        )
+        return scipy.special.expit(asked.logits + np.column_stack([there, np.ones(len(there))]) @ weights.T)
+    prob = np.tile(labels.mean(0, dtype=np.float64), (len(there), 1))
+    for label in np.flatnonzero(labels.min(0) < labels.max(0)).tolist():
         regression = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
-        model = make_pipeline(StandardScaler(), regression).fit(x, labels[:, label])
-        prob[:, label] = model.predict_proba(asked)[:, 1]
+        prob[:, label] = regression.fit(learnt, labels[:, label]).predict_proba(there)[:, 1]
     return prob
 
 
+def corrections(
+    x: Float[np.ndarray, "n k"], logits: Float[np.ndarray, " n"], labels: UInt8[np.ndarray, " n"], strength: float
+) -> Float[np.ndarray, " k_1"]:
+    """What to add to given logits: the weights of features, and of a last one that is 1, of a logistic regression.
+
+    All are penalised by their squares over twice `strength`. Newton's method, each step halved until it helps.
+    """
+    design = np.column_stack([x, np.ones(len(x))])
+    weights = np.zeros(design.shape[1])
+
+    def lost(weights: np.ndarray) -> float:
+        told = logits + design @ weights
+        return float((np.logaddexp(0, told) - labels * told).sum() + weights @ weights / (2 * strength))
+
+    for _ in range(NEWTON):
+        told = scipy.special.expit(logits + design @ weights)
+        gradient = design.T @ (told - labels) + weights / strength
+        curvature = (design.T * (told * (1 - told))) @ design + np.eye(len(weights)) / strength
+        step = np.linalg.solve(curvature, gradient)
+        while lost(weights - step) > lost(weights) and np.abs(step).max() > SMALL:
+            step = step / 2
+        weights = weights - step
+        if np.abs(step).max() <= SMALL:
+            break
+    return weights
+
+
 def probed(
-    x: Float[np.ndarray, "n k"],
-    labels: np.ndarray,
+    x: Seen,
+    labels: UInt8[np.ndarray, "n c"],
     group: Places,
     *,
     strengths: Sequence[float],
     count: int,
     seed: int,
+    share: float = 1.0,
 ) -> Predict:
-    """Regressions of the strength that is best for all classes in a cross-validation of the fields to learn from."""
+    """Regressions of the strength that is best for all classes in a cross-validation of the fields to learn from.
+
+    `share` of these are learnt from, as if the others had no label.
+    """
 
     def predict(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
-        own, truth = x[known], labels[known]
+        kept = part_of(known, labels, group, share=share, seed=seed)
+        own, truth = x.at(kept), labels[kept]
 
         def worth(strength: float) -> float:
             def inner(k: np.ndarray, a: np.ndarray) -> np.ndarray:
-                return regressed(strength, own[k], truth[k], own[a])
+                return regressed(strength, own.at(k), truth[k], own.at(a))
 
-            answers = cross_validated(group[known], inner, count=count, seed=seed)
+            folds = min(count, len(np.unique(group[kept])))
+            answers = cross_validated(group[kept], inner, count=folds, seed=seed)
             return classification.score(truth, answers).mean_ap
 
-        return regressed(max(strengths, key=worth), own, truth, x[asked])
+        with threadpool_limits(1):  # matrices are small: on a busy machine, threads wait a hundred times longer
+            return regressed(max(strengths, key=worth), own, truth, x.at(asked))
 
     return predict
 

@@ -5,7 +5,7 @@ picture. The same three ways here, after the last block of each stage, each the 
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import jax
@@ -48,7 +48,7 @@ def _encode(
     return {stage: jnp.concatenate([part[stage] for part in parts], -1) for stage in parts[0]}
 
 
-def rendered(images: Float[Array, "b s s c"], strategy: Strategy) -> list[Float[Array, "b s s 3"]]:
+def rendered(images: Float[Array, "b s s c"], strategy: Strategy) -> Sequence[Float[Array, "b s s 3"]]:
     """The pictures that the network is shown: grey ones, or the protein green, nucleus blue, microtubules red.
 
     Yeast's one marker is shown red.

@@ -14,7 +14,7 @@ from jaxtyping import Int64
 from hpax import files
 from hpax.data import FieldSource
 from hpax.fields import Field
-from hpax.models import CellClassifier, Ensemble, FieldClassifier, LabelPrediction
+from hpax.models import CellClassifier, Ensemble, FieldClassifier, LabelPrediction, store
 from hpax.predict import cams
 from hpax.predict.strategies import Opinions
 from hpax.recipes import classify, distil, localize
@@ -40,9 +40,11 @@ class Shelf:
     root: Path
     kind: Kind
 
-    def folder(self, role: str, config: object, *data: FieldSource | str) -> Path:
-        """A folder that belongs to this config on this data alone."""
+    def folder(self, role: str, config: localize.Config | classify.Config, *data: FieldSource | str) -> Path:
+        """A folder that belongs to this config, to the weights of what it begins with, and to this data alone."""
         names = [part if isinstance(part, str) else part.name for part in data]
+        if config.init_from is not None:
+            names.append(files.digest(store.path_of(config.init_from)))
         return self.root / f"{role}-{files.digest(repr(files.as_json(config)), *names)}"
 
     def cell(
@@ -62,8 +64,9 @@ class Shelf:
     def field(
         self, config: localize.Config, training: FieldSource, validation: FieldSource, start: str = ""
     ) -> FieldClassifier:
-        """The image-level model; `start` names the network that it begins with."""
-        folder = self.folder("field", dataclasses.replace(config, init_from=None), training, validation, start)
+        """The image-level model; `start` names the training of the network that it begins with, if it was one here."""
+        known = dataclasses.replace(config, init_from=None) if start else config  # its folder is no part of the key
+        folder = self.folder("field", known, training, validation, start)
         return localize.train_model(config, training, validation, folder, kind=self.kind)
 
 

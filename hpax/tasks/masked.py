@@ -61,9 +61,10 @@ class MaskedCells:
     def _loss(self, params: Params, images: Float[Array, "three_b s s c"], batch: Batch, key: jax.Array) -> Array:
         keys = jax.random.split(key, len(images))
         order = jax.vmap(lambda each: jax.random.permutation(each, self._tokens))(keys)
-        painted, embedded = self.model.apply({"params": params}, images, order, shown=self._shown)
+        answer: Any = self.model.apply({"params": params}, images, order, shown=self._shown)
+        painted, embedded = answer
         hidden = jnp.argsort(order, axis=1) >= self._shown
-        wanted = self.model.apply({"params": params}, images, method="patches")
+        wanted: Any = self.model.apply({"params": params}, images, method="patches")
         error = (jnp.square(painted - wanted).mean(-1) * hidden).sum(1) / hidden.sum(1)
         total = error.reshape(3, -1).mean(0)
         if not self.contrasts:

@@ -115,3 +115,12 @@ def test_a_picture_that_pillow_calls_a_bomb_is_a_named_error(tmp_path, monkeypat
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(ValueError, match=r"a_cells.png must be a readable PNG or TIFF \(DecompressionBombError"):
         masks.read(tmp_path, "a")
+
+
+def test_masks_lie_in_the_workdir_of_segment_or_in_the_folder_itself(tmp_path):
+    assert masks.located(tmp_path) == tmp_path
+    (tmp_path / "masks").mkdir()
+    assert masks.located(tmp_path) == tmp_path / "masks"
+    assert masks.located(tmp_path / "masks") == tmp_path / "masks"
+    with pytest.raises(FileNotFoundError, match="give the workdir of `hpax segment`"):
+        masks.located(tmp_path / "none")

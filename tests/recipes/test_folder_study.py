@@ -183,7 +183,8 @@ def test_other_masks_are_taken_where_they_are_given(folder, tmp_path):
         mask_files.write(tmp_path / "masks", files.id, squares, squares, image=image, um_per_pixel=0.32)
     found = mask_sources.from_folder(tmp_path / "masks")(Field(id=source.fields[0].id, image=image, um_per_pixel=0.32))
     np.testing.assert_array_equal(found.cells, squares)
-    config = datasets.Data(fields=folder, um_per_pixel=0.32, mask_folder=tmp_path / "masks", data_dir=tmp_path / "data")
+    # the folder around them, as the workdir of `hpax segment` is
+    config = datasets.Data(fields=folder, um_per_pixel=0.32, mask_folder=tmp_path, data_dir=tmp_path / "data")
     split = datasets.open_fields(config, seed=1)
     assert [len(part) > 0 for part in split[:3]] == [True] * 3
     assert sum(map(len, split[:3])) == FIELDS - 1

@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from hpax import files, images, models, simulate, train
+from hpax import files, images, launch, models, simulate, train
 from hpax.fields import Field
 from hpax.recipes import classify, datasets, learning, localize, scoring, weak_labels
+from hpax.recipes.configs import SHIPPED
 from hpax.recipes.optimizers import Optimizer
 from hpax.tasks.classify import Classification
 from hpax.tasks.localize import Localization
@@ -233,3 +234,25 @@ def test_no_field_is_asked_of_networks_that_learnt_from_its_fold(split, monkeypa
         assert prediction.cells.shape == (len(field.found), 19)
         assert (prediction.cells == (fold != fold[place]).sum()).all()
         assert prediction.maps is None  # of 21,806 fields they would fill the memory
+
+
+def test_networks_are_shelved_by_the_weights_that_they_begin_with(split, tmp_path):
+    shelf = weak_labels.Shelf(tmp_path, split.kind)
+    start = tmp_path / "start.safetensors"
+    names = []
+    for content in (b"one", b"other", b"one"):
+        start.write_bytes(content)
+        config = dataclasses.replace(TINY.cell, init_from=start)
+        names.append(shelf.folder("cell", config, split.training))
+    assert names[0] == names[2] != names[1]
+
+
+def test_the_shipped_preset_begins_with_networks_of_its_own_shape():
+    config = launch.replaced(weak_labels.Config(), SHIPPED)
+    for part, kind in ((config.field, models.FieldClassifier), (config.cell, models.CellClassifier)):
+        donor = models.load(part.init_from)
+        assert isinstance(donor, kind)
+        assert donor.network.um_per_pixel == pytest.approx(
+            part.um_per_pixel if kind is models.FieldClassifier else part.crop_um / part.resolution, rel=0.01
+        )
+        assert donor.network.options["backbone"] == part.backbone.name

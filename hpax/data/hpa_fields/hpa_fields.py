@@ -115,7 +115,7 @@ def _scales(config: Reading, folder: pathlib.Path, found: Sequence[fields.FieldF
     if guessed:
         yield (
             f"{len(guessed)} of {len(found)} fields in {folder} state no pixel size; it is guessed from their width, "
-            "as of HPA fields; give um_per_pixel if you know it"
+            "as of HPA fields; give um_per_pixel (--um-per-pixel) if you know it"
         )
     against = [f"{id}: {size.remark}" for id, size in sizes.items() if size.source == "option" and size.remark]
     if against:

@@ -1,0 +1,151 @@
+"""Labels a folder's real fields by networks that never saw one, and says what that is worth."""
+
+import csv
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from hpax import atlas, models, progress
+from hpax.commands import folder
+from hpax.explore import colour, overlays, page
+from hpax.fields import Field, Masks
+from hpax.formats import masks as mask_files
+from hpax.metrics import zero_shot
+from hpax.models import segmenter
+
+SIDE = 384  # pixels of a picture of a field
+HEADS = ("cells", "cells alone", "field")
+"""Means over cells: together with the field, and by themselves; and the field as a whole."""
+
+ABOUT = "Real fields, labelled by networks that learnt from simulated cells only."
+
+
+Read = Callable[[folder.FolderField], Field]
+"""Reads a field, with its cells."""
+
+
+class Predictions(NamedTuple):
+    """What networks say of fields; row by row."""
+
+    ids: list[str]
+    groups: list[str]  # fields of one are drawn together: a protein where it is known
+    labels: UInt8[np.ndarray, "n 19"]
+    heads: dict[str, Float[np.ndarray, "n 19"]]
+    cells: int
+
+
+def labelled_fields(
+    fields: Path, workdir: Path, *, annotations: str = "", camera_bits: int = 0
+) -> list[folder.FolderField]:
+    """The fields of a folder that have labels; what their cameras' full scale is, is kept in `workdir`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    known, _ = folder.survey(fields, annotations)
+    labelled = [field for field in known if field.annotation.labels.any()]
+    if not labelled:
+        raise ValueError(f"no field in {fields} has labels; add a table with the columns id and label")
+    return folder.scaled(labelled, camera_bits, workdir / "full_scale.json")
+
+
+def read(
+    entry: folder.FolderField, *, masks: Path, method: Literal["networks", "classical"], um_per_pixel: float = 0.0
+) -> Field:
+    """A field with its cells, which are found once and kept in the folder `masks`."""
+    field = entry.loader(um_per_pixel)()
+    if not mask_files.flavours(masks, entry.id):
+        masks.mkdir(parents=True, exist_ok=True)
+        found = segmenter.by_name(method)(field.image, field.um_per_pixel)
+        mask_files.write(masks, entry.id, found.cells, found.nuclei, image=field.image, um_per_pixel=field.um_per_pixel)
+    return dataclasses.replace(field, masks=Masks(*mask_files.read(masks, entry.id)))
+
+
+def of_heads(said: models.LabelPrediction) -> dict[str, Float[np.ndarray, " 19"]]:
+    """What is said of a field by each head that there is; of a field without cells, by the other head or nothing."""
+    whole = np.zeros(len(atlas.LOCATIONS)) if said.field is None else said.field
+    heads = {"cells": said.cells.mean(0) if len(said.cells) else whole}
+    heads["cells alone"] = said.cell_only.mean(0) if len(said.cell_only) else whole
+    return heads if said.field is None else heads | {"field": said.field}
+
+
+def predict(labeller: models.Ensemble, known: Sequence[folder.FolderField], read: Read) -> Predictions:
+    """Finds and labels the cells of every field."""
+    rows, cells = [], 0
+    with progress.shown("labelling fields", len(known)) as bar:
+        for entry in known:
+            said = labeller.predict(read(entry))
+            rows.append(of_heads(said))
+            cells += len(said.cells)
+            bar.advance()
+    return Predictions(
+        ids=[field.id for field in known],
+        groups=[field.annotation.protein or field.id for field in known],
+        labels=np.stack([field.annotation.labels for field in known]),
+        heads={head: np.stack([row[head] for row in rows]) for head in HEADS if head in rows[0]},
+        cells=cells,
+    )
+
+
+def counts(told: Predictions, reports: Mapping[str, zero_shot.Report]) -> dict[str, int]:
+    """What the numbers rest on."""
+    first = next(iter(reports.values()))
+    return {
+        "fields": len(told.ids),
+        "groups": len(set(told.groups)),
+        "cells": told.cells,
+        "classes in the means": int(first.chosen.sum()),
+        "classes with a field": first.scores.present,
+    }
+
+
+def write_classes(path: Path, reports: Mapping[str, zero_shot.Report]) -> None:
+    """The table of classes as a file."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([zero_shot.columns(reports), *zero_shot.class_rows(reports)])
+
+
+def overview(
+    reports: Mapping[str, zero_shot.Report],
+    pictures: Sequence[page.Picture],
+    *,
+    models: Sequence[Path],
+    least: int,
+) -> str:
+    """The page: heads, classes, and the most confident mistakes of the first head."""
+    rows: list[list[str | float | None]] = []
+    for head, report in reports.items():
+        of_mean = [report.mean_ap, report.interval.low, report.interval.high, report.mean_chance]
+        rows.append([head, *of_mean, report.scores.mean_ap, report.error])
+    names = ["head", "mAP", "low", "high", "chance", "mAP of all classes", "calibration error"]
+    first = next(iter(reports.values()))
+    over = f"mAP over {first.chosen.sum()} classes of {least} fields or more"
+    caption = f"{first.scores.examples} fields; {over}, with the 95% interval of resampled fields"
+    columns, classes = zero_shot.columns(reports), zero_shot.class_rows(reports)
+    told = page.Table(columns, classes, "Taken for: the top class where it is wrong (fields)")
+    sections = [
+        page.Section("Which head knows the classes of a field?", [page.Table(names, rows, caption)]),
+        page.Section("Each class, frequent ones first", [told]),
+        page.Section("The most confident mistakes", pictures),
+    ]
+    return page.page("Zero-shot labels", f"{ABOUT} By {', '.join(path.name for path in models)}.", sections)
+
+
+def mistakes(
+    known: Sequence[folder.FolderField], reports: Mapping[str, zero_shot.Report], read: Read, *, most: int
+) -> list[page.Picture]:
+    """Fields whose most probable wrong class by the first head is the surest: with their cells, and the protein."""
+    by_id = {entry.id: entry for entry in known}
+    shown = []
+    for mistake in next(iter(reports.values())).mistakes[:most]:
+        field = read(by_id[mistake.field])
+        sides = [overlays.overlay(field.image, field.found, side=SIDE)]
+        sides.append(colour.protein(overlays.light(field.image, SIDE), colour="grey"))
+        truth = ", ".join(atlas.LOCATIONS[label] for label in mistake.shown)
+        caption = f"{mistake.probability:.2f} {atlas.LOCATIONS[mistake.label]}; shows {truth} ({mistake.field})"
+        shown.append(page.Picture(np.concatenate(sides, axis=1), caption, caption))
+    return shown

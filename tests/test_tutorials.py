@@ -1,0 +1,59 @@
+"""Every tutorial runs as it stands there, block after block, for fewer and smaller steps."""
+
+import pathlib
+import re
+import runpy
+import shlex
+
+import pytest
+
+import hpax
+from experiments import __main__ as experiments
+from hpax.commands import main
+
+DOCS = pathlib.Path(hpax.__file__).parents[1] / "docs"
+PAGES = ["index.md", *sorted(str(path.relative_to(DOCS)) for path in (DOCS / "tutorials").glob("*.md"))]
+BLOCK = re.compile(r"```(bash|python)\n(.*?)```", re.DOTALL)
+SHORT = runpy.run_path(str(DOCS / "shortened.py"))
+
+
+def blocks(page):
+    return BLOCK.findall((DOCS / page).read_text(encoding="utf-8"))
+
+
+def command(line, names):
+    """Runs a line of a shell; {name} is a name of the page's Python."""
+    line = SHORT["command"](line.format(**names))
+    program, *arguments = shlex.split(line)
+    assert program == "hpax", f"a tutorial's commands are those of hpax, got {line}"
+    assert main.main(arguments) == 0, line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_a_tutorial_runs(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    if page == "index.md":
+        main.main(["simulate", "--fields", "FIELDS", "--count", "2", "--size", "256"])
+    found = blocks(page)
+    assert found
+    for language, code in found:
+        if language == "bash":
+            for line in code.strip().splitlines():
+                command(line, names)
+        else:
+            exec(compile(SHORT["python"](code), page, "exec"), names)
+    assert capsys.readouterr().out
+
+
+def test_tutorials_name_commands_and_options_that_exist(capsys):
+    for page in PAGES:
+        for language, code in blocks(page):
+            for line in code.strip().splitlines() if language == "bash" else []:
+                program, name, *_ = line.split()
+                assert program == "hpax"
+                assert name in main.COMMANDS
+    for page in DOCS.rglob("*.md"):
+        for study in re.findall(r"python -m experiments\.(\w+)", page.read_text(encoding="utf-8")):
+            assert (pathlib.Path(experiments.__file__).parent / f"{study}.py").is_file(), f"{page.name}: {study}"

@@ -170,8 +170,7 @@ def _inpainter(path: pathlib.Path) -> Encoder:
         place = places.get(layer)
         for kind, tensor in weights.items():
             leaf = _NORM_LEAVES.get(kind, f"params/{{}}/{kind}") if layer in norms else f"params/{{}}/{kind}"
-            flat = place == "decoder/paint" and tensor.ndim == 4  # a kernel of single pixels is a matrix
-            leaves[leaf.format(place) if place else f"{layer}/{kind}"] = tensor[0, 0] if flat else tensor
+            leaves[leaf.format(place) if place else f"{layer}/{kind}"] = tensor
     first = leaves.get("params/source/conv1/kernel")
     seen = first.shape[2] if first is not None and first.ndim == 4 else 0
     if seen not in (2, 3):

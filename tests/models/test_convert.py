@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 from hpax import models
-from hpax.models import convert as converting
+from hpax.models.convert import renamed
 from hpax.nn.inpainter import Inpainter
 
 WIDTH = 1 / 16
@@ -168,7 +168,7 @@ def test_tensors_of_torch_come_by_rules_for_their_names(tmp_path):
             **told,
         )
     with pytest.raises(ValueError, match="a name of its own"):
-        converting.renamed(tensors, [(r".*", "params/x")])
+        renamed(tensors, [(r".*", "params/x")])
 
 
 def test_the_catalogue_lists_what_ships():

@@ -98,8 +98,8 @@ def test_features_of_cells_in_three_lines():
     from hpax.data.simulated_cells.simulated_cells import Config, SimulatedCells
     from hpax.metrics import neighbours
 
-    config = Config(proteins=19, cell_lines=1, fields=1, size=256, seed=993, balanced=True, multilocalised=0.0)
-    config.min_cells = 2
+    atlas_of = {"proteins": 19, "cell_lines": 1, "fields": 1, "size": 256, "balanced": True, "multilocalised": 0.0}
+    config = Config(**atlas_of, seed=993, min_cells=2)
     crops, labels = [], []
     for group in SimulatedCells.pictures(config, None):
         for _, cell in SimulatedCells.examples(config, group):

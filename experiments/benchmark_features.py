@@ -98,8 +98,9 @@ def run(config: Config, workdir: Path) -> launch.Result:
     metrics = benchmarks.metrics(reported(study, everything), spread_of="") | best(study)
     first = study.layers[0]
     counts = {"benchmark cells": first.cells, "classes": first.classes, f"groups by {cells.protocol}": first.groups}
-    counts |= baselines.counted(config.baselines, cells)
-    counts["training proteins"] = cells.training.table["protein"].nunique()
+    if trains(config):
+        counts |= baselines.counted(config.baselines, cells)
+        counts["training proteins"] = cells.training.table["protein"].nunique()
     headline = [name for name in metrics if name.startswith("best ") and "95%" not in name]
     chance = f"chance, {study.criterion}"
     return launch.Result(metrics=metrics, counts=counts, data=cells.origin, headline=[*headline, chance])
@@ -150,9 +151,7 @@ def write_page(config: Config, study: "Study", scores: "Mapping[str, Sequence[Sc
     cells, first = study.cells, study.layers[0]
     about = (
         f"{first.cells} {cells.origin} cells of {first.classes} classes are told from cells of another "
-        f"{cells.protocol} only ({first.groups} of these). Networks learnt from {len(cells.training)} cells of "
-        f"{cells.training.table['protein'].nunique()} proteins"
-        + (", none of which is asked about." if cells.held_out else ", those asked about among them, without labels.")
+        f"{cells.protocol} only ({first.groups} of these). {learning(config, cells)}"
     )
     values = best(study)
     rows = {name: (values[f"best {name}"], *ends(values, f"best {name}")) for name in study.best}
@@ -164,6 +163,19 @@ def write_page(config: Config, study: "Study", scores: "Mapping[str, Sequence[Sc
             columns, lines = benchmarks.table(found)
             sections.append(page.Section(title, [page.Table(columns, lines, f"Value [95%]; {cells.origin} cells")]))
     page.write(path, page.page("What features of cells know", about, sections))
+
+
+def trains(config: Config) -> bool:
+    """Whether a network learns here."""
+    return bool({"inpainting", *configs.TRAINED_BASELINES} & set(config.features))
+
+
+def learning(config: Config, cells: "Cells") -> str:
+    """What networks were trained on here, in words; nothing where none was."""
+    if not trains(config):
+        return "No network was trained on these cells."
+    told = f"Networks learnt from {len(cells.training)} cells of {cells.training.table['protein'].nunique()} proteins, "
+    return told + ("none of which is asked about." if cells.held_out else "those asked about among them, unlabelled.")
 
 
 def ends(values: Mapping[str, float], name: str) -> tuple[float, float]:

@@ -1,6 +1,6 @@
-# Two commands on a fresh machine with python3 (3.11 or 3.12), venv and make: `make quickstart` and `make test`.
-FITS = import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
-PYTHON ?= $(shell for python in python3 python3.12 python3.11; do \
+# Two commands on a fresh machine with python3 (3.11 to 3.13), venv and make: `make quickstart` and `make test`.
+FITS = import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12), (3, 13)))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c "$(FITS)" 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -39,7 +39,7 @@ notebooks: $(READY)  ## the tutorials as notebooks, run, in docs/notebooks
 report: $(READY)  ## collect runs/ into results/ and render BENCHMARKS.md
 	$(BIN)/python -m hpax.report runs
 
-lock: $(READY)  ## resolve requirements.lock anew from setup.cfg, for both Pythons
+lock: $(READY)  ## resolve requirements.lock anew from setup.cfg, for all Pythons from 3.11
 	$(BIN)/uv pip compile setup.cfg --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --upgrade --quiet --output-file requirements.lock
 
@@ -48,7 +48,7 @@ clean:  ## remove the environment and caches; runs/ stays
 
 $(READY): requirements.lock setup.cfg
 	@echo "== environment: $(VENV) from requirements.lock (about a minute, 1.8 GB)"
-	@test -n "$(PYTHON)" && $(PYTHON) -c "$(FITS)" || { echo "hpax needs Python 3.11 or 3.12, found neither;" \
+	@test -n "$(PYTHON)" && $(PYTHON) -c "$(FITS)" || { echo "hpax needs Python 3.11, 3.12 or 3.13, found none of them;" \
 		"install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python && $(BIN)/python -c "import pip" || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock

@@ -54,8 +54,8 @@ def test_fields_to_features(folder, tmp_path):
     assert {"field", "group_id", "protein"} <= set(table.obs)
     assert table.obsm["labels"].shape == (len(source), 19)
     for name, row in zip(embedding_page.named(source)[0], source.labels, strict=True):
-        told = [atlas.LOCATIONS[label] for label in np.flatnonzero(row)]
-        assert name == (told[0] if len(told) == 1 else "several locations" if told else "not known")
+        assert name == " + ".join(atlas.LOCATIONS[label] for label in np.flatnonzero(row))
+    assert embedding_page.joined(np.zeros(19, np.uint8)) == "not known"
     images = np.stack([source[place]["image"] for place in range(len(source))])
     expected = encoder.features(images[..., :3], "conv3")
     np.testing.assert_allclose(table[:, table.var["layer"] == "conv3"].X, expected, rtol=1e-5)

@@ -6,7 +6,7 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32, Int, UInt8
+from jaxtyping import Float32, Int, UInt, UInt8
 
 from hpax import atlas, data
 from hpax.explore import colour, grids, page, scatter
@@ -15,7 +15,7 @@ from hpax.metrics import neighbours
 from hpax.models import Encoder
 
 LAYER = "conv3"  # that pictures speak of, where it was kept
-SEVERAL, UNKNOWN = "several locations", "not known"
+UNKNOWN = "not known"
 MOST = 20_000  # cells of the UMAP
 FEWEST = 5  # cells that it takes
 QUERIES, NEAREST = 8, 7  # cells whose neighbours are shown, and how many of each
@@ -43,15 +43,19 @@ def write(encoder: Encoder, source: data.Source, features: Path, told: Mapping[s
 
 
 def named(source: data.Source) -> tuple[np.ndarray, str]:
-    """A name for every cell and what it is: its location where any is known, else its protein, else its field."""
+    """A name for every cell, and what it says: locations where any are known, else the protein, else the field."""
     if "labels" in source.info.features and (labels := source.labels).any():
-        counts = labels.sum(1)
-        single = np.array(atlas.LOCATIONS, object)[labels.argmax(1)]
-        return np.where(counts == 1, single, np.where(counts > 1, SEVERAL, UNKNOWN)), "location of its field"
+        rows, kind = np.unique(labels, axis=0, return_inverse=True)
+        return np.array([joined(row) for row in rows], object)[kind.reshape(-1)], "their field's locations"
     for column in ("protein", "field"):
         if column in source.table and (known := texts(source.table, column)).astype(bool).any():
-            return np.where(known == "", UNKNOWN, known), column
-    return np.full(len(source), UNKNOWN, object), "name"
+            return np.where(known == "", UNKNOWN, known), f"their {column}"
+    return np.full(len(source), UNKNOWN, object), "their name"
+
+
+def joined(labels: UInt[np.ndarray, " 19"]) -> str:
+    """The names of the locations of a cell, such as "Nucleoplasm + Cytosol"."""
+    return " + ".join(atlas.LOCATIONS[label] for label in np.flatnonzero(labels)) or UNKNOWN
 
 
 def texts(table: pd.DataFrame, column: str) -> np.ndarray:
@@ -76,7 +80,7 @@ def plane(features: Float32[np.ndarray, "n d"], names: np.ndarray, layer: str, w
         return page.Text(f"A UMAP needs {FEWEST} or more cells, there are {len(features)}.")
     points = scatter.embed(features, seed=0)
     alt = f"Scatter of {len(points)} cells coloured by {what}, by UMAP of {layer}"
-    caption = f"{len(points)} cells in the colour of the {what}"
+    caption = f"{len(points)} cells in the colour of {what}"
     return page.Picture(scatter.scatter(points, names.tolist()), alt, caption)
 
 

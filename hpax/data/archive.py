@@ -25,6 +25,9 @@ from hpax import files
 
 _KINDS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".csv", ".tsv")
 _HELD_OUT = ("test", "test_tfrecords", "train_tfrecords", "sample_submission.csv")
+_NAME, _PATH = 240, 1024  # bytes of a part of a path and of a whole one, with room for `.part` and the folder
+_END = struct.Struct("<4s4H2LH")  # the record that ends an archive, before a comment of up to 64 KiB
+_END64 = struct.Struct("<4sQ2H2L4Q")  # the same of a large archive; a pointer of 20 bytes stands between the two
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError, struct.error)
 
 
@@ -35,7 +38,9 @@ class Limits:
     total: int = 2**40  # bytes once unpacked; the full-size competition of 2021 has 0.16 of it
     member: int = 2**30  # bytes of one file
     ratio: int = 200  # of a file's bytes to what it takes in the archive; pictures are below 20
-    small: int = 2**20  # bytes of a file whose ratio does not matter
+    small: int = 2**20  # bytes of a file, or of all together, whose ratio does not matter
+    members: int = 2**20  # files and folders; the competition of 2021 has 0.1 of it
+    directory: int = 2**26  # bytes of the list of members, which is read at once
 
 
 LIMITS = Limits()
@@ -88,7 +93,7 @@ def unpack(
     if final.is_dir():
         return final
     draft = folder / f".unpacking-{final.name}"
-    with _opened(archive) as file:
+    with _opened(archive, limits) as file:
         members = _checked(archive, file.infolist(), limits)
         draft.mkdir(parents=True, exist_ok=True)
         with files.exclusive(draft):
@@ -103,29 +108,51 @@ def unpack(
     return final
 
 
-def _opened(archive: pathlib.Path) -> zipfile.ZipFile:
+def _opened(archive: pathlib.Path, limits: Limits = LIMITS) -> zipfile.ZipFile:
     try:
+        if (size := _directory(archive)) > limits.directory:
+            raise ValueError(f"{archive} lists its files in {size} bytes, more than the bound of {limits.directory}")
         return zipfile.ZipFile(archive)
     except (*_DAMAGE, OSError) as error:
         raise ValueError(f"{archive} is no zip archive, or cut short ({error}); fetch it again") from error
+
+
+def _directory(archive: pathlib.Path) -> int:
+    """Bytes of the list of members, as an archive's end tells; 0 where there is no such end."""
+    with archive.open("rb") as file:
+        start = max(0, file.seek(0, os.SEEK_END) - _END.size - 2**16 - 20 - _END64.size)
+        file.seek(start)
+        tail = file.read()
+    place = tail.rfind(b"PK\5\6")
+    if place < 0 or place + _END.size > len(tail):
+        return 0
+    before = place - 20 - _END64.size
+    if before >= 0 and tail[before : before + 4] == b"PK\6\6":
+        return max(_END.unpack_from(tail, place)[5] % (2**32 - 1), _END64.unpack_from(tail, before)[8])
+    return _END.unpack_from(tail, place)[5]
 
 
 def _wanted(members: Iterable[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
     def is_wanted(path: pathlib.PurePosixPath) -> bool:
         return path.suffix.lower() in _KINDS and not set(path.parts) & set(_HELD_OUT) and "__MACOSX" not in path.parts
 
-    return [m for m in members if not m.is_dir() and is_wanted(pathlib.PurePosixPath(m.filename))]
+    return [m for m in members if m.filename and not m.is_dir() and is_wanted(pathlib.PurePosixPath(m.filename))]
 
 
 def _checked(archive: pathlib.Path, members: Sequence[zipfile.ZipInfo], limits: Limits) -> list[zipfile.ZipInfo]:
+    if len(members) > limits.members:
+        raise ValueError(f"{archive} has {len(members)} members, more than the bound of {limits.members}")
     for member in members:
         if fault := _fault(member, limits):
             raise ValueError(f"{archive}: {member.orig_filename[:200]!r} {fault}; hpax unpacks no such archive")
     wanted = _wanted(members)
     if not wanted:
         raise ValueError(f"{archive} holds no pictures and tables; expected files like train/{{id}}_green.png")
-    if (total := sum(member.file_size for member in wanted)) > limits.total:
+    total, packed = sum(member.file_size for member in wanted), archive.stat().st_size
+    if total > limits.total:
         raise ValueError(f"{archive} unpacks to {total} bytes, more than the bound of {limits.total}")
+    if total > max(limits.small, limits.ratio * packed):
+        raise ValueError(f"{archive} unpacks {packed} bytes to {total}, more than {limits.ratio} to 1")
     names = [pathlib.PurePosixPath(_folded(member.filename)) for member in wanted]
     taken = {parent for name in names for parent in name.parents}
     for name, member in zip(names, wanted, strict=True):
@@ -138,8 +165,12 @@ def _checked(archive: pathlib.Path, members: Sequence[zipfile.ZipInfo], limits: 
 def _fault(member: zipfile.ZipInfo, limits: Limits) -> str:
     """Why nothing with this member is unpacked; "" if nothing is wrong with it."""
     name, kind = member.orig_filename, stat.S_IFMT(member.external_attr >> 16)
+    if not member.filename:
+        return "has no name"
     if name.startswith("/") or ".." in name.split("/") or set(name) & set("\\:") or not name.isprintable():
         return "is a path that could lead outside of the folder"
+    if len(os.fsencode(name)) > _PATH or any(len(os.fsencode(part)) > _NAME for part in name.split("/")):
+        return f"is longer than {_NAME} bytes in a part or {_PATH} in all"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link or a device"
     if member.flag_bits & 1:

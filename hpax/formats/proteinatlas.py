@@ -94,7 +94,7 @@ def read_list(path: str | pathlib.Path, *, fields: int = FIELDS) -> list[FieldRe
     path = pathlib.Path(path)
     names = tables.columns(path)
     if "image" not in names and not {"antibody", "plate", "well"} <= set(names):
-        raise ValueError(f"{path} needs the columns antibody, plate and well, or image; got {names}")
+        raise ValueError(f"{path} needs the columns antibody, plate and well, or image; got {tables.listed(names)}")
     wanted: dict[str, FieldRequest] = {}
     for row in tables.read(path):
         for field in _rows(row, fields):

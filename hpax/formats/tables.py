@@ -84,6 +84,12 @@ def columns(path: str | pathlib.Path) -> list[str]:
     return _header(pathlib.Path(path))[0]
 
 
+def listed(columns: Sequence[str]) -> str:
+    """The columns of a table as an error shows them: the first ten, in short."""
+    shown = ", ".join(column if len(column) <= 40 else f"{column[:40]}…" for column in columns[:10])
+    return shown if len(columns) <= 10 else f"{shown} and {len(columns) - 10} more"
+
+
 def read(path: str | pathlib.Path) -> Iterator[Row]:
     """The rows of a table with a header; rows without a value are passed over.
 
@@ -94,7 +100,7 @@ def read(path: str | pathlib.Path) -> Iterator[Row]:
     path = pathlib.Path(path)
     names, delimiter, above, lines = _header(path)
     if twice := [name for name, count in collections.Counter(names).items() if name and count > 1]:
-        raise ValueError(f"{path} has several columns {twice[0]!r}; keep one of them")
+        raise ValueError(f"{path} has several columns {twice[0][:80]!r}; keep one of them")
     reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
     try:
         for values in reader:
@@ -160,7 +166,9 @@ def read_annotations(path: str | pathlib.Path, *, ids: Collection[str] | None = 
     """
     path = pathlib.Path(path)
     if not holds_labels(path):
-        raise ValueError(f"{path} needs the columns id and label, got {columns(path)}; rename the ones that hold them")
+        raise ValueError(
+            f"{path} needs the columns id and label, got {listed(columns(path))}; rename the ones that hold them"
+        )
     wanted = None if ids is None else {key(id) for id in ids}
     annotations: dict[str, Annotation] = {}
     classless: collections.Counter[str] = collections.Counter()

@@ -19,7 +19,7 @@ import flax.traverse_util
 import numpy as np
 from jaxtyping import Float
 
-from hpax.models import store, torch_pth
+from hpax.models import checks, torch_pth
 from hpax.nn.efficientnet import SIZES, EfficientNet
 from hpax.nn.heads import CellNet
 from hpax.types import ModelState, Params
@@ -93,7 +93,7 @@ def lite(size: Literal[0, 1, 2], *, stem: Literal["rgb", "colours", "mean"] = "r
     backbone = EfficientNet(**SIZES[f"lite{size}"])
     model = CellNet(backbone, classes=CLASSES)
     leaves = _translated(torch_pth.load(_weights(size)), backbone)
-    store.check(model, 3, leaves)
+    checks.check_leaves(model, 3, leaves)
     kernel = "params/backbone/stem/kernel"
     leaves[kernel] = rendered(leaves[kernel], stem)
     tree = flax.traverse_util.unflatten_dict(leaves, sep="/")

@@ -13,15 +13,16 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, get_args, runtime_checkable
 
+import flax.errors
 import flax.traverse_util
 import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
 from flax import linen as nn
 
 from hpax import atlas, files
+from hpax.models import checks
 from hpax.nn.backbones import BACKBONES
 from hpax.nn.heads import CamNet, CellNet
 from hpax.nn.inpainter import Inpainter
@@ -48,10 +49,27 @@ NAMES = ("segment-nuclei", "segment-cells", "label-fields", "label-cells", "enco
 
 WEIGHTS = pathlib.Path(__file__).parent / "weights"
 MAX_BYTES = 2**30  # of a file
+MAX_CARD = 2**20  # characters
 _FORMAT = "hpax-1"
 _LARGEST = 8192  # of an option: no layer is wider, no stage is deeper
 _DEEPEST = 8  # entries of an option: levels of a network
-_SIDE = 96  # pixels at least, of an image that every network takes
+_TOLD = ("architecture", "options", "channels", "um_per_pixel", "card")  # what metadata must have
+_TEXT = 2**14  # characters of each of them but the card
+_UM_PER_PIXEL = (0.01, 100.0)  # finer or coarser, no field of cells is seen
+_MESSAGE = 2000  # characters of an error about what a file says
+_DAMAGE = (
+    safetensors.SafetensorError,
+    flax.errors.FlaxError,
+    jax.errors.JaxRuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+)
+"""What reading, or building after, a stranger's file may raise."""
 
 
 @runtime_checkable
@@ -133,20 +151,35 @@ def load_network(name: str | os.PathLike) -> Network:
 
     Raises:
         ValueError: the name is unknown, or the file is not one that `save` writes; leaves that are missing,
-            unexpected or of another shape or type are all listed.
+            unexpected, of another shape or type, or not finite are listed; or its answer to noise is not finite.
         FileNotFoundError: there is no such file.
     """
     path = path_of(name)
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path} has {path.stat().st_size} bytes, more than the bound of {MAX_BYTES}")
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata, leaves = file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        network = _network(*_content(path))
+        if path.parent != WEIGHTS:  # those that ship are known
+            checks.check_answer(network.model, len(network.channels), network.variables)
+        return network
+    except _DAMAGE as error:
+        raise ValueError(f"{path} holds no network of hpax: {checks.short(error, _MESSAGE)}") from error
+
+
+def _content(path: pathlib.Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """The metadata and the arrays of a file, neither of which is looked into yet."""
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata, names = file.metadata() or {}, list(file.keys())
         if metadata.get("format") != _FORMAT:
-            raise ValueError(f"its format must be {_FORMAT!r}, got {metadata.get('format')!r}; see models.save")
-        return _network(metadata, leaves)
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} holds no network of hpax: {error}") from error
+            told = checks.short(repr(metadata.get("format")))
+            raise ValueError(f"its format must be {_FORMAT!r}, got {told}; see models.save")
+        if missing := [name for name in _TOLD if name not in metadata]:
+            raise ValueError(f"its metadata must tell {', '.join(_TOLD)}; {missing[0]} is missing")
+        for name, value in metadata.items():
+            if len(value) > (bound := MAX_CARD if name == "card" else _TEXT):
+                raise ValueError(f"its {checks.short(name)} has {len(value)} characters, more than {bound}")
+        checks.check_count(names)
+        return metadata, {name: file.get_tensor(name) for name in names}
 
 
 def save(
@@ -233,20 +266,27 @@ def _network(metadata: Mapping[str, str], leaves: Mapping[str, np.ndarray]) -> N
     options, channels, um_per_pixel = (json.loads(metadata[name]) for name in ("options", "channels", "um_per_pixel"))
     size, masked = json.loads(metadata.get("size", "null")), json.loads(metadata.get("masked", "false"))
     if not isinstance(channels, list) or not channels or not set(channels) <= set(CHANNELS):
-        raise ValueError(f"channels must be some of {CHANNELS}, got {channels}")
+        raise ValueError(f"channels must be some of {CHANNELS}, got {checks.short(channels)}")
+    if len(set(channels)) < len(channels):
+        raise ValueError(f"channels must be some of {CHANNELS}, each once, got {checks.short(channels)}")
     preprocessing = json.loads(metadata.get("preprocessing", "null"))
     known = PREPROCESSING if metadata["architecture"] == "inpainter" else (None,)
     if preprocessing not in known:
-        raise ValueError(f"the preprocessing of {metadata['architecture']} must be of {known}, got {preprocessing}")
+        raise ValueError(
+            f"the preprocessing of {metadata['architecture']} must be of {known}, got {checks.short(preprocessing)}"
+        )
     if um_per_pixel is None and preprocessing:
         um_per_pixel = math.nan
-    elif not isinstance(um_per_pixel, float) or not 0 < um_per_pixel < 1000:
-        raise ValueError(f"um_per_pixel must be positive, in µm, got {um_per_pixel}")
+    elif not isinstance(um_per_pixel, float) or not _UM_PER_PIXEL[0] <= um_per_pixel <= _UM_PER_PIXEL[1]:
+        bounds = " to ".join(map(str, _UM_PER_PIXEL))
+        raise ValueError(f"um_per_pixel must be positive, {bounds} µm, got {checks.short(um_per_pixel)}")
     if not (size is None or (type(size) is int and 0 < size <= _LARGEST)) or not isinstance(masked, bool):
-        raise ValueError(f"size must be null or pixels up to {_LARGEST} and masked true or false, got {size}, {masked}")
+        told = checks.short(f"{size}, {masked}")
+        raise ValueError(f"size must be null or pixels up to {_LARGEST} and masked true or false, got {told}")
     options = _options(metadata["architecture"], options)
+    checks.check_size(options, leaves)
     model = _model(metadata["architecture"], options)
-    check(model, len(channels), leaves)
+    checks.check_leaves(model, len(channels), leaves)
     tree = _nested({name: leaf.astype(np.float32) for name, leaf in leaves.items()})
     return Network(
         metadata["architecture"],
@@ -270,7 +310,7 @@ def _model(architecture: str, options: Mapping[str, Any]) -> nn.Module:
 def _options(architecture: str, options: Any) -> dict[str, Any]:
     """The options, if the architecture has such fields and they are of a size that a network can have."""
     if architecture not in ARCHITECTURES:
-        raise ValueError(f"no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}")
+        raise ValueError(f"no architecture {checks.short(repr(architecture))}; there are {', '.join(ARCHITECTURES)}")
     known = {
         field.name: field
         for field in dataclasses.fields(ARCHITECTURES[architecture])
@@ -278,12 +318,12 @@ def _options(architecture: str, options: Any) -> dict[str, Any]:
     }
     needed = {name for name, field in known.items() if field.default is dataclasses.MISSING}
     if not isinstance(options, dict) or not needed <= set(options) <= set(known):
-        raise ValueError(f"the options of {architecture} must be among {', '.join(known)}, got {options}")
+        raise ValueError(f"the options of {architecture} must be among {', '.join(known)}, got {checks.short(options)}")
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     for name, value in options.items():
         if not _fits(value, known[name]):
             such = ", ".join(BACKBONES) if name == "backbone" else known[name].default
-            raise ValueError(f"the option {name} of {architecture} must be such as {such}, got {value}")
+            raise ValueError(f"the option {name} of {architecture} must be such as {such}, got {checks.short(value)}")
     return options
 
 
@@ -298,37 +338,6 @@ def _fits(value: Any, field: dataclasses.Field) -> bool:
         return ints and 0 < len(value) <= _DEEPEST
     kind = float if default is None else type(default)
     return type(value) is kind and 0 < value <= _LARGEST
-
-
-def _expected(model: nn.Module, channels: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Name → shape and type of every leaf of a network."""
-    side = -(-_SIDE // model.stride) * model.stride
-    images = [jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)]
-    if isinstance(model, Inpainter):
-        images.append(jax.ShapeDtypeStruct((1, side, side, channels - 1), jnp.float32))
-    variables = dict(jax.eval_shape(model.init, jax.random.key(0), *images))
-    return flax.traverse_util.flatten_dict({"params": variables.pop("params"), "model_state": variables}, sep="/")
-
-
-def check(model: nn.Module, channels: int, leaves: Mapping[str, np.ndarray]) -> None:
-    """Refuses leaves, by names such as params/stem/kernel, that are not the weights of a network.
-
-    Raises:
-        ValueError: leaves are missing, unexpected, of another shape or type, or not finite; all of them are listed.
-    """
-    expected = _expected(model, channels)
-    wrong = [f"{name} is missing" for name in sorted(expected.keys() - leaves.keys())]
-    wrong += [f"{name} is unexpected" for name in sorted(leaves.keys() - expected.keys())]
-    for name in sorted(expected.keys() & leaves.keys()):
-        leaf, shape = leaves[name], expected[name].shape
-        if leaf.shape != shape:
-            wrong.append(f"{name} must have shape {shape}, got {leaf.shape}")
-        elif leaf.dtype not in (np.float16, np.float32):
-            wrong.append(f"{name} must be float16 or float32, got {leaf.dtype}")
-        elif not np.isfinite(leaf).all():
-            wrong.append(f"{name} has NaN or infinite numbers")
-    if wrong:
-        raise ValueError("; ".join(wrong))
 
 
 def _flat(tree: Any) -> dict[str, np.ndarray]:

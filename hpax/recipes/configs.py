@@ -34,6 +34,8 @@ CellKind = Literal["simulated", "human", "yeast", "hpa"]
 
 
 Schedule = Literal["cosine", "constant"]
+Dtype = Literal["float32", "bfloat16"]
+Resident = Literal["auto", "yes", "no"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +141,7 @@ class Backbone:
     name: str = "plain-tiny"  # of hpax.nn.backbones
     momentum: float = 0.95  # of BatchNorm's averages
     dropout: float = 0.2
+    dtype: Dtype = "float32"  # what training computes in; parameters and what is saved are float32 either way
 
     def __post_init__(self) -> None:
         if self.name not in BACKBONES:
@@ -149,7 +152,16 @@ class Backbone:
         from hpax import train
         from hpax.nn import backbones
 
-        return backbones.BACKBONES[self.name](axis_name=train.AXIS, momentum=self.momentum)
+        return backbones.BACKBONES[self.name](
+            axis_name=train.AXIS, momentum=self.momentum, dtype=computed_in(self.dtype)
+        )
+
+
+def computed_in(dtype: Dtype) -> "numpy.dtype | None":
+    """What a network computes in; None: in what its images are, float32."""
+    import jax.numpy as jnp
+
+    return None if dtype == "float32" else jnp.dtype(dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -360,6 +372,7 @@ class InpaintNetwork:
     width: float = 0.5  # of the encoders; 1 as published
     decoder_width: float | None = 0.125  # of the decoder, which only training needs; None: as the encoders
     momentum: float = 0.9  # of BatchNorm's averages; published 0.99
+    dtype: Dtype = "float32"  # what training computes in; parameters and what is saved are float32 either way
 
 
 @dataclasses.dataclass(frozen=True)
@@ -368,6 +381,7 @@ class Inpaint:
 
     network: InpaintNetwork = InpaintNetwork()
     pair: Pair = "sibling"  # what the target is to the source; "self" makes it an autoencoder-like control
+    resident: Resident = "auto"  # cells live in the devices' memory, which make the batches; auto: on GPUs and TPUs
     optimizer: Adam = dataclasses.field(default_factory=Adam)
 
 

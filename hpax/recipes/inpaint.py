@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import UInt8
 
@@ -22,6 +23,7 @@ from hpax.models.encoder import Encoder
 from hpax.models.store import Network as StoredNetwork
 from hpax.models.store import Trained
 from hpax.nn.inpainter import Inpainter
+from hpax.recipes import configs
 from hpax.recipes.cells import BATCH, Cells
 from hpax.recipes.configs import INPAINT_PRESETS as PRESETS
 from hpax.recipes.configs import Inpaint as Config
@@ -56,7 +58,13 @@ def build(config: Config, cells: Cells, *, seed: int = 0) -> train.Run:
     pairs = batches(cells.training, config.optimizer.batch_size, pair=config.pair)
     validation = batches(cells.held, VALIDATION_BATCH, flip=False)
     network, steps = config.network, config.optimizer.steps_of(pairs.steps_per_epoch)
-    model = Inpainter(network.width, network.decoder_width, axis_name=train.AXIS, momentum=network.momentum)
+    model = Inpainter(
+        network.width,
+        network.decoder_width,
+        axis_name=train.AXIS,
+        momentum=network.momentum,
+        dtype=configs.computed_in(network.dtype),
+    )
     task = PairedInpainting(model)
 
     def pictures(state: train.State) -> dict[str, np.ndarray]:
@@ -65,13 +73,18 @@ def build(config: Config, cells: Cells, *, seed: int = 0) -> train.Run:
 
     return train.Run(
         task=task,
-        batches=pairs,
+        batches=data.ResidentPairs(pairs) if lives_on_device(config.resident) else pairs,
         optimizer=config.optimizer.make(steps),
         steps=steps,
         seed=seed,
         validation=validation.epoch,
         pictures=pictures,
     )
+
+
+def lives_on_device(resident: configs.Resident) -> bool:
+    """Whether devices hold the cells and make the batches, which are the same to the bit on CPUs."""
+    return resident == "yes" or (resident == "auto" and jax.default_backend() != "cpu")
 
 
 def train_model(config: Config, cells: Cells, workdir: Path, *, seed: int = 0) -> Encoder:

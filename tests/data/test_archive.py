@@ -121,6 +121,9 @@ def bomb():
         ([(link("train/a_red.png"), b"/etc/passwd")], "is a link or a device"),
         ([(link("train"), b"/etc"), ("train/a_red.png", b"x")], "is a link or a device"),
         ([bomb()], r"unpacks \d+ bytes to 4194304, more than 200 to 1"),
+        ([(f"{number}_red.png", bytes(2**20)) for number in range(30)], r"bad.zip unpacks \d+ bytes to 31457280, more"),
+        ([(f"{'x' * 300}_red.png", b"x")], "x' is longer than 240 bytes in a part"),
+        ([(f"{'long/' * 300}a_red.png", b"x")], "is longer than 240 bytes in a part or 1024 in all"),
         ([("a_red.png", b"x"), ("A_RED.png", b"y")], "'A_RED.png' twice"),
         ([("a.png", b"x"), ("a.png/b.png", b"y")], "'a.png/b.png' twice|'a.png' twice"),
         ([("a.png/b.png", b"x"), ("a.png", b"y")], "'a.png' twice"),
@@ -156,11 +159,46 @@ def test_limits_hold(tmp_path, monkeypatch):
         archive.unpack(zipped, tmp_path / "unpacked", limits=archive.Limits(total=399))
     with pytest.raises(ValueError, match=r"'a\.png' has 200 bytes, more than the bound of 199"):
         archive.unpack(zipped, tmp_path / "unpacked", limits=archive.Limits(member=199))
+    with pytest.raises(ValueError, match=r"a\.zip has 2 members, more than the bound of 1"):
+        archive.unpack(zipped, tmp_path / "unpacked", limits=archive.Limits(members=1))
+    with pytest.raises(ValueError, match=r"a\.zip lists its files in 102 bytes, more than the bound of 101"):
+        archive.unpack(zipped, tmp_path / "unpacked", limits=archive.Limits(directory=101))
     monkeypatch.setattr(archive.shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=399))
     with pytest.raises(ValueError, match=r"needs 400 bytes more in .*but 399 are free"):
         archive.unpack(zipped, tmp_path / "unpacked")
     assert files(tmp_path) == ["a.zip"]
     assert not (tmp_path / "unpacked").exists()
+
+
+def test_a_member_without_a_name_is_refused(tmp_path):
+    content = packed(tmp_path / "bad.zip", ("\1", b"x"), ("a_red.png", b"x")).read_bytes()
+    (tmp_path / "bad.zip").write_bytes(content.replace(b"\1PK", b"\0PK").replace(b"\1x", b"\0x"))
+    with pytest.raises(ValueError, match=r"bad.zip: '\\x00' has no name"):
+        archive.unpack(tmp_path / "bad.zip", tmp_path / "unpacked")
+
+
+def test_members_that_share_their_bytes_are_no_excuse(tmp_path):
+    """As in a zip bomb whose members overlap: each has a modest ratio, all together do not."""
+    zipped = packed(tmp_path / "a.zip", ("a0_red.png", bytes(2**19) + np.random.default_rng(0).bytes(2**12)))
+    content = zipped.read_bytes()
+    place, end = content.index(b"PK\x01\x02"), content.index(b"PK\x05\x06")
+    entry = content[place:end]
+    entries = [entry.replace(b"a0", bytes([97 + number // 26, 97 + number % 26])) for number in range(400)]
+    size, start = len(entry) * 400, struct.unpack_from("<I", content, end + 16)[0]
+    zipped.write_bytes(
+        content[:place] + b"".join(entries) + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 400, 400, size, start, 0)
+    )
+    with pytest.raises(ValueError, match="more than 200 to 1"):
+        archive.unpack(zipped, tmp_path / "unpacked", limits=archive.Limits(small=2**10))
+
+
+def test_the_list_of_a_large_archive_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)  # as with more than 65,535 members
+    zipped = packed(tmp_path / "a.zip", ("a.png", b"x"), ("b.png", b"x"))
+    assert b"PK\6\6" in zipped.read_bytes()
+    with pytest.raises(ValueError, match="lists its files in 102 bytes"):
+        archive.unpack(zipped, tmp_path / "unpacked", limits=archive.Limits(directory=101))
+    assert len(files(archive.unpack(zipped, tmp_path / "unpacked"))) == 2
 
 
 def test_an_encrypted_archive_is_refused(tmp_path):

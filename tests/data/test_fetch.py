@@ -2,6 +2,8 @@
 
 import collections
 import csv
+import datetime
+import email.utils
 import hashlib
 import http.server
 import io
@@ -114,6 +116,40 @@ def trickle(handler, body):
             time.sleep(0.02)
     except OSError:
         pass
+
+
+def loris(handler, body):
+    """Headers without end, a few bytes at a time."""
+    handler.close_connection = True
+    try:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        for number in range(90):
+            handler.wfile.write(b"X-%d: a\r\n" % number)
+            time.sleep(0.05)
+    except OSError:
+        pass
+
+
+def loris_elsewhere(handler, body):
+    handler.answer(302, Location="/loris")
+
+
+def endless_redirection(handler, body):
+    handler.send_response(302)
+    handler.send_header("Location", "/elsewhere")
+    handler.end_headers()
+    handler.close_connection = True
+    try:
+        for _ in range(10_000):
+            handler.wfile.write(bytes(2**16))
+        handler.server.drained = True
+    except OSError:
+        pass
+
+
+def numbers(handler, body):
+    handler.answer(200, body, Content_Length="9" * 5000, Connection="close")
+    handler.close_connection = True
 
 
 def redirect(where):
@@ -265,6 +301,10 @@ def test_what_fails_is_reported_and_the_rest_goes_on(server, wanted, tmp_path):
         (huge, f"has {2**40} bytes, more than max_bytes", 1),
         (endless, "has more than max_bytes", 1),
         (trickle, "took more than 0.2 seconds", 3),
+        (loris, "took more than 0.2 seconds", 3),
+        (loris_elsewhere, "took more than 0.2 seconds", 3),
+        (endless_redirection, "there is none", 1),
+        (redirect("http://[::1"), "answers with nonsense: Invalid IPv6 URL", 1),
         (redirect("file:///etc/passwd"), "HTTP 302|another server", 1),
         (redirect("ftp://127.0.0.1/x"), "another server", 1),
         (redirect("http://example.org/x.jpg"), "is redirected to http://example.org/x.jpg, another server", 1),
@@ -273,7 +313,7 @@ def test_what_fails_is_reported_and_the_rest_goes_on(server, wanted, tmp_path):
 )
 def test_a_bad_server_fails_one_picture_only(server, wanted, tmp_path, behaviour, told, asked):
     path = wanted[0].url("protein", base="")
-    server.behaviours |= {path: [behaviour] * 50, path + "?again": [behaviour] * 50}
+    server.behaviours |= {path: [behaviour] * 50, path + "?again": [behaviour] * 50, "/loris": [loris] * 9}
     report = run(server, wanted, tmp_path / "fields", attempts=3, deadline=0.2, max_bytes=2**20)
     (failure,) = report.failures
     assert report.fetched == ids(wanted)[1:]
@@ -322,6 +362,33 @@ def test_no_more_than_the_rate(server, wanted, tmp_path):
     assert time.monotonic() - begun > 11 / 40
     agents = {asked["User-Agent"].split("/")[0] for some in server.asked.values() for asked in some}
     assert agents == {"hpax"}
+
+
+def test_redirections_count_against_the_rate(server, wanted, tmp_path):
+    for field in wanted:
+        for channel in atlas.CHANNELS:
+            path = field.url(channel, base="")
+            server.files[f"/moved{path}"] = server.files[path]
+            server.behaviours[path] = [redirect(f"/moved{path}")]
+    begun = time.monotonic()
+    assert run(server, wanted, tmp_path / "fields", rate=40.0, workers=8).fetched == ids(wanted)
+    assert time.monotonic() - begun > 23 / 40
+
+
+def test_a_length_of_5000_digits_is_none(server, wanted, tmp_path):
+    server.behaviours[wanted[0].url("protein", base="")] = [numbers]
+    assert run(server, wanted, tmp_path / "fields").fetched == ids(wanted)
+
+
+def test_a_server_says_when_to_come_again_in_seconds_or_by_a_date():
+    soon = email.utils.format_datetime(
+        datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=50), usegmt=True
+    )
+    assert 40 < download._seconds(soon) <= 50
+    assert 40 < download._seconds(soon.replace("GMT", "-0000")) <= 50
+    assert download._seconds("7") == 7
+    for nothing in ("", "soon", "Wed, 21 Oct 2015 07:28:00 GMT", "-3", "9" * 5000, "Wed, 99 Oct 2015 07:28:00 GMT"):
+        assert download._seconds(nothing) == 0
 
 
 def test_an_interruption_stops_all_threads_and_keeps_what_came(server, wanted, tmp_path, monkeypatch):

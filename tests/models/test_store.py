@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from functools import partial
 
 import jax
@@ -12,7 +13,7 @@ import safetensors
 import safetensors.numpy
 
 from hpax import atlas, models
-from hpax.models import store
+from hpax.models import checks, store
 from hpax.nn.backbones import BACKBONES
 from hpax.nn.unet import DualPathUNet, LightUNet
 
@@ -148,6 +149,57 @@ def test_hostile_metadata_is_refused(path, metadata, told):
     with pytest.raises(ValueError, match="holds no network of hpax") as error:
         models.load_network(_changed(path, metadata))
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ({"architecture": "dpn-unet", "options": json.dumps({"depths": [8192] * 4})}, "depths asks for 32768 blocks"),
+        ({"options": json.dumps({"widths": [8192] * 8})}, "widths asks for 65536 channels"),
+        ({"architecture": "x" * 10**6}, "its architecture has 1000000 characters"),
+        ({"architecture": "x" * 10**4}, "… (10002 characters)"),
+        ({"options": json.dumps({"widths": "x" * 16_000})}, "characters)"),
+        ({"options": " " * 10**6 + "{}"}, "its options has 1000002 characters"),
+        ({"card": "x" * (store.MAX_CARD + 1)}, "its card has"),
+        ({"channels": json.dumps(["er"] * 1000)}, "each once"),
+        ({"um_per_pixel": "1e-300"}, "um_per_pixel must be positive"),
+        ({"y" * 10**6: "x" * 10**6}, "has 1000000 characters"),
+    ],
+)
+def test_what_a_file_asks_for_is_bounded_and_so_is_what_is_said_of_it(path, metadata, told):
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="holds no network of hpax") as error:
+        models.load_network(_changed(path, metadata))
+    assert told in str(error.value)
+    assert len(str(error.value)) < 3000
+    assert time.monotonic() - began < 5
+
+
+def test_a_name_of_a_megabyte_and_a_thousand_strange_leaves_are_told_in_short(path):
+    strange = {f"params/{number:04}": np.zeros(1, np.float32) for number in range(1000)}
+    with pytest.raises(ValueError, match="and 981 more") as error:
+        models.load_network(_changed(path, leaves=strange | {"params/" + "x" * 10**6: np.zeros(1, np.float32)}))
+    assert len(str(error.value)) < 3000
+    with pytest.raises(ValueError, match="more than the bound of 4096"):
+        models.load_network(_changed(path, leaves={f"p{number}": np.zeros(0, np.float32) for number in range(5000)}))
+
+
+def test_a_variance_is_not_negative(path):
+    name = "model_state/batch_stats/down0a_norm/var"
+    with pytest.raises(ValueError, match=f"{name} has variances down to -0.5"):
+        models.load_network(_changed(path, leaves={name: np.full(4, -0.5, np.float32)}))
+
+
+def test_a_network_whose_answer_is_not_finite_is_refused(path):
+    huge = {name: np.full_like(leaf, 1e30) for name, leaf in _parts(path)[1].items() if name.endswith("kernel")}
+    with pytest.raises(ValueError, match="its answer to an image of noise"):
+        models.load_network(_changed(path, leaves=huge))
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_shipped_networks_answer_with_finite_numbers(name):
+    net = models.load_network(name)
+    checks.check_answer(net.model, len(net.channels), net.variables)
 
 
 def test_damaged_and_foreign_files_are_refused(path, tmp_path, monkeypatch):

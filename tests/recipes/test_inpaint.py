@@ -76,6 +76,24 @@ def test_a_file_says_what_it_must_be_shown(cells, workdir):
         Encoder(models.load_network("segment-nuclei"))
 
 
+def test_devices_that_hold_the_cells_learn_the_same(cells, workdir, tmp_path):
+    resident = dataclasses.replace(TINY, resident="yes")
+    found = inpaint.train_model(resident, cells, tmp_path, seed=3).network.params
+    jax.tree.map(np.testing.assert_array_equal, found, Encoder.load(workdir / inpaint.FILE).network.params)
+    assert not inpaint.lives_on_device("no")
+    assert inpaint.lives_on_device("auto") == (jax.default_backend() != "cpu")
+
+
+def test_training_in_half_the_bits_saves_whole_numbers_close_by(cells, workdir, tmp_path):
+    half = dataclasses.replace(TINY, network=dataclasses.replace(TINY.network, dtype="bfloat16"))
+    found = inpaint.train_model(half, cells, tmp_path, seed=3)
+    exact = Encoder.load(workdir / inpaint.FILE)
+    for one, other in zip(jax.tree.leaves(found.network.params), jax.tree.leaves(exact.network.params), strict=True):
+        assert one.dtype == np.float32
+        np.testing.assert_allclose(one, other, atol=5e-3)  # two steps of Adam at 1e-3
+    assert found.features(crops(cells)[:4], "conv3").dtype == np.float32
+
+
 @pytest.mark.parametrize(
     ("metadata", "told"),
     [

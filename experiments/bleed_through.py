@@ -63,10 +63,10 @@ def run(config: Config, workdir: Path) -> launch.Result:
         (workdir / f"{name}.png").write_bytes(colour.png(picture))
     metrics: dict[str, float] = {}
     names = {
-        "source's place": found.source,
-        "target's own": found.own,
-        "source's place alone": found.source_alone,
-        "target's own alone": found.own_alone,
+        "place of the source": found.source,
+        "own protein": found.own,
+        "place of the source alone": found.source_alone,
+        "own protein alone": found.own_alone,
         "follows the source": found.follows,
     }
     for name, spread in names.items():

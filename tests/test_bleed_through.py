@@ -18,7 +18,7 @@ def test_a_run_ends_with_what_the_painted_protein_follows(folder):
     assert bleed_through.main([*command, "--bleed-through", "0.2"]) == 0
     record = json.loads((folder / "run" / "default" / "seed0" / "result.json").read_text())
     assert record["counts"]["mismatched pairs"] > 20
-    assert all(-1 <= record["metrics"][name] <= 1 for name in ("source's place", "target's own alone"))
+    assert all(-1 <= record["metrics"][name] <= 1 for name in ("place of the source", "own protein alone"))
     assert 0 <= record["metrics"]["follows the source"] <= 1
 
 
@@ -35,8 +35,8 @@ def test_the_two_truths_share_the_cell_and_not_the_place(folder):
     seen = pairs.target[..., 0].reshape(len(pairs.own), -1).astype(float)
     same = np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(truth, seen, strict=True)])
     other = np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(would, seen, strict=True)])
-    assert np.median(same) > 0.9
-    assert np.median(other) < np.median(same) - 0.2
+    assert np.median(same) > 0.5
+    assert (same > other).mean() > 0.8
     with pytest.raises(ValueError, match="need plain fields"):
         mismatch.mismatched(Atlas(realism="randomised"), cells, seed=0)
     with pytest.raises(ValueError, match="bleed-through as --bleed-through says"):

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Shaped
 from hpax.metrics import classifiers, neighbours, pairwise
 from hpax.metrics.bootstrap import Interval
 
-KNN, PAIRWISE = "kNN k={}", "pairwise distance"
+KNN, PAIRWISE = "kNN k {}", "pairwise distance"
 CLASSIFIERS: dict[classifiers.Kind, str] = {"logistic": "logistic regression", "forest": "random forest"}
 LINES: dict[pairwise.Constraint, str] = {"same": ", same cell line", "different": ", different cell lines"}
 

@@ -56,7 +56,7 @@ def benchmark(
         labels: the class of each cell. Classes of a single group are left out.
         groups: what a fold holds whole, such as the protein or the field.
         kind: an L1-penalised logistic regression of each class, or a random forest.
-        folds: fewer where a class has fewer groups.
+        folds: fewer where there are fewer groups, or fewer cells of a class.
         trees: of the forest.
         strength: inverse of the regression's penalty; scikit-learn's default, as published.
         query: the cells that are scored; all are learnt from. None scores all.
@@ -75,7 +75,8 @@ def benchmark(
     cells, names, own_group, asked = cells[kept], names[kept], own_group[kept], asked[kept]
     classes, codes = np.unique(names, return_inverse=True)  # numbers, as a forest misreads classes named by digits
     told, fold_of, unconverged = np.zeros(len(codes), int), np.zeros(len(codes), int), 0
-    splits = StratifiedGroupKFold(min(folds, len(np.unique(own_group))), shuffle=True, random_state=seed)
+    most = min(folds, len(np.unique(own_group)), int(np.bincount(codes).min()))
+    splits = StratifiedGroupKFold(most, shuffle=True, random_state=seed)
     for fold, (learnt, left) in enumerate(splits.split(cells, codes, own_group)):
         model = classifier(kind, trees=trees, strength=strength, seed=seed)
         unconverged += fit(model, cells[learnt], codes[learnt])

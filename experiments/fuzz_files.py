@@ -136,12 +136,13 @@ def _masks() -> list[Sample]:
 
 
 def _networks() -> list[Sample]:
-    state = (
-        b"ctorch._utils\n_rebuild_tensor_v2\n((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0" + b"0X\3\0\0\0cpuK\6NtQ"
-    )
-    state = b"\x80\2}(X\1\0\0\0a" + state + b"K\0K\2K\3\x86K\3K\1\x86\x89ccollections\nOrderedDict\n)RtRu."
+    # the pickles of `torch.save({"a": torch.tensor(...)})`, operation by operation, as torch is not here to write them
+    storage = b"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\x000X\3\0\0\0cpuK\6NtQ"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\0K\2K\3\x86K\3K\1\x86\x89"
+    state = b"\x80\2}(X\1\0\0\0a" + tensor + b"ccollections\nOrderedDict\n)RtRu."
     system = b"\x80\2}(X\15\0\0\0little_endian\x88u."
-    torch = b"\x80\2\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\2M\xe9\3." + system + state + b"\x80\2]X\1\0\0\0" + b"0a."
+    head = b"\x80\2\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\2M\xe9\3."
+    torch = head + system + state + b"\x80\2]X\1\0\0\x000a."
     torch += struct.pack("<q6f", 6, *range(6))
     return [
         Sample("net.safetensors", "safetensors", _network(), models.load_network),
@@ -152,12 +153,18 @@ def _networks() -> list[Sample]:
 def _network() -> bytes:
     """The smallest network, in a file."""
     model = models.ARCHITECTURES["light-unet"](widths=(2, 3))
-    variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 4, 4, 1), np.float32))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 4, 4, 1), np.float32))
+    weights = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.1, np.float32), shapes)
+    network = models.Network(
+        architecture="light-unet",
+        options={"widths": (2, 3)},
+        channels=("nucleus",),
+        um_per_pixel=0.32,
+        params=weights.pop("params"),
+        model_state=weights,
+        card="a card",
+    )
     with tempfile.TemporaryDirectory() as folder:
-        network = models.Network(
-            *("light-unet", {"widths": (2, 3)}, ("nucleus",), 0.32),
-            *(jax.device_get(variables["params"]), {"batch_stats": jax.device_get(variables["batch_stats"])}, "a card"),
-        )
         return network.save(Path(folder, "net.safetensors")).read_bytes()
 
 

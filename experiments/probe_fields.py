@@ -57,7 +57,6 @@ SWEEPS: dict[str, Sequence[launch.Difference]] = {
     ),
     "finetune": (
         {**FINETUNE, INIT: "fresh"},
-        {**FINETUNE, INIT: "shipped", "recipe.um_per_pixel": 0.32, "recipe.window": 256},
         {**FINETUNE, **LITE},
         {**FINETUNE, INIT: "imagenet"},
     ),

@@ -1,5 +1,6 @@
 """Files that are whole or not there, folders that one process owns, and names for what files hold."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import enum
@@ -12,12 +13,17 @@ import os
 import pathlib
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 DRAFT = ".draft-"
 """How the name of an unfinished file begins; what a killed process left under such a name is nobody's."""
+
+READERS = 4  # files that are read at once, to name what a folder holds
+SETTLED = 5  # seconds after which a file's times tell whether it was touched
+WORTH_KEEPING = 2**28  # bytes whose digests are kept, not to read them again
 
 _NAME = 200  # bytes of a name that leave room for what a draft has in front
 
@@ -72,6 +78,31 @@ def _concerns(other: pathlib.Path, path: pathlib.Path) -> bool:
 
 
 @contextlib.contextmanager
+def reading(path: str | os.PathLike[str], remedy: str) -> Iterator[None]:
+    """Whatever a stranger's file at `path` raises in here becomes one ValueError that names it, and the remedy.
+
+    Decoders raise nearly anything of damaged files. What the system says (no such file, no permission, a name too
+    long) is passed on as it is, as it names the file itself; so is a ValueError that already does.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and (error.filename is not None or error.errno in REMEDIES):
+            raise
+        raise ValueError(f"{path} cannot be read: {_told(error)}; {remedy}") from error
+    except Exception as error:
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
+        raise ValueError(f"{path} cannot be read: {_told(error)}; {remedy}") from error
+
+
+def _told(error: Exception) -> str:
+    """What an error says, in a line that is not too long; its kind where it says nothing or but a name."""
+    text = " ".join(str(error).split())[:300]
+    return text if len(text) > 2 and not isinstance(error, KeyError) else f"{type(error).__name__} {text}".strip()
+
+
+@contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """A draft beside `path` to write to: it becomes `path` at the end, or nothing is left if an error ends it.
 
@@ -109,9 +140,9 @@ def _remove(path: pathlib.Path) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """UTF-8 text, all of it or nothing."""
+    """UTF-8 text, all of it or nothing; of names that are no UTF-8 the escapes, which JSON reads as the same names."""
     with replacing(path) as draft:
-        draft.write_text(text, encoding="utf-8", newline="\n")
+        draft.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -195,3 +226,69 @@ def digest(*parts: str | bytes | os.PathLike[str], size: int = 8) -> str:
 def _of_file(path: pathlib.Path) -> bytes:
     with path.open("rb") as file:
         return hashlib.file_digest(file, hashlib.blake2b).digest()
+
+
+def content(path: str | os.PathLike[str], known: "KnownDigests | None" = None, *, size: int = 8) -> str:
+    """A name for what a file or a folder holds: of a folder the names and contents of everything below it.
+
+    Where it lies does not count, nor do times. `known` spares reading again what has not been touched. Links to
+    nothing, sockets and what may not be read count by their names; who needs them says what is wrong with them.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    path = pathlib.Path(path)
+    known = KnownDigests() if known is None else known
+    if not path.is_dir():
+        path.stat()
+        return digest(known(path), size=size)
+    paths = []
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        paths += [pathlib.Path(folder, name) for name in sorted(names)]
+    parts: list[bytes | str] = []
+    with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
+        for each, own in zip(paths, pool.map(known, paths), strict=True):
+            parts += [os.fsencode(each.relative_to(path).as_posix()), own]
+    return digest(*parts, size=size)
+
+
+class KnownDigests:
+    """The digests of files, each read once as long as nobody touches it; kept in a JSON file where `path` names one.
+
+    A file that was touched within the last seconds is not believed to be what it was: a clock may stand still while
+    somebody writes twice.
+    """
+
+    def __init__(self, path: pathlib.Path | None = None):
+        self.path, self.read = path, 0  # bytes that had to be read
+        self._known: dict[str, list[Any]] = {}
+        if path is not None and path.exists():
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                self._known = dict(json.loads(path.read_text(encoding="utf-8")))
+
+    def __call__(self, path: pathlib.Path) -> str:
+        """The digest of a file; "" of what cannot be read."""
+        try:
+            state = path.stat()
+            if not stat.S_ISREG(state.st_mode):
+                return ""
+            name = os.path.abspath(path)
+            touched = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
+            if (there := self._known.get(name)) and there[:-1] == touched:
+                return str(there[-1])
+            now = time.time_ns()
+            own = _of_file(path).hex()[:32]
+            self.read += state.st_size
+        except OSError:
+            return ""
+        if now - max(state.st_mtime_ns, state.st_ctime_ns) > SETTLED * 1e9:
+            self._known[name] = [*touched, own]
+        return own
+
+    def keep(self) -> None:
+        """Writes them to the file, where reading all again would take long; a folder without room does without."""
+        if self.path is not None and self.read > WORTH_KEEPING:
+            text = json.dumps({name: self._known[name] for name in sorted(self._known)})
+            with contextlib.suppress(OSError):
+                write_text(self.path, text)

@@ -94,6 +94,7 @@ def test_every_field_has_its_row_and_picture(source, whole):
         "fields without a cell": 0,
         "cells": 36,
         "cells in shards": 36,
+        "fields of 0.32 µm, as asked for": 4,
     }
     assert record["metrics"][f"seconds per {SIZE}x{SIZE} field"] > 0
     assert table(whole, "failures") == []

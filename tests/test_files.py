@@ -1,7 +1,10 @@
 """Files are whole or not there, and what stops a write is said with the path and the remedy."""
 
+import csv
 import errno
+import json
 import os
+import re
 import subprocess
 import sys
 
@@ -154,3 +157,55 @@ def test_a_digest_is_of_contents_and_keeps_parts_apart(tmp_path):
     assert files.digest("ab", "c") != files.digest("a", "bc")
     assert files.digest(tmp_path / "a") == files.digest(b"ab") == files.digest("ab")
     assert len(files.digest("x")) == 16
+
+
+def test_what_a_folder_holds_is_names_and_contents_and_neither_place_nor_times(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name / "in").mkdir(parents=True)
+        (tmp_path / name / "in" / "x").write_text("1")
+        (tmp_path / name / "y").write_text("22")
+    os.utime(tmp_path / "b" / "y", ns=(0, 0))
+    first = files.content(tmp_path / "a")
+    assert files.content(tmp_path / "b") == first
+    (tmp_path / "b" / "y").write_text("23")
+    (tmp_path / "a" / "y").rename(tmp_path / "a" / "z")
+    assert len({first, files.content(tmp_path / "a"), files.content(tmp_path / "b")}) == 3
+    with pytest.raises(FileNotFoundError):
+        files.content(tmp_path / "c")
+
+
+def test_a_known_digest_is_believed_until_somebody_touches_the_file(tmp_path, monkeypatch):
+    path, kept = tmp_path / "x", tmp_path / "kept.json"
+    path.write_text("1")
+    known = files.KnownDigests(kept)
+    known(path)
+    monkeypatch.setattr(files, "WORTH_KEEPING", 0)
+    known.keep()
+    assert json.loads(kept.read_text()) == {}  # just written, so that a clock may not tell
+    monkeypatch.setattr(files, "SETTLED", -1)
+    first = known(path)
+    known.keep()
+    again = files.KnownDigests(kept)
+    assert (again(path), again.read) == (first, 0)
+    path.write_text("2")
+    assert again(path) != first
+    kept.write_text("[")
+    assert files.KnownDigests(kept)(path) == again(path)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError(""), csv.Error("line contains NUL"), AttributeError("dtype"), ValueError("x"), OSError("bad")]
+)
+def test_whatever_a_stranger_s_file_raises_names_it_and_the_remedy(error):
+    told = rf"^/a/b\.png cannot be read: .*{re.escape(str(error.args[0]))}.*; fetch it$"
+    with pytest.raises(ValueError, match=told), files.reading("/a/b.png", "fetch it"):
+        raise error
+
+
+def test_what_names_its_file_already_is_passed_on(tmp_path):
+    with pytest.raises(FileNotFoundError), files.reading(tmp_path / "none", "x"):
+        (tmp_path / "none").read_text()
+    with pytest.raises(OSError, match="too long"), files.reading(tmp_path, "x"):
+        (tmp_path / ("n" * 300)).read_text()
+    with pytest.raises(ValueError, match=r"^/a is blue$"), files.reading("/a", "x"):
+        raise ValueError("/a is blue")

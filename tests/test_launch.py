@@ -272,3 +272,28 @@ def test_a_sweep_killed_in_the_middle_goes_on_where_it_was(tmp_path):
         "width=1.0": False,
     }
     assert {record["command"] for record in records.values()} == {"python -m experiments.toy --sweep width"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """Which file to read, and where to write."""
+
+    source: pathlib.Path | None = None
+    data_dir: pathlib.Path = pathlib.Path("data")
+    seed: int = 0
+
+
+def test_a_result_is_not_that_of_a_file_that_has_changed_since(tmp_path, capsys):
+    source = tmp_path / "labels.csv"
+    source.write_text("id,label\na,1\n")
+    command = ["--source", str(source), "--data-dir", str(tmp_path), "--workdir", str(tmp_path / "run")]
+
+    def run(config, workdir):
+        return launch.Result(metrics={"length": len(config.source.read_text())}, counts={}, data="real", headline=[])
+
+    assert launch.main(Reading, run, argv=command) == 0
+    assert launch.main(Reading, run, argv=command) == 0
+    source.write_text("id,label\na,2\n")
+    capsys.readouterr()
+    assert launch.main(Reading, run, argv=command) == 2
+    assert "labels.csv); choose another --workdir or delete that folder" in capsys.readouterr().err

@@ -34,7 +34,7 @@ def write(folder: pathlib.Path, fields: int, side: int, repeats: int) -> None:
 
 def peak(folder: pathlib.Path, workdir: pathlib.Path, *options: str) -> float:
     """GiB that the largest process of `hpax segment` took."""
-    command = [str(folder), "--workdir", str(workdir), "--um-per-pixel", "0.16", *options]
+    command = ["--fields", str(folder), "--workdir", str(workdir), "--um-per-pixel", "0.16", *options]
     done = subprocess.run([sys.executable, "-c", MEASURED, *command], capture_output=True, text=True, check=True)
     status, kilobytes = map(int, done.stdout.split())
     assert status == 0, done.stderr[-2000:]

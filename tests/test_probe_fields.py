@@ -57,7 +57,7 @@ def test_every_field_is_answered_for_and_a_network_is_left_where_one_was_trained
     assert probe_fields.main([*command, "--data-dir", str(tmp_path / "data"), "--workdir", str(tmp_path / "run")]) == 0
     arm = tmp_path / "run" / "default" / "seed0"
     left = {"network"} if method == "finetune" else set()
-    assert {path.name for path in arm.iterdir()} == {"config.json", "result.json"} | left
+    assert {path.name for path in arm.iterdir()} == {"config.json", "made_of.json", "result.json"} | left
     if left:
         model = models.load(arm / "network" / probe.FILE)
         assert isinstance(model, models.FieldClassifier)

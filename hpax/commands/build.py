@@ -3,7 +3,8 @@
     hpax build hpa_cells --source FOLDER --data-dir DIR
 
 `hpax build NAME --help` tells the options of a data set. The shards lie in DIR/NAME, in a folder that is named by the
-options; a build that was stopped goes on where it was.
+options; a build that was stopped goes on where it was. Exit status 1: some items could not be read, and are left out;
+2: nothing was built.
 """
 
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from hpax import processes
 from hpax.commands import listing
-from hpax.commands.command import NOTHING_DONE, OK, STOPPED, parts
+from hpax.commands.command import NOTHING_DONE, OK, SOME_FAILED, STOPPED, parts
 from hpax.launch.manual import wrapped
 
 DATA_SETS = ("simulated_fields", "simulated_cells", "cell_crops", "hpa_fields", "hpa_cells", "dsb2018_nuclei")
@@ -31,14 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from hpax.data.building import __main__ as building
 
     try:
-        building.run(name, rest, prog=f"hpax build {name}")
+        failed = building.run(name, rest, prog=f"hpax build {name}")
     except (ValueError, OSError) as error:
         print(f"error: {name} was not built: {error}", file=sys.stderr)
         return NOTHING_DONE
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return STOPPED
-    return OK
+    return SOME_FAILED if failed else OK
 
 
 def overview() -> str:

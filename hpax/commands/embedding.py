@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, UInt
 
 from hpax import atlas, data, files, launch, models
-from hpax.commands import embedding_page
+from hpax.commands import embedding_page, pixel_sizes
 from hpax.commands.command import Call
 from hpax.commands.embed import Config
 from hpax.features import extract
@@ -86,9 +86,19 @@ def _as_segmented(config: Config) -> Config:
     if config.masks is None or not path.is_file():
         return config
     there = json.loads(path.read_text(encoding="utf-8"))
-    um_per_pixel = config.um_per_pixel or float(there.get("um_per_pixel", 0))
+    stated = there.get("um_per_pixel", 0)
+    um_per_pixel = config.um_per_pixel or (0.0 if stated == "auto" else float(stated))
     camera_bits = config.camera_bits or int(there.get("camera_bits", 0))
     return dataclasses.replace(config, um_per_pixel=um_per_pixel, camera_bits=camera_bits)
+
+
+def _estimates(config: Config) -> tuple[tuple[int, float], ...]:
+    """What nuclei said of fields that state no pixel size, where `hpax segment --um-per-pixel auto` left the masks."""
+    path = (config.masks or Path()) / "config.json"
+    if config.masks is None or config.um_per_pixel or not path.is_file():
+        return ()
+    there = json.loads(path.read_text(encoding="utf-8"))
+    return pixel_sizes.kept(config.masks) if there.get("um_per_pixel") == "auto" else ()
 
 
 def _record(config: Config, call: Call, source: data.Source, *, seconds: float) -> None:
@@ -125,6 +135,7 @@ def _of_fields(config: Config, encoder: models.Encoder, folder: Path) -> data.So
         bits=fields.depth(fields.survey(folder).fields),
         annotations=config.annotations,
         um_per_pixel=config.um_per_pixel,
+        estimates=_estimates(config),
         camera_bits=config.camera_bits,
         crop_um=size * encoder.network.um_per_pixel,
         crop_size=size,

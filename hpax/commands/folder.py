@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+import hpax
 from hpax import files
 from hpax.data.hpa_fields import hpa_fields
 from hpax.fields import Field
@@ -33,14 +34,17 @@ class FolderField:
         """The name that its files share."""
         return self.files.id
 
-    def um_per_pixel(self, shape: tuple[int, int], asked: float) -> float:
+    def pixel_size(self, shape: tuple[int, int], asked: float) -> fields.PixelSize:
         """The size of its pixels: what is asked for, or where that is 0, what its files state or its shape suggests."""
-        return fields.pixel_size(self.files, shape, asked).um_per_pixel
+        return fields.pixel_size(self.files, shape, asked)
 
     def digest(self) -> str:
         """A name for its pixels: for what its files hold, and what the highest value in them means."""
         scale = self.files.full_scale or fields.FullScale()
-        return files.digest(*self.files.paths, f"{scale.integers} {scale.floats}")
+        return files.digest(*self.files.paths, f"{scale.integers} {scale.floats}", *self._planes())
+
+    def _planes(self) -> tuple[str, ...]:
+        return () if self.files.planes == "clear" else (self.files.planes,)
 
     def loader(self, um_per_pixel: float) -> Load:
         """What reads the field, with pixels of `um_per_pixel` (0: see above); its pixels are read once.
@@ -52,7 +56,7 @@ class FolderField:
         @functools.cache
         def load() -> Field:
             image = fields.read_field(self.files)
-            size = self.um_per_pixel(image.shape[:2], um_per_pixel)
+            size = self.pixel_size(image.shape[:2], um_per_pixel).um_per_pixel
             labels = self.annotation.labels
             known = labels if np.any(labels) else None
             return Field(self.id, image, size, labels=known, origin=self.origin)
@@ -60,7 +64,9 @@ class FolderField:
         return load
 
 
-def survey(folder: Path, annotations: str = "") -> tuple[list[FolderField], dict[str, str]]:
+def survey(
+    folder: Path, annotations: str = "", *, planes: fields.Planes = "clear"
+) -> tuple[list[FolderField], dict[str, str]]:
     """The fields of a folder in the order of their images, and why some are none, by id.
 
     Raises:
@@ -68,7 +74,8 @@ def survey(folder: Path, annotations: str = "") -> tuple[list[FolderField], dict
         ValueError: the table of labels is wrong.
     """
     found = fields.survey(folder)
-    pictures = hpa_fields.pictures(hpa_fields.Config(annotations=annotations), folder, found.fields)
+    config = hpa_fields.Config(annotations=annotations, planes=planes)
+    pictures = hpa_fields.pictures(config, folder, found.fields, sizes=False)
     known = []
     for picture in pictures:
         for own, annotation in picture.content[1]:
@@ -100,7 +107,7 @@ def content(field: FolderField, record: Mapping[str, Any]) -> str:
 def state(field: FolderField) -> list[list[Any]]:
     """The stamp of a field's files, and what the highest value in them means."""
     scale = field.files.full_scale or fields.FullScale()
-    return [*stamp(field.files.paths), [scale.integers, scale.floats]]
+    return [*stamp(field.files.paths), [scale.integers, scale.floats, field.files.planes]]
 
 
 def scaled(known: Sequence[FolderField], camera_bits: int, cache: Path) -> list[FolderField]:
@@ -111,7 +118,7 @@ def scaled(known: Sequence[FolderField], camera_bits: int, cache: Path) -> list[
     Raises:
         ValueError: it cannot be told, as the fields may come from several cameras; `camera_bits` would say it.
     """
-    key = files.digest(json.dumps([camera_bits, [stamp(field.files.paths) for field in known]]))
+    key = files.digest(json.dumps([hpax.__version__, camera_bits, [stamp(field.files.paths) for field in known]]))
     kept = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
     if kept.get("key") != key:
         found = _full_scale([field.files for field in known], camera_bits)

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+import hpax
 from hpax import atlas, files
 from hpax.commands.folder import FolderField, Load, content, stamp, state
+from hpax.commands.pixel_sizes import number
 from hpax.commands.segment import Config
 from hpax.explore import overlays
 from hpax.fields import Field, Masks
@@ -25,6 +27,9 @@ from hpax.models.segmenter import by_name
 from hpax.segment import borders, crops
 
 NUCLEUS = atlas.CHANNELS.index("nucleus")
+SOURCES = {"option": "as asked for", "file": "as stated", "nuclei": "by nuclei", "width": "guessed from the width"}
+"""How a pixel size is known, in words."""
+
 SHEET_SIDE = 384  # pixels of an overlay in the sheet of all
 
 
@@ -48,21 +53,24 @@ def thumbnail_path(workdir: Path, id: str) -> Path:
 
 def masks_stamp(workdir: Path, id: str) -> list[list[Any]]:
     """The state of a field's masks in all their flavours."""
-    folder = workdir / "masks"
-    names = [f"{id}_{kind}.{suffix}" for kind in mask_files.NAMES for suffix in ("png", "tif")]
-    paths = [folder / name for name in (*names, f"{id}.ome.tif", f"{id}.ome.zarr")]
-    return stamp(path for path in paths if path.exists())
+    return stamp(mask_files.paths(workdir / "masks", id))
 
 
 def finished(field: FolderField, config: Config) -> bool:
     """Whether the field has been segmented as it is now, and its masks are those that were measured."""
     there = set(mask_files.flavours(config.workdir / "masks", field.id))
     known = read_record(config.workdir, field.id)
-    if not known.get("digest") or not set(config.masks) <= there:
+    if not known.get("digest") or known.get("version") != hpax.__version__ or not set(config.masks) <= there:
         return False
     if known["digest"] != content(field, known):
         return False
+    if config.um_per_pixel == "auto" and known["um_per_pixel"] != _size(field, known).um_per_pixel:
+        return False  # other fields came, and changed what the nuclei say
     return _same_masks(config, field.id, known)
+
+
+def _size(field: FolderField, known: Mapping[str, Any]) -> fields.PixelSize:
+    return field.pixel_size((known["height"], known["width"]), 0.0)
 
 
 def _same_masks(config: Config, id: str, known: Mapping[str, Any]) -> bool:
@@ -99,6 +107,7 @@ def segment(config: Config, field: FolderField, load: Load, *, shown: bool) -> s
         told["notes"] += note
         told |= {"digest": digest, "stamp": state(field), "masks_digest": masks_digest(masks)}
         told |= {"masks_stamp": masks_stamp(config.workdir, field.id)}
+        told |= {"version": hpax.__version__}
         told |= {"seconds": round(time.perf_counter() - start, 4)}
         files.write_json(record_path(config.workdir, field.id), told)
         return ""
@@ -149,6 +158,8 @@ def _measured(config: Config, field: FolderField, read: Field, masks: Masks, *, 
     if shown:
         thumbnail(config.workdir, field.id, lambda: (image, masks))
     cells = measurements(masks, read.um_per_pixel)
+    size = field.pixel_size(image.shape[:2], number(config.um_per_pixel))
+    notes = [size.remark] if size.source == "option" and size.remark else []
     return {
         "id": field.id,
         "group_id": field.origin["group_id"],
@@ -156,8 +167,9 @@ def _measured(config: Config, field: FolderField, read: Field, masks: Masks, *, 
         "height": image.shape[0],
         "bits": 8 * image.dtype.itemsize,
         "um_per_pixel": read.um_per_pixel,
+        "pixel_size": SOURCES[size.source],
         "cells": cells,
-        "notes": fields.remarks(field.files, image) + ([] if cells else ["no cell was found"]),
+        "notes": notes + fields.remarks(field.files, image) + ([] if cells else ["no cell was found"]),
     }
 
 

@@ -22,6 +22,7 @@ from typing import Annotated, Literal
 import tyro
 
 from hpax.commands.command import Call, Command
+from hpax.commands.segment import UmPerPixel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +35,9 @@ class Config:
     masks: Path | None = None  # the workdir of `hpax segment`, or a folder of masks; None: find the cells first
     annotations: str = ""  # the labels' table in the folder; "": the only one there, if any
     segmenter: Literal["networks", "classical"] = "networks"  # where the cells are to be found first
-    um_per_pixel: float = 0.0  # µm; 0: what `segment` took, as the files state, or 0.08 at 1728, 2048 and 3072 pixels
+    um_per_pixel: UmPerPixel = 0.0  # µm; 0: what `segment` took, as the files state, or by the width; auto: by nuclei
     camera_bits: int = 0  # of channels with more than 8 bits, such as 12; 0: the fewest that hold all pixels
+    planes: Literal["clear", "own"] = "clear"  # own: of pictures in several colours, that of the channel in their name
     tta: Annotated[int, tyro.conf.arg(aliases=("--turns",))] = 8  # views of each image: 1, or all 8 flips and rotations
     negative: Literal["as predicted", "excludes", "is the rest"] = "as predicted"  # see hpax.predict.combine
     border_weights: bool = False  # lower the scores of small cells and of those that the border cuts

@@ -13,7 +13,7 @@ from PIL import Image
 
 import hpax
 from hpax import atlas, files, models, progress
-from hpax.commands import segment, segmenting, shares, tables
+from hpax.commands import pixel_sizes, plausibility, segment, segmenting, shares, tables
 from hpax.commands.command import Call
 from hpax.commands.folder import FolderField, Load, scaled, survey
 from hpax.commands.found_cells import masks_digest
@@ -42,30 +42,42 @@ def run(config: Config, call: Call) -> dict[str, str]:
         ValueError: the workdir is another config's or another process's, or nothing could be labelled.
     """
     start = time.perf_counter()
-    known, failures = survey(config.fields, config.annotations)
+    known, failures = survey(config.fields, config.annotations, planes=config.planes)
     ensemble = models.Ensemble.of(networks(config.models), tta=config.tta)
     cells = of_segment(config)
     if config.masks is None:
         segmenter.by_name(cells.segmenter, cells.networks)  # before anything is written, if it cannot be made
-    find: CellFinder = Segmented(cells) if config.masks is None else Given(config.masks, config.um_per_pixel)
+    asked = pixel_sizes.number(config.um_per_pixel)
+    find: CellFinder = Segmented(cells) if config.masks is None else Given(config.masks, asked)
     share = shares.parse(config.share)
     with _folders(config, cells, share):
         known = scaled(known, config.camera_bits, config.workdir / segmenting.SCALE)
+        guesses: list[pixel_sizes.Guess] = []
+        if config.masks is None or config.um_per_pixel == "auto":
+            place = cells.workdir if config.masks is None else config.workdir
+            known, guesses = pixel_sizes.estimated(known, config.um_per_pixel, place)
         labeller = Labeller(config, ensemble, find, content(config.models))
         shown = segmenting.chosen(cells, known)
         if share is not None:
             return failures | label_share(labeller, known, share, shown=shown)
         with submission.writer(config.workdir) as writer:
-            rows, unlabelled = label_all(labeller, known, writer, shown=shown)
+            rows, unlabelled, sizes = label_all(labeller, known, writer, shown=shown)
             failures |= unlabelled
             if config.masks is None:
-                segmenting.finish(cells, call, known, failures, start=start)
+                segmenting.finish(cells, call, known, failures, guesses, start=start)
             table = writer.table()
             if not table.n_obs:
                 first = next(iter(failures.values()), "no cell was found")
                 raise ValueError(f"no cell in any of {len(known)} fields, {len(failures)} of which failed: {first}")
     with files.exclusive(config.workdir):
-        _leave(config, known, table, rows, failures)
+        remarks = [f"Doubtful: {doubt}" for doubt in sizes.doubts()]
+        remarks += [guess.remark(config.um_per_pixel) for guess in guesses]
+        opening = page.Section("First", told_first(config, sizes, remarks))
+        _leave(config, overview(config, known, table, failures, opening), rows)
+        for doubt in sizes.doubts():
+            print(f"doubtful: {doubt}")
+        print(f"{table.n_obs} cells of {len(known)} fields")
+        print(f"the page: {config.workdir / 'index.html'}")
     return failures
 
 
@@ -91,6 +103,7 @@ def of_segment(config: Config) -> segment.Config:
         segmenter=config.segmenter,
         um_per_pixel=config.um_per_pixel,
         camera_bits=config.camera_bits,
+        planes=config.planes,
         overlays=False,
         shown=config.shown,
         shards=False,
@@ -142,7 +155,7 @@ class Labeller:
         Raises:
             ValueError, OSError: it cannot be read, or there are no cells to be had.
         """
-        load = field.loader(self.config.um_per_pixel)
+        load = field.loader(pixel_sizes.number(self.config.um_per_pixel))
         cells = self.find(field, load, shown=on_sheet)
         path = self.config.workdir / "fields" / f"{field.id}.npz"
         key = self._key(cells)
@@ -182,14 +195,35 @@ def _kept(path: Path, key: str) -> Said | None:
         return None
 
 
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """How large pixels, nuclei and cells were taken to be."""
+
+    pixels: dict[str, int] = dataclasses.field(default_factory=dict)  # a size and how it is known → fields
+    nuclei: list[float] = dataclasses.field(default_factory=list)  # µm²
+    cells: list[float] = dataclasses.field(default_factory=list)  # µm²
+
+    def add(self, cells: Cells) -> None:
+        """Counts a field."""
+        size = f"{cells.um_per_pixel:.4g} µm, {cells.source}"
+        self.pixels[size] = self.pixels.get(size, 0) + 1
+        for areas, plane in ((self.nuclei, cells.masks.nuclei), (self.cells, cells.masks.cells)):
+            counts = np.unique(plane[plane > 0], return_counts=True)[1]
+            areas.extend((counts * cells.um_per_pixel**2).tolist())
+
+    def doubts(self) -> list[str]:
+        """What is doubtful about them."""
+        return plausibility.doubts(self.nuclei, self.cells)
+
+
 def label_all(
     labeller: Labeller, known: Sequence[FolderField], writer: submission.Writer, *, shown: set[str]
-) -> tuple[list[dict[str, str]], dict[str, str]]:
-    """Labels every field, and adds its cells to `writer`; the rows of refined.csv, and why some fields failed.
+) -> tuple[list[dict[str, str]], dict[str, str], Sizes]:
+    """Labels every field, and adds its cells to `writer`; the rows of refined.csv, why some fields failed, and sizes.
 
     Those of `shown` are on the sheet of what was segmented.
     """
-    config, rows, failures = labeller.config, [], {}
+    config, rows, failures, sizes = labeller.config, [], {}, Sizes()
     with progress.shown("fields", len(known)) as bar:
         for number, field in enumerate(known):
             bar.advance()
@@ -198,10 +232,11 @@ def label_all(
                 said = ranked(config, cells, prob)
                 writer.add(field.id, cells.masks, said, um_per_pixel=cells.um_per_pixel, obs=field.origin)
                 rows += refined(config, field, cells.masks, own)
+                sizes.add(cells)
             except (ValueError, OSError) as error:
                 failures[field.id] = str(error)
                 bar.say(f"failed: {field.id}: {error}")
-    return rows, failures
+    return rows, failures, sizes
 
 
 def label_share(
@@ -245,13 +280,7 @@ def refined(config: Config, field: FolderField, masks: Masks, prob: Float[np.nda
     return rows
 
 
-def _leave(
-    config: Config,
-    known: Sequence[FolderField],
-    table: anndata.AnnData,
-    rows: Sequence[Mapping[str, str]],
-    failures: Mapping[str, str],
-) -> None:
+def _leave(config: Config, overview: str, rows: Sequence[Mapping[str, str]]) -> None:
     """The table of refined labels and the page, once the submission is whole."""
     path = config.workdir / "refined.csv"
     path.unlink(missing_ok=True)
@@ -260,17 +289,36 @@ def _leave(
     written = kaggle.Table(config.workdir / submission.SUBMISSION)
     if written.defects:
         raise ValueError(f"the submission has defects: {written.defects[:3]}")
-    page.write(config.workdir / "index.html", overview(config, known, table, failures))
-    print(f"{table.n_obs} cells of {len(known)} fields")
-    print(f"the page: {config.workdir / 'index.html'}")
+    page.write(config.workdir / "index.html", overview)
 
 
-def overview(config: Config, known: Sequence[FolderField], table: anndata.AnnData, failures: Mapping[str, str]) -> str:
-    """The page: how often each label comes, and the pictures."""
+def told_first(config: Config, sizes: Sizes, remarks: Sequence[str]) -> list[page.Text | page.Table | page.Picture]:
+    """What to know before any label: doubts, how large pixels were taken to be, which networks learnt what."""
+    blocks: list[page.Text | page.Table | page.Picture] = [page.Text(remark) for remark in remarks]
+    blocks.append(page.Table(["pixel size", "fields"], list(sizes.pixels.items())))
+    if config.masks is None:
+        found = segmenter.described(config.segmenter)
+        blocks.append(page.Table(["cells found by", "of which its card says"], found))
+    rows: list[list[str | float]] = []
+    for network in networks(config.models):
+        title = network.card.partition("\n")[0].lstrip("# ") or "without a card"
+        rows.append([title, models.card_summary(network.card) or "nothing", f"{network.um_per_pixel:g}"])
+    blocks.append(page.Table(["labelled by", "of which its card says", "µm per pixel that it sees"], rows))
+    return blocks
+
+
+def overview(
+    config: Config,
+    known: Sequence[FolderField],
+    table: anndata.AnnData,
+    failures: Mapping[str, str],
+    first: page.Section,
+) -> str:
+    """The page: what to know first, how often each label comes, and the pictures."""
     counts = table.obs["label"].value_counts() if table.n_obs else {}
     rows: list[list[str | float]] = [[name, int(counts.get(name, 0))] for name in atlas.LOCATIONS]
     told = page.Table(["most probable label", "cells"], rows, f"{table.n_obs} cells of {len(known)} fields")
-    sections = [page.Section("Labels", [told])]
+    sections = [first, page.Section("Labels", [told])]
     if trust := trust_tables(networks(config.models)):
         sections.append(page.Section("How far to trust each class", trust))
     if failures:

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from hpax.commands import segment
 from hpax.commands.folder import FolderField, Load, content
-from hpax.commands.found_cells import finished, read_record
+from hpax.commands.found_cells import NUCLEUS, SOURCES, finished, read_record
 from hpax.commands.found_cells import segment as segment_field
 from hpax.fields import Masks, matched
 from hpax.formats import masks as mask_files
@@ -19,6 +19,7 @@ class Cells:
     masks: Masks
     um_per_pixel: float
     pixels: str
+    source: str = ""  # how the pixel size is known, in words
 
 
 @runtime_checkable
@@ -46,7 +47,7 @@ class Segmented:
             raise ValueError(reason)
         record = read_record(workdir, field.id)
         masks = Masks(*mask_files.read(workdir / "masks", field.id))
-        return Cells(masks, record["um_per_pixel"], record["digest"])
+        return Cells(masks, record["um_per_pixel"], record["digest"], record["pixel_size"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +74,15 @@ class Given:
         planes = mask_files.read(mask_files.located(self.folder), field.id)
         masks, _ = matched(*planes)
         record = read_record(self.folder, field.id)
+        if not record:  # of another program
+            stain = load().image[..., NUCLEUS]
+            mask_files.check_placed(masks.nuclei, stain, f"the masks of field {field.id} in {self.folder}")
         pixels = content(field, record)
         if record.get("digest", pixels) != pixels:
             raise ValueError(
                 f"the pictures of field {field.id} changed since {self.folder} was made; run hpax segment again"
             )
-        asked = self.um_per_pixel or float(record.get("um_per_pixel", 0))
-        size = field.um_per_pixel(masks.cells.shape, asked)
-        return Cells(masks, size, pixels)
+        if not self.um_per_pixel and record.get("um_per_pixel"):
+            return Cells(masks, float(record["um_per_pixel"]), pixels, str(record.get("pixel_size", "as segmented")))
+        size = field.pixel_size(masks.cells.shape, self.um_per_pixel)
+        return Cells(masks, size.um_per_pixel, pixels, SOURCES[size.source])

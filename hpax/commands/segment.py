@@ -5,8 +5,9 @@
 The folder holds pictures named {id}_{red,green,blue,yellow}.png, .jpg or .tif, and perhaps a table of labels. In DIR:
 masks/ as index images, overlays/, cells.csv (a row per cell), fields.csv, failures.csv, shards/ (the data set
 hpa_cells), index.html with a sheet of overlays (overlays.jpg), and result.json. The same command goes on where it was
-stopped, and tries again what failed; masks that were changed by hand are kept and measured again. Exit status 1: some
-fields failed; 2: nothing was done.
+stopped, and tries again what failed; masks that were changed by hand are kept and measured again. Where no file states
+how large pixels are, the guess from the width is told beside what the nuclei suggest, and --um-per-pixel auto takes the
+latter. Exit status 1: some fields failed; 2: nothing was done.
 """
 
 import dataclasses
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 from hpax.commands.command import Call, Command
+
+UmPerPixel = float | Literal["auto"]
+"""µm per pixel; 0: as the files state, else by the width; auto: as the files state, else by the nuclei."""
 
 ANEW = ("workers", "shown", "share")  # options that an interrupted run may change
 
@@ -28,8 +32,9 @@ class Config:
     annotations: str = ""  # the labels' table in the folder; "": the only one there, if any
     segmenter: Literal["networks", "classical"] = "networks"
     networks: tuple[str, str] = ("segment-nuclei", "segment-cells")  # names of hpax.models, or .safetensors files
-    um_per_pixel: float = 0.0  # µm; 0: as the files state, else 0.08 at 1728, 2048 and 3072 pixels
+    um_per_pixel: UmPerPixel = 0.0  # µm; 0: as the files state, else 0.08 at 1728, 2048, 3072 px; auto: else by nuclei
     camera_bits: int = 0  # of channels with more than 8 bits, such as 12; 0: the fewest that hold all pixels
+    planes: Literal["clear", "own"] = "clear"  # own: of pictures in several colours, that of the channel in their name
     masks: tuple[Literal["png", "ome-tiff", "ome-zarr"], ...] = ("png",)
     overlays: bool = True  # a picture of each field
     overlay_side: int = 1024  # pixels of its longer side, at most

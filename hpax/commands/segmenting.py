@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from hpax import data, files, launch, processes, progress
-from hpax.commands import shares, tables
+from hpax.commands import pixel_sizes, plausibility, shares, tables
 from hpax.commands.command import Call
 from hpax.commands.folder import FolderField, scaled, survey
 from hpax.commands.found_cells import finished, read_record, rows, segment, thumbnail
@@ -25,9 +25,10 @@ from hpax.formats import fields
 from hpax.formats import masks as mask_files
 from hpax.models import segmenter
 
+TOLD = 3  # reasons of failures, where nothing else can be told
 COLUMNS = 4  # of the sheet of overlays
 SCALE = "full_scale.json"  # in a workdir
-PRIVATE = ("digest", "stamp", "masks_digest", "masks_stamp")  # of a record, for nobody's table
+PRIVATE = ("digest", "stamp", "masks_digest", "masks_stamp", "version")  # of a record, for nobody's table
 
 
 def run(config: Config, call: Call) -> dict[str, str]:
@@ -38,20 +39,21 @@ def run(config: Config, call: Call) -> dict[str, str]:
         ValueError: the workdir is another config's or another process's, or no field has a cell.
     """
     start = time.perf_counter()
-    known, failures = survey(config.fields, config.annotations)
+    known, failures = survey(config.fields, config.annotations, planes=config.planes)
     segmenter.by_name(config.segmenter, config.networks)  # before anything is written, if it cannot be made
     share = shares.parse(config.share)
     make_folder(config)
     with shares.exclusive(config.workdir, share):
         claim(config)
         known = scaled(known, config.camera_bits, config.workdir / SCALE)
+        known, guesses = pixel_sizes.estimated(known, config.um_per_pixel, config.workdir)
         own = known if share is None else share.of(known)
         todo = [field for field in own if not finished(field, config)]
         failures |= segment_all(config, todo, shown=chosen(config, known))
         if share is not None:
             print(f"share {share}: {len(own)} of {len(known)} fields; once all are done, the same without --share")
             return failures
-        finish(config, call, known, failures, start=start, resumed=len(todo) < len(known))
+        finish(config, call, known, failures, guesses, start=start, resumed=len(todo) < len(known))
     return failures
 
 
@@ -60,6 +62,7 @@ def finish(
     call: Call,
     known: Sequence[FolderField],
     failures: Mapping[str, str],
+    guesses: Sequence[pixel_sizes.Guess],
     *,
     start: float,
     resumed: bool = False,
@@ -71,13 +74,19 @@ def finish(
     """
     done = [field for field in known if read_record(config.workdir, field.id)]
     own = {id: reason for id, reason in failures.items() if not read_record(config.workdir, id)}
-    summary = tell(config, known, done, own)
+    scale = next((field.files.full_scale for field in known if field.files.full_scale), None)
+    remarks = [scale.remark] if scale is not None and scale.remark else []
+    remarks += [guess.remark(config.um_per_pixel) for guess in guesses]
+    summary = tell(config, known, done, own, remarks)
     built = None
     if config.shards:
         clear_shards(config, done)
-        built = build_shards(config, summary.bits)
+        estimates = next((field.files.estimates for field in known), ())
+        built = build_shards(config, summary.bits, estimates)
     _record(config, call, summary, own, built, seconds=time.perf_counter() - start, resumed=resumed)
     cut = "" if built is None else f", {len(built)} in {built.info.full_name}"
+    for remark in summary.doubts:
+        print(f"doubtful: {remark}")
     print(f"{summary.cells} cells in {summary.fields} fields{cut}")
     print(f"the page: {config.workdir / 'index.html'}")
 
@@ -133,7 +142,7 @@ def segment_all(config: Config, todo: Sequence[FolderField], *, shown: set[str])
 
 
 def _segment(config: Config, shown: set[str], field: FolderField) -> str:
-    return segment(config, field, field.loader(config.um_per_pixel), shown=field.id in shown)
+    return segment(config, field, field.loader(pixel_sizes.number(config.um_per_pixel)), shown=field.id in shown)
 
 
 def _in_order(work: functools.partial, todo: Sequence[FolderField], workers: int) -> Iterator[str]:
@@ -154,12 +163,18 @@ class Summary:
     bits: int  # 16 if any field has 16
     seconds: Mapping[str, float]  # size of a field → median
     notes: Sequence[tuple[str, str]]  # id, note
+    sizes: Mapping[str, int]  # a pixel size and how it is known → fields
+    doubts: Sequence[str]  # why the numbers may be wrong
 
 
 def tell(
-    config: Config, known: Sequence[FolderField], done: Sequence[FolderField], failures: Mapping[str, str]
+    config: Config,
+    known: Sequence[FolderField],
+    done: Sequence[FolderField],
+    failures: Mapping[str, str],
+    remarks: Sequence[str] = (),
 ) -> Summary:
-    """Leaves the tables, the sheet of overlays and the page of what was found.
+    """Leaves the tables, the sheet of overlays and the page of what was found, with `remarks` on all fields first.
 
     Raises:
         ValueError: no field has a cell.
@@ -167,11 +182,12 @@ def tell(
     write_tables(config, done, failures)
     summary = summarise(config, done)
     if not summary.cells:
-        raise ValueError(f"no cell in any of {len(known)} fields, {len(failures)} of which failed; see failures.csv")
+        why = f": {'; '.join(list(dict.fromkeys(failures.values()))[:TOLD])}" if failures else ""
+        raise ValueError(f"no cell in any of {len(known)} fields, {len(failures)} of which failed{why}")
     picture = sheet(config, done)
     with files.replacing(config.workdir / "overlays.jpg") as draft:
         Image.fromarray(picture).save(draft, quality=85)
-    write_page(config, summary, failures, picture)
+    write_page(config, summary, failures, picture, remarks)
     return summary
 
 
@@ -179,14 +195,23 @@ def summarise(config: Config, done: Sequence[FolderField]) -> Summary:
     """Reads the records one by one."""
     seconds: dict[str, list[float]] = {}
     notes, counts, bits = [], [], 8
+    sizes: dict[str, int] = {}
+    areas: dict[str, list[float]] = {"nucleus": [], "cell": []}  # of those that the border does not cut
     for field in done:
         record = read_record(config.workdir, field.id)
         counts.append(len(record["cells"]))
         bits = max(bits, record["bits"])
         seconds.setdefault(f"{record['width']}x{record['height']}", []).append(record["seconds"])
         notes += [(record["id"], note) for note in record["notes"]]
+        size = f"{record['um_per_pixel']:.4g} µm, {record['pixel_size']}"
+        sizes[size] = sizes.get(size, 0) + 1
+        for cell in record["cells"]:
+            if not cell["touches_border"]:
+                areas["cell"].append(cell["area_um2"])
+                areas["nucleus"].append(cell["nucleus_area_um2"])
     medians = {size: statistics.median(times) for size, times in sorted(seconds.items())}
-    return Summary(len(counts), sum(counts), counts.count(0), bits, medians, notes)
+    doubts = plausibility.doubts(areas["nucleus"], areas["cell"])
+    return Summary(len(counts), sum(counts), counts.count(0), bits, medians, notes, sizes, doubts)
 
 
 def write_tables(config: Config, done: Sequence[FolderField], failures: Mapping[str, str]) -> None:
@@ -224,9 +249,13 @@ def _seen(config: Config, field: FolderField) -> tuple[np.ndarray, Masks]:
 
 
 def write_page(
-    config: Config, summary: Summary, failures: Mapping[str, str], picture: UInt8[np.ndarray, "h w 3"]
+    config: Config,
+    summary: Summary,
+    failures: Mapping[str, str],
+    picture: UInt8[np.ndarray, "h w 3"],
+    remarks: Sequence[str] = (),
 ) -> None:
-    """index.html: numbers, the sheet, and what to know of single fields."""
+    """index.html: what to know before the numbers are believed, numbers, the sheet, and notes on single fields."""
     numbers: list[list[str | float]] = [
         ["fields", summary.fields],
         ["cells", summary.cells],
@@ -236,6 +265,7 @@ def write_page(
     alt = "Microscope fields in the colours of the Human Protein Atlas; white lines around cells, cyan around nuclei."
     caption = "Cells in white, nuclei in cyan; microtubules red, protein green, nucleus blue, ER yellow."
     sections = [
+        page.Section("First", first(summary, segmenter.described(config.segmenter, config.networks), remarks)),
         page.Section("Numbers", [page.Table(["what", "number"], numbers)]),
         page.Section("Fields", [page.Picture(picture, alt, caption)]),
         page.Section("Failures", [tables.listing("reason", sorted(failures.items()), "failures.csv")]),
@@ -243,6 +273,17 @@ def write_page(
     ]
     about = f"Cells of the fields in {config.fields}, found by the segmenter “{config.segmenter}”."
     page.write(config.workdir / "index.html", page.page("Fields to cells", about, sections))
+
+
+def first(
+    summary: Summary, networks: Sequence[tuple[str, str]], remarks: Sequence[str]
+) -> list[page.Text | page.Table | page.Picture]:
+    """What to know before anything: doubts, how large pixels were taken to be, and what found the cells."""
+    blocks: list[page.Text | page.Table | page.Picture] = [page.Text(f"Doubtful: {doubt}") for doubt in summary.doubts]
+    blocks += [page.Text(remark) for remark in remarks]
+    blocks.append(page.Table(["pixel size", "fields"], list(summary.sizes.items())))
+    blocks.append(page.Table(["found by", "of which its card says"], networks))
+    return blocks
 
 
 def clear_shards(config: Config, done: Sequence[FolderField]) -> None:
@@ -259,7 +300,7 @@ def clear_shards(config: Config, done: Sequence[FolderField]) -> None:
     files.write_json(path, now)
 
 
-def build_shards(config: Config, bits: int) -> data.Source:
+def build_shards(config: Config, bits: int, estimates: tuple[tuple[int, float], ...] = ()) -> data.Source:
     """The data set hpa_cells of what has masks."""
     return data.build(
         "hpa_cells",
@@ -270,7 +311,9 @@ def build_shards(config: Config, bits: int) -> data.Source:
         workers=config.workers,
         progress=True,
         annotations=config.annotations,
-        um_per_pixel=config.um_per_pixel,
+        um_per_pixel=pixel_sizes.number(config.um_per_pixel),
+        estimates=estimates,
+        planes=config.planes,
         camera_bits=config.camera_bits,
         crop_um=config.crop_um,
         crop_size=config.crop_size,
@@ -306,4 +349,5 @@ def result(summary: Summary, failures: Mapping[str, str], built: data.Source | N
     counts |= {"cells": summary.cells}
     if built is not None:
         counts |= {"cells in shards": len(built)}
+    counts |= {f"fields of {size}": count for size, count in summary.sizes.items()}
     return launch.Result(metrics=metrics, counts=counts, data="real", headline=list(metrics))

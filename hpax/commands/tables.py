@@ -15,7 +15,10 @@ LISTED = 200  # rows of a table in a page
 def write(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
     """A CSV that appears once complete; its columns are those of the first row, or `columns`."""
     rows = iter(rows)
-    with files.replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+    with (
+        files.replacing(path) as draft,
+        draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         first = list(itertools.islice(rows, 1))
         writer = csv.DictWriter(file, columns or list(first[0] if first else ()))
         writer.writeheader()

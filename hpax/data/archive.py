@@ -14,7 +14,6 @@ import stat
 import struct
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from typing import IO
 
@@ -28,7 +27,6 @@ _HELD_OUT = ("test", "test_tfrecords", "train_tfrecords", "sample_submission.csv
 _NAME, _PATH = 240, 1024  # bytes of a part of a path and of a whole one, with room for `.part` and the folder
 _END = struct.Struct("<4s4H2LH")  # the record that ends an archive, before a comment of up to 64 KiB
 _END64 = struct.Struct("<4sQ2H2L4Q")  # the same of a large archive; a pointer of 20 bytes stands between the two
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError, struct.error)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,21 +98,20 @@ def unpack(
             missing = [member for member in members if not _is_there(draft / member.filename, member)]
             _check_space(archive, draft, missing)
             try:
-                _extract(file, missing, draft, progress)
-            except _DAMAGE as error:
+                with files.reading(archive, "it is damaged, fetch it again"):
+                    _extract(file, missing, draft, progress)
+            except ValueError:
                 _discard(draft)
-                raise ValueError(f"{archive} is damaged: {error}; fetch it again") from error
+                raise
             draft.rename(final)
     return final
 
 
 def _opened(archive: pathlib.Path, limits: Limits = LIMITS) -> zipfile.ZipFile:
-    try:
+    with files.reading(archive, "it is no zip archive, or cut short; fetch it again"):
         if (size := _directory(archive)) > limits.directory:
             raise ValueError(f"{archive} lists its files in {size} bytes, more than the bound of {limits.directory}")
         return zipfile.ZipFile(archive)
-    except (*_DAMAGE, OSError) as error:
-        raise ValueError(f"{archive} is no zip archive, or cut short ({error}); fetch it again") from error
 
 
 def _directory(archive: pathlib.Path) -> int:

@@ -19,8 +19,8 @@ import tensorflow_datasets as tfds
 from rich.console import Console
 
 from hpax import atlas, processes
-from hpax.data import shards, splits
-from hpax.data.shards import Example
+from hpax.data import failures, shards, splits
+from hpax.data.shards import Example, Failure
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +88,16 @@ class Builder(
         raise NotImplementedError
 
     @staticmethod
-    def examples(config: Config, picture: FieldGroup) -> Iterable[Example]:
-        """The examples of one picture under keys unique in the data set; none if it holds too few cells."""
+    def faults(config: Any, folder: Any) -> Mapping[str, str]:
+        """What is wrong with items that are in none of the pictures, by their ids."""
+        return {}
+
+    @staticmethod
+    def examples(config: Config, picture: FieldGroup) -> Iterable[Example | Failure]:
+        """The examples of one picture under keys unique in the data set; none if it holds too few cells.
+
+        Of an item whose files are bad, a Failure: the build goes on, and tells of it in the end.
+        """
         raise NotImplementedError
 
     def _download_and_prepare(self, dl_manager: tfds.download.DownloadManager, download_config: Any = None) -> None:
@@ -99,8 +107,12 @@ class Builder(
             self.shards_folder, functools.partial(type(self).examples, self.builder_config), self.info.features
         )
         receipts = self._write(writer, [shard for part in plan.values() for shard in part])
+        failed = dict(self.faults(self.builder_config, folder))
+        for receipt in receipts.values():
+            failed.update(receipt.failures)
         if not sum(receipt.examples for receipt in receipts.values()):
-            raise ValueError(f"{self.name} would be empty: no image holds enough cells; lower min_cells")
+            raise ValueError(_why_empty(self.name, failed))
+        failures.write(pathlib.Path(self.data_dir), failed)
         if left_out := sum(receipt.left_out for receipt in receipts.values()):
             log.warning("%s left out %d pictures with too few cells", self.name, left_out)
         for shard in itertools.chain(*plan.values()):
@@ -149,6 +161,12 @@ class Builder(
         self.info.set_splits(tfds.core.splits.SplitDict(splits_of_info))
 
 
+def _why_empty(name: str, failed: Mapping[str, str]) -> str:
+    if failed:
+        return f"{name} would be empty: {failures.summary(failed)}"
+    return f"{name} would be empty: no image holds enough cells; lower min_cells"
+
+
 def _certain(receipt: shards.Receipt | None, shard: shards.Shard, writer: shards.Writer) -> shards.Receipt:
     if receipt is None:
         raise FileNotFoundError(
@@ -157,7 +175,9 @@ def _certain(receipt: shards.Receipt | None, shard: shards.Shard, writer: shards
     return receipt
 
 
-def _counted(results: Iterable[Iterable[Example]], count: Callable[[], None]) -> Iterator[Iterable[Example]]:
+def _counted(
+    results: Iterable[Iterable[Example | Failure]], count: Callable[[], None]
+) -> Iterator[Iterable[Example | Failure]]:
     """The same results; `count` is called when the next one is asked for."""
     for result in results:
         yield result
@@ -170,17 +190,17 @@ def _pool(workers: int) -> contextlib.AbstractContextManager[concurrent.futures.
 
 
 def _in_order(
-    work: Callable[[FieldGroup], Iterable[Example]],
+    work: Callable[[FieldGroup], Iterable[Example | Failure]],
     pictures: Sequence[FieldGroup],
     pool: concurrent.futures.Executor | None,
     *,
     ahead: int,
-) -> Iterator[Iterable[Example]]:
+) -> Iterator[Iterable[Example | Failure]]:
     """The work on each picture in order; a pool is kept busy, but at most `ahead` results wait."""
     if pool is None:
         yield from map(work, pictures)
         return
-    waiting: collections.deque[concurrent.futures.Future[list[Example]]] = collections.deque()
+    waiting: collections.deque[concurrent.futures.Future[list[Example | Failure]]] = collections.deque()
     for picture in pictures:
         waiting.append(pool.submit(_listed, work, picture))
         if len(waiting) == ahead:
@@ -189,7 +209,7 @@ def _in_order(
         yield waiting.popleft().result()
 
 
-def _listed(work: Callable[[FieldGroup], Iterable[Example]], picture: FieldGroup) -> list[Example]:
+def _listed(work: Callable[[FieldGroup], Iterable[Example | Failure]], picture: FieldGroup) -> list[Example | Failure]:
     return list(work(picture))
 
 

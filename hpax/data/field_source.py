@@ -9,6 +9,7 @@ import pandas as pd
 from jaxtyping import Bool, UInt
 
 from hpax import files
+from hpax.data import mask_sources
 from hpax.data.mask_sources import MaskSource
 from hpax.data.source import Part, Source
 from hpax.fields import Field, from_example
@@ -79,8 +80,8 @@ class FieldSource:
 
     @property
     def name(self) -> str:
-        """A name for this data: the data set with all its options, and which of its fields in which order."""
-        return files.digest(self.dataset, "\n".join(self.ids))
+        """A name for this data: the data set with all its options, which of its fields in which order, their masks."""
+        return files.digest(self.dataset, "\n".join(self.ids), mask_sources.name(self._masks))
 
     def with_masks(self, masks: MaskSource) -> "FieldSource":
         """The same fields with other masks."""

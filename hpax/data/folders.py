@@ -9,7 +9,7 @@ A field without a label is not known, which is not the same as negative.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -111,6 +111,28 @@ def annotated(folder: pathlib.Path, found: Sequence[FieldFiles], annotations: st
     ids = [files.id for files in found]
     known, unknown = tables.match(ids, fields.read_annotations(table, ids=ids))
     return Labelled(folder, list(found), known, table, unknown)
+
+
+def size_remarks(folder: pathlib.Path, found: Sequence[FieldFiles], um_per_pixel: float = 0.0) -> Iterator[str]:
+    """What to tell of pixel sizes that are guessed, or that `um_per_pixel` contradicts; each once."""
+    guessed: list[str] = []
+    against: list[str] = []
+    for files in found:
+        try:
+            size = fields.pixel_size(files, (1, 1), um_per_pixel)
+        except (ValueError, OSError):  # who reads the field says what is wrong with it
+            continue
+        if size.source == "width":
+            guessed.append(files.id)
+        if size.source == "option" and size.remark:
+            against.append(f"{files.id}: {size.remark}")
+    if guessed:
+        yield (
+            f"{len(guessed)} of {len(found)} fields in {folder} state no pixel size; it is guessed from their width, "
+            "as of HPA fields; give um_per_pixel (--um-per-pixel) if you know it"
+        )
+    if against:
+        yield f"um_per_pixel contradicts {len(against)} of {len(found)} fields in {folder}; {against[0]}"
 
 
 def find_table(folder: pathlib.Path, annotations: str = "") -> pathlib.Path | None:

@@ -75,7 +75,7 @@ def read_folder(
     scale = fields.full_scale(survey.fields, bits=camera_bits)
     scaled = [dataclasses.replace(files, full_scale=scale) for files in survey.fields]
     known = dataclasses.replace(folders.annotated(folder, scaled, annotations), faults=survey.faults)
-    for remark in (*known.remarks(), scale.remark):
+    for remark in (*known.remarks(), scale.remark, *folders.size_remarks(folder, scaled, um_per_pixel)):
         if remark:
-            log.info(remark)
+            log.warning("%s", remark)
     return FieldFolder(known, um_per_pixel)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -12,6 +12,24 @@ import tensorflow_datasets as tfds
 from hpax import files
 
 Example = tuple[str, dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """An item (a field, a crop, an image) of which there is no example, and why."""
+
+    id: str
+    reason: str
+
+
+def attempted(id: str, make: Callable[[], Iterable[Example]]) -> Iterator[Example | Failure]:
+    """The examples of one item; or, where its files are bad, why there are none."""
+    try:
+        made = list(make())
+    except (ValueError, OSError) as error:
+        yield Failure(id, str(error))
+    else:
+        yield from made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +48,7 @@ class Receipt:
     left_out: int  # pictures without an example
     size: int  # bytes
     digest: str
+    failures: Mapping[str, str] = dataclasses.field(default_factory=dict)  # id of an item → why it has no example
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,31 +60,44 @@ class Writer:
     """
 
     folder: pathlib.Path
-    examples: Callable[[Any], Iterable[Example]]  # of one picture
+    examples: Callable[[Any], Iterable[Example | Failure]]  # of one picture
     features: tfds.features.FeaturesDict
 
-    def write(self, shard: Shard, results: Iterable[Iterable[Example]] | None = None) -> Receipt:
+    def write(self, shard: Shard, results: Iterable[Iterable[Example | Failure]] | None = None) -> Receipt:
         """Writes a shard; `results` are the examples of its pictures where they are already being made."""
         part = self.folder / f"{shard.name}.{uuid.uuid4().hex}.part"
         counts: list[int] = []
+        failures: dict[str, str] = {}
         try:
             results = map(self.examples, shard.pictures) if results is None else results
-            tfds.core.file_adapters.ArrayRecordFileAdapter.write_examples(part, self._records(results, counts))
-            receipt = Receipt(sum(counts), counts.count(0), part.stat().st_size, files.digest(part, size=32))
+            tfds.core.file_adapters.ArrayRecordFileAdapter.write_examples(
+                part, self._records(results, counts, failures)
+            )
+            whole = files.digest(part, size=32)
+            receipt = Receipt(sum(counts), counts.count(0), part.stat().st_size, whole, failures)
             files.write_json(self._receipt(shard), dataclasses.asdict(receipt))
             part.replace(self.folder / shard.name)
         finally:
             part.unlink(missing_ok=True)
         return receipt
 
-    def _records(self, results: Iterable[Iterable[Example]], counts: list[int]) -> Iterator[tuple[str, bytes]]:
+    def _records(
+        self, results: Iterable[Iterable[Example | Failure]], counts: list[int], failures: dict[str, str]
+    ) -> Iterator[tuple[str, bytes]]:
         serializer = tfds.core.example_serializer.ExampleSerializer(self.features.get_serialized_info())
         for examples in results:
             counts.append(0)
-            for key, example in examples:
+            known = len(failures)
+            for made in examples:
+                if isinstance(made, Failure):
+                    failures[made.id] = made.reason
+                    continue
+                key, example = made
                 counts[-1] += 1
                 message = serializer.get_tf_example(self.features.encode_example(example))
                 yield key, message.SerializeToString(deterministic=True)  # else each process has its own order of keys
+            if len(failures) > known and not counts[-1]:  # told of as a failure, and no picture with too few cells
+                counts.pop()
 
     def finished(self, shard: Shard) -> Receipt | None:
         """The receipt of a shard whose bytes are still those that were written; None if it has to be written."""

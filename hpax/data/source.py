@@ -12,7 +12,7 @@ import pandas as pd
 import tensorflow_datasets as tfds
 from jaxtyping import Int, UInt
 
-from hpax.data import index, splits
+from hpax.data import failures, index, splits
 
 
 class Damaged(ValueError):
@@ -88,6 +88,11 @@ class Source:
         if self._index[1] is None:
             raise KeyError(f"{self.info.name} holds no labels, only {', '.join(self.table)}; group by one of those")
         return self._index[1]
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """What the build could not read, and why, by the ids of items of all splits."""
+        return failures.read(self._folder)
 
     @property
     def index_files(self) -> list[pathlib.Path]:

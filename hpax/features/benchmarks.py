@@ -131,9 +131,9 @@ def learnt(
 def far(name: str, features: Float[np.ndarray, "n d"], known: Known, *, seed: int = 0) -> list[Score]:
     """Pairwise distances of the cells asked about, and where cell lines are known, within and across these.
 
-    A constraint that leaves no pair is left out.
+    Of an image whose cells differ, those of its most frequent class. A constraint that leaves no pair is left out.
     """
-    asked = known.query
+    asked = known.query & _of_main_term(known.labels, known.images)
     cells = features[asked], known.labels[asked], known.images[asked]
     lines = None if known.lines is None else known.lines[asked]
     found = []
@@ -155,6 +155,16 @@ def far(name: str, features: Float[np.ndarray, "n d"], known: Known, *, seed: in
             )
         )
     return found
+
+
+def _of_main_term(labels: Shaped[np.ndarray, " n"], images: Shaped[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """The cells of the most frequent class of their image; of equally frequent ones the first in order."""
+    kept = np.zeros(len(labels), bool)
+    for image in np.unique(images):
+        own = images == image
+        names, counts = np.unique(labels[own], return_counts=True)
+        kept |= own & (labels == names[counts.argmax()])
+    return kept
 
 
 def table(found: Sequence[Score]) -> tuple[list[str], list[list[str | float | None]]]:

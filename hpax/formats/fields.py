@@ -22,6 +22,7 @@ from hpax.formats.pictures import (
     FULL,
     MAX_PIXELS,
     FullScale,
+    Planes,
     as_integers,
     is_8_bit,
     orientation,
@@ -37,6 +38,7 @@ __all__ = [
     "FieldFiles",
     "FullScale",
     "PixelSize",
+    "Planes",
     "Survey",
     "depth",
     "find_fields",
@@ -65,7 +67,7 @@ CONTRADICTION = 0.05  # of a pixel size: the option and the files may differ so 
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
-STRAY = ("__macosx", "thumb", "thumbs", "thumbnail", "thumbnails", "@eadir")
+STRAY = ("__macosx", "thumb", "thumbs", "thumbnail", "thumbnails", "@eadir", "$recycle.bin", "#recycle", "@recycle")
 """Folders, in any case, whose pictures are nobody's, as are those with a name that begins with a dot."""
 
 SATURATED = 0.05  # share of a channel's pixels at the top of its range that is worth a remark
@@ -83,6 +85,8 @@ class FieldFiles:
     id: str
     paths: tuple[pathlib.Path, ...]
     full_scale: FullScale | None = None  # of the set that it belongs to, where that was found
+    estimates: tuple[tuple[int, float], ...] = ()  # longer side of fields of the set → µm per pixel by their nuclei
+    planes: Planes = "clear"  # of pictures in colour: that of the stain only if little is in the others, or always
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +125,7 @@ def survey(folder: str | pathlib.Path) -> Survey:
         id = unicodedata.normalize("NFC", name["id"])
         channels = groups.setdefault(id, {})
         if (other := channels.setdefault(name["colour"].lower(), path)) != path:
-            faults[id] = ValueError(f"{other} and {path} are the same channel of one field; keep one of them")
+            faults[id] = ValueError(_same_channel(other, path))
     whole = []
     for id, channels in sorted(groups.items()):
         if _is_composite(id, channels, groups):
@@ -134,14 +138,27 @@ def survey(folder: str | pathlib.Path) -> Survey:
     if not whole and not faults:
         expected = f"expected files named {{id}}_{{{_COLOURS}}}.png, .jpg or .tif, a channel each"
         raise FileNotFoundError(f"{folder} holds no field; {expected}{_others(folder)}")
-    return Survey([files for files in whole if files.id not in faults], dict(sorted(faults.items())))
+    told = {_printable(id): fault for id, fault in sorted(faults.items())}
+    return Survey([files for files in whole if files.id not in faults], told)
+
+
+def _same_channel(one: pathlib.Path, other: pathlib.Path) -> str:
+    told = f"{_printable(str(one))} and {_printable(str(other))} are the same channel of one field; keep one of them"
+    if one.parent == other.parent:
+        return told
+    return f"{told}, put the folder's name in front of both, or give one of the folders alone"
+
+
+def _printable(text: str) -> str:
+    """Text of names that are no UTF-8, as it can be written to a terminal or a table."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _pictures(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, re.Match[str]]]:
     """What is named as a channel, in an order that the file system has no part in; hidden and stray files are not."""
     for path in sorted(folder.rglob("*")):
         name = _NAME.fullmatch(path.name)
-        if name and not is_stray(path.relative_to(folder)) and not path.is_dir():
+        if name and not is_stray(path.relative_to(folder)) and (path.is_file() or path.is_symlink()):
             yield path, name
 
 
@@ -195,7 +212,7 @@ def read_field(
     full_scale = full_scale or files.full_scale or FullScale()
     channels, tags = [], []
     for path in files.paths:
-        picture = read(path, max_pixels=max_pixels)
+        picture = read(path, max_pixels=max_pixels, planes=files.planes)
         channels.append(as_integers(path, picture.pixels, full_scale))
         tags.append(picture.orientation)
     if len(set(tags)) == 1 or _obeyed(files, channels, tags):
@@ -264,7 +281,7 @@ def full_scale(found: Sequence[FieldFiles], *, bits: int = 0) -> FullScale:
     for files in _spread(found, SURVEYED):
         own = np.zeros(FULL + 1, np.int64)
         try:
-            peaks = [_count(path, own) for path in files.paths if not is_8_bit(path)]
+            peaks = [_count(path, own, files.planes) for path in files.paths if not is_8_bit(path)]
         except (OSError, ValueError):  # who reads the field says what is wrong with it
             continue
         floats = max(floats, *peaks, 0.0)
@@ -294,9 +311,9 @@ def _spread(found: Sequence[FieldFiles], most: int) -> Sequence[FieldFiles]:
     return [found[place] for place in places] if len(found) else []
 
 
-def _count(path: pathlib.Path, levels: Int64[np.ndarray, " n"]) -> float:
+def _count(path: pathlib.Path, levels: Int64[np.ndarray, " n"], planes: Planes) -> float:
     """Adds the values of a picture to `levels`, by whole numbers; returns the highest if they are floats, else 0."""
-    pixels = read(path).pixels
+    pixels = read(path, planes=planes).pixels
     if pixels.dtype == np.uint8:
         return 0.0
     if pixels.min(initial=0) < 0 or pixels.max(initial=0) > FULL:
@@ -333,7 +350,7 @@ class PixelSize:
     """µm per pixel of a field, and how it is known."""
 
     um_per_pixel: float
-    source: Literal["option", "file", "width"]
+    source: Literal["option", "file", "nuclei", "width"]
     remark: str = ""  # what the user should be told
 
 
@@ -356,7 +373,7 @@ def stated_um_per_pixel(files: FieldFiles) -> float | None:
 def pixel_size(files: FieldFiles, shape: tuple[int, int], um_per_pixel: float = 0.0) -> PixelSize:
     """The pixel size of a field of `shape` (h, w): the option where it is not 0, else as its files state, else guessed.
 
-    The guess goes by the longer side, see `atlas.um_per_pixel`.
+    The guess goes by the longer side: by `files.estimates` where they know it, else see `atlas.um_per_pixel`.
 
     Raises:
         ValueError: as `stated_um_per_pixel`, where there is no option.
@@ -374,6 +391,9 @@ def pixel_size(files: FieldFiles, shape: tuple[int, int], um_per_pixel: float = 
     if stated is not None:
         return PixelSize(stated, "file", f"{stated:g} µm per pixel, as its files state")
     side = max(shape)
+    if estimate := dict(files.estimates).get(side):
+        told = f"no pixel size is stated; {estimate:g} µm is estimated from the nuclei of all fields of {side} pixels"
+        return PixelSize(estimate, "nuclei", told)
     guess = atlas.um_per_pixel(side)
     told = f"no pixel size is stated; {guess:g} µm is guessed from {side} pixels, as of an HPA field"
     return PixelSize(guess, "width", told)
@@ -387,7 +407,7 @@ def remarks(files: FieldFiles, image: UInt[np.ndarray, "h w 4"]) -> list[str]:
     tags = {}
     for path in files.paths:
         if _in_colour(path):
-            picture = read(path)
+            picture = read(path, planes=files.planes)
             (leaking if picture.leak else coloured).append((path.name, picture.leak))
         tags[path.name] = orientation(path)
     if coloured:

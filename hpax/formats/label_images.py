@@ -1,7 +1,6 @@
 """Index images (0 is background, every other value a cell) in PNG and TIFF, as runs, and in and out of submissions."""
 
 import os
-import struct
 import warnings
 import zlib
 from pathlib import Path
@@ -9,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from jaxtyping import Bool, Float, Float64, Int64, Integer, Shaped, UInt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from hpax import atlas
+from hpax import atlas, files
 from hpax.formats import kaggle, rle
 
 PIXELS = 2**28
@@ -30,29 +29,12 @@ def read(path: str | os.PathLike[str]) -> Labels:
             large; it names the file.
     """
     path = Path(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # PIXELS is the bound
+    with files.reading(path, "export a PNG or TIFF of indices"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # PIXELS is the bound
+        try:
             labels = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _read_png(path)
-    except (
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        tifffile.TiffFileError,
-        SyntaxError,
-        EOFError,
-        zlib.error,
-        struct.error,
-        LookupError,
-        TypeError,
-        AttributeError,
-        MemoryError,
-        OSError,
-    ) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ValueError(f"{path} must be a readable PNG or TIFF ({type(error).__name__}: {error})") from error
-    except ValueError as error:
-        raise error if str(path) in str(error) else ValueError(f"{path} cannot be read: {error}") from error
+        except Image.DecompressionBombError as error:
+            raise ValueError(f"{path} has more pixels than a PNG may have here ({error}); save it as TIFF") from error
     if labels.ndim != 2:
         raise ValueError(f"{path} must be one grey page, its shape is {labels.shape}; export indices, not colours")
     return as_indices(labels, path)
@@ -87,13 +69,9 @@ def write(path: str | os.PathLike[str], labels: Labels) -> None:
     tiff = path.suffix.lower() in (".tif", ".tiff")
     if not tiff and (path.suffix.lower() != ".png" or most >= 2**16):
         raise ValueError(f"{path} must end in .tif, or in .png for indices up to 65535, the highest is {most}")
-    draft = path.with_name(f".{os.getpid()}.{path.name}")
     small = labels.astype(np.uint16 if most < 2**16 else np.uint32)
-    try:
+    with files.replacing(path) as draft:
         tifffile.imwrite(draft, small, compression="zlib") if tiff else Image.fromarray(small).save(draft)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def runs(labels: Integer[np.ndarray, "h w"]) -> tuple[rle.Runs, Int64[np.ndarray, " n"]]:
@@ -179,16 +157,15 @@ def _read_tiff(path: Path) -> np.ndarray:
     with tifffile.TiffFile(path) as file:
         if len(file.pages) != 1:
             raise ValueError(f"{path} must be one page, it has {len(file.pages)}")
-        labels = _read_lzw(path, file)
-        return read_page(file, 0) if labels is None else labels
+        return read_page(file, 0)
 
 
-def _read_lzw(path: Path, file: tifffile.TiffFile) -> np.ndarray | None:
-    """The pixels of a TIFF that Fiji or QuPath compressed, by Pillow, whose size is checked; None if it is no such."""
-    page = file.pages.first
-    if page.compression != _LZW or np.prod(page.shape, dtype=np.float64) > PIXELS or page.ndim != 2:
-        return None
+def _read_lzw(path: Path, page: tifffile.TiffPage, index: int) -> np.ndarray:
+    """The pixels of a page that Fiji, QuPath or Bio-Formats compressed, by Pillow, which decodes no more than fits."""
     with Image.open(path) as image:
+        image.seek(index)
+        if (image.height, image.width) != page.shape:
+            raise ValueError(f"{path} has pages of several resolutions; export the full one alone")
         labels = np.asarray(image)
     if labels.dtype == np.int32 and page.dtype == np.uint32:  # Pillow knows 32 bits with a sign only
         labels = labels.view(np.uint32)
@@ -196,7 +173,7 @@ def _read_lzw(path: Path, file: tifffile.TiffFile) -> np.ndarray | None:
 
 
 def read_page(file: tifffile.TiffFile, index: int) -> np.ndarray:
-    """The pixels of a page that may be hostile: of at most PIXELS, stored plainly or deflated to no more than it says.
+    """The pixels of a page that may be hostile: of at most PIXELS, stored plainly, or packed (deflate, LZW) to no more.
 
     Raises:
         ValueError: it is larger, expands further, or is compressed otherwise.
@@ -204,6 +181,8 @@ def read_page(file: tifffile.TiffFile, index: int) -> np.ndarray:
     page = file.pages[index].aspage()
     if np.prod(page.shape, dtype=np.float64) > PIXELS:
         raise ValueError(f"{file.filename} must have at most {PIXELS} pixels, it has {page.shape}")
+    if page.compression == _LZW and page.ndim == 2:
+        return _read_lzw(Path(file.filehandle.path), page, index)
     if page.compression not in (1, 8, 32946):  # none, deflate by either number
         name = tifffile.COMPRESSION(page.compression).name
         raise ValueError(f"{file.filename} is compressed by {name}; save it plainly or with zlib")

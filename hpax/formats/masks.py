@@ -1,6 +1,7 @@
 """The masks of many fields in a folder: for each its cells and nuclei, two index images that share their indices.
 
-Three flavours: `png`, {id}_cells.png and {id}_nuclei.png with 16 bits, or .tif with 32 beyond 65,535 cells;
+Three flavours: `png`, {id}_cells.png and {id}_nuclei.png (or {id}_cellmask, {id}_nucleimask) with 16 bits, or .tif
+with 32 beyond 65,535 cells;
 `ome-tiff`, {id}.ome.tif with the channels cells and nuclei; `ome-zarr`, {id}.ome.zarr with the field and both as its
 labels. What other programs write is taken where it can be meant: nuclei numbered for themselves are matched to the
 cells by overlap; masks without numbers, or whose numbers wrapped, are refused.
@@ -10,6 +11,7 @@ import itertools
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -17,11 +19,15 @@ import numpy as np
 from jaxtyping import UInt
 from skimage import measure
 
-from hpax import fields
+from hpax import fields, images
 from hpax.formats import label_images, ome
 
 Flavour = Literal["png", "ome-tiff", "ome-zarr"]
 NAMES = ("cells", "nuclei")
+ENDINGS = {"cells": ("cells", "cellmask"), "nuclei": ("nuclei", "nucleimask")}  # of names; the latter of HPA's own tool
+SPELLINGS = {"cells": ("cells", "cell", "cellmask"), "nuclei": ("nuclei", "nucleus", "nucleimask")}  # of channels
+SUFFIXES = (".png", ".tif", ".tiff")
+MISPLACED = 0.05  # of correlation: how much better masks must fit otherwise before it is told
 BINARY = (1, 255, 2**16 - 1)  # what masks without numbers have inside
 LARGE = 20  # pixels: a part that may be a cell
 SHARE = 0.1  # of its cell, and of that cell's nuclei: a part that may be a cell
@@ -68,25 +74,47 @@ def write(
         ome.write_zarr(folder / f"{id}.ome.zarr", image, planes, um_per_pixel)
 
 
+def paths(folder: str | os.PathLike[str], id: str) -> list[Path]:
+    """Every file, or folder of OME-Zarr, that holds masks of a field."""
+    folder = Path(folder)
+    names = [f"{id}_{ending}{suffix}" for endings in ENDINGS.values() for ending in endings for suffix in SUFFIXES]
+    names += [f"{id}.ome.tif", f"{id}.ome.tiff", f"{id}.ome.zarr"]
+    return [path for path in (folder / name for name in names) if path.exists()]
+
+
 def remove(folder: str | os.PathLike[str], id: str) -> None:
     """Removes the masks of a field, in whichever flavours the folder holds them."""
-    folder = Path(folder)
-    for name, tiff in itertools.product(NAMES, (False, True)):
-        _index_image(folder, id, name, tiff=tiff).unlink(missing_ok=True)
-    (folder / f"{id}.ome.tif").unlink(missing_ok=True)
-    if (folder / f"{id}.ome.zarr").exists():
-        shutil.rmtree(folder / f"{id}.ome.zarr")
+    for path in paths(folder, id):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def flavours(folder: str | os.PathLike[str], id: str) -> list[Flavour]:
     """In which flavours a folder holds the masks of a field."""
     folder = Path(folder)
     there = {
-        "png": all(any(_index_image(folder, id, name, tiff=t).exists() for t in (False, True)) for name in NAMES),
-        "ome-tiff": (folder / f"{id}.ome.tif").exists(),
+        "png": all(_found(folder, id, name) for name in NAMES),
+        "ome-tiff": _ome_tiff(folder, id).exists(),
         "ome-zarr": (folder / f"{id}.ome.zarr").exists(),
     }
     return [flavour for flavour in get_args(Flavour) if there[flavour]]
+
+
+def _found(folder: Path, id: str, name: str) -> Path | None:
+    """The index image of a field's cells or nuclei.
+
+    Raises:
+        ValueError: there are several.
+    """
+    names = [folder / f"{id}_{ending}{suffix}" for ending in ENDINGS[name] for suffix in SUFFIXES]
+    there = [path for path in names if path.exists()]
+    if len(there) > 1:
+        raise ValueError(f"{there[0]} and {there[1].name} both are the {name} of one field; keep one of them")
+    return there[0] if there else None
+
+
+def _ome_tiff(folder: Path, id: str) -> Path:
+    longer = folder / f"{id}.ome.tiff"
+    return longer if longer.exists() else folder / f"{id}.ome.tif"
 
 
 def read(folder: str | os.PathLike[str], id: str) -> tuple[Plane, Plane]:
@@ -104,13 +132,10 @@ def read(folder: str | os.PathLike[str], id: str) -> tuple[Plane, Plane]:
     if not found:
         raise FileNotFoundError(f"{folder} holds no masks of field {id}; expected {id}_cells.png and {id}_nuclei.png")
     if found[0] == "png":
-        paths = (_index_image(folder, id, name, tiff=False) for name in NAMES)
-        cells, nuclei = (label_images.read(path if path.exists() else path.with_suffix(".tif")) for path in paths)
+        cells, nuclei = (label_images.read(path) for name in NAMES if (path := _found(folder, id, name)))
     elif found[0] == "ome-tiff":
-        planes, _ = ome.read_tiff(folder / f"{id}.ome.tif")
-        if missing := set(NAMES) - set(planes):
-            raise ValueError(f"{folder / id}.ome.tif must have the channels {NAMES}, it lacks {sorted(missing)}")
-        cells, nuclei = (planes[name] for name in NAMES)
+        planes, _ = ome.read_tiff(_ome_tiff(folder, id))
+        cells, nuclei = (_channel(_ome_tiff(folder, id), planes, name) for name in NAMES)
     else:
         cells, nuclei = (ome.read_zarr(folder / f"{id}.ome.zarr", name) for name in NAMES)
     if cells.shape != nuclei.shape:
@@ -119,6 +144,14 @@ def read(folder: str | os.PathLike[str], id: str) -> tuple[Plane, Plane]:
         raise ValueError(f"the masks of field {id} have {cells.size} pixels, and so no cell {highest}; renumber them")
     _check_numbered(folder, id, cells, nuclei)
     return _matched(folder, id, cells, nuclei)
+
+
+def _channel(path: Path, planes: Mapping[str, Plane], name: str) -> Plane:
+    """The channel of that name, in any case and number."""
+    found = [plane for own, plane in planes.items() if own.strip().lower() in SPELLINGS[name]]
+    if len(found) != 1:
+        raise ValueError(f"{path} must have the channels {', '.join(NAMES)}, it has {', '.join(planes)}; name them so")
+    return found[0]
 
 
 def _check_numbered(folder: Path, id: str, cells: Plane, nuclei: Plane) -> None:
@@ -166,6 +199,44 @@ def _matched(folder: Path, id: str, cells: Plane, nuclei: Plane) -> tuple[Plane,
     if not masks.nuclei.any() and len(masks):
         raise ValueError(f"no nucleus of field {id} in {folder} lies in a cell; are these masks of one field?")
     return masks.cells, masks.nuclei
+
+
+def check_placed(nuclei: Plane, stain: UInt[np.ndarray, "h w"], name: str) -> None:
+    """Compares the masks of nuclei with their stain, coarsely, as they are and in the other seven ways to lay them.
+
+    Raises:
+        ValueError: another way fits and this one does not, so that the masks are turned or mirrored.
+    """
+    if nuclei.shape != stain.shape and nuclei.shape == stain.shape[::-1]:
+        sizes = " and ".join(f"{width}x{height}" for height, width in (nuclei.shape, stain.shape))
+        raise ValueError(
+            f"{name} and the field are {sizes}: rows and columns are swapped; save them as the pictures lie"
+        )
+    if nuclei.shape != stain.shape or not nuclei.any() or stain.min() == stain.max():
+        return
+    inside = (nuclei > 0).astype(np.uint8) * 255
+    ways: dict[str, float] = {}
+    for turns, mirrored in itertools.product(range(4), (False, True)):
+        turned = np.rot90(inside[:, ::-1] if mirrored else inside, turns)
+        if turned.shape == stain.shape:
+            way = f"turned by {90 * turns}°" + (" and mirrored" if mirrored else "")
+            ways[way] = _correlation(turned, stain)
+    own, best = ways["turned by 0°"], max(ways, key=lambda way: ways[way])
+    if ways[best] - own <= MISPLACED:
+        return
+    told = (
+        f"{name} fit the nuclei better if they are {best} (correlation {ways[best]:.2f}) than as they are ({own:.2f})"
+    )
+    if own < ways[best] / 2:
+        raise ValueError(f"{told}; were rows and columns swapped? save them as the pictures lie")
+    log.warning("%s; do they lie as the pictures do?", told)
+
+
+def _correlation(one: Plane, other: Plane) -> float:
+    side = min(256, *one.shape)
+    small = [images.resize(np.ascontiguousarray(plane)[..., None], (side, side))[..., 0] for plane in (one, other)]
+    with np.errstate(invalid="ignore", divide="ignore"):  # of what is flat once it is small
+        return float(np.nan_to_num(np.corrcoef(small[0].ravel(), small[1].ravel())[0, 1]))
 
 
 def _index_image(folder: Path, id: str, name: str, *, tiff: bool) -> Path:

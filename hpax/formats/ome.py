@@ -4,10 +4,9 @@ Both writers make a file, or folder, that appears once complete. Both readers ta
 reference to another file, and stop at a bound before memory does.
 """
 
-import itertools
 import os
+import re
 import xml.etree.ElementTree as ElementTree
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +16,13 @@ import tifffile
 from jaxtyping import UInt
 
 from hpax import atlas, files
-from hpax.formats import label_images
+from hpax.formats import label_images, pictures, zarr_planes
 
 if TYPE_CHECKING:
     import zarr  # is slow to import, so the functions that need it do
 
 METADATA = 2**20  # bytes of XML or JSON that a reader looks at
 PLANES = 16  # the most that a reader looks at
-CHUNKS = 2**12  # the most that a reader looks at
 CHUNK = 1024  # pixels of a chunk's side in OME-Zarr
 
 _HEX = {"red": "FF0000", "green": "00FF00", "blue": "0000FF", "yellow": "FFFF00"}
@@ -42,43 +40,46 @@ def write_tiff(path: str | os.PathLike[str], planes: Mapping[str, Plane], um_per
         tifffile.imwrite(draft, stack, ome=True, metadata=metadata, compression="zlib", photometric="minisblack")
 
 
-def read_tiff(path: str | os.PathLike[str]) -> tuple[dict[str, Plane], float]:
-    """The named channels of an OME-TIFF of one field, and its µm per pixel.
+def read_tiff(path: str | os.PathLike[str]) -> tuple[dict[str, Plane], float | None]:
+    """The named channels of an OME-TIFF of one field, and its µm per pixel, None where it states none.
 
     Raises:
-        ValueError: damaged, or no OME-TIFF of unsigned planes with names and square pixels in µm; it names the file.
+        ValueError: damaged, or no OME-TIFF of whole numbers in planes with names and square pixels; it names the file.
     """
-    try:
-        with tifffile.TiffFile(path) as file:
-            names, um_per_pixel = _described(file.ome_metadata or "")
-            if len(file.pages) != len(names):
-                raise ValueError(f"it names {len(names)} channels, but has {len(file.pages)} pages")
-            planes = {name: label_images.read_page(file, index) for index, name in enumerate(names)}
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # a damaged TIFF can raise nearly anything
-        raise ValueError(f"{path} is no OME-TIFF that hpax can read: {error}") from error
-    if bad := [name for name, plane in planes.items() if plane.ndim != 2 or plane.dtype.kind != "u"]:
-        raise ValueError(f"{path} must hold unsigned grey planes, {', '.join(bad)} is none; export indices")
-    return planes, um_per_pixel
+    with files.reading(path, "export an OME-TIFF with a channel of indices each"), tifffile.TiffFile(path) as file:
+        names, um_per_pixel = _described(file.ome_metadata or "")
+        if len(file.pages) != len(names):
+            raise ValueError(f"it names {len(names)} channels, but has {len(file.pages)} pages")
+        planes = {name: label_images.read_page(file, index) for index, name in enumerate(names)}
+    if bad := [name for name, plane in planes.items() if plane.ndim != 2]:
+        raise ValueError(f"{path} must hold grey planes, {', '.join(bad)} is none; export indices")
+    return {name: label_images.as_indices(plane, f"{path}, {name},") for name, plane in planes.items()}, um_per_pixel
 
 
-def _described(xml: str) -> tuple[list[str], float]:
-    """Channel names and µm per pixel of the one image that OME-XML describes."""
-    if not xml or len(xml) > METADATA or "<!" in xml:  # no entities, so nothing that expands
-        raise ValueError(f"its OME-XML must be plain and of 1 to {METADATA} characters, it has {len(xml)}")
-    described = ElementTree.fromstring(xml).findall("{*}Image/{*}Pixels")
+def _described(xml: str) -> tuple[list[str], float | None]:
+    """Channel names and µm per pixel (None if it is not stated) of the one image that OME-XML describes."""
+    plain = re.sub("<!--.*?-->", "", xml[: METADATA + 1], flags=re.DOTALL)
+    if not xml or len(xml) > METADATA or "<!" in plain:  # no entities, so nothing that expands
+        raise ValueError(f"its OME-XML must have 1 to {METADATA} characters and no DOCTYPE, it has {len(xml)}")
+    described = ElementTree.fromstring(plain).findall("{*}Image/{*}Pixels")
     if len(described) != 1:
         raise ValueError(f"it must describe one image, it describes {len(described)}")
     pixels = described[0]
     names = [channel.get("Name", "") for channel in pixels.findall("{*}Channel")]
-    sizes = {float(pixels.get(f"PhysicalSize{axis}", "nan")) for axis in "XY"}
-    units = {pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "XY"}
-    if len(sizes) != 1 or units != {"µm"} or not 0 < min(sizes) < np.inf:
-        raise ValueError(f"its pixels must be square and in µm, they have {sizes} {units}")
     if not 0 < len(names) <= PLANES or len(set(names)) != len(names) or not all(names):
         raise ValueError(f"its 1 to {PLANES} channels need a name each, got {names[: PLANES + 1]}")
-    return names, sizes.pop()
+    return names, _um_per_pixel(pixels)
+
+
+def _um_per_pixel(pixels: ElementTree.Element) -> float | None:
+    stated = [(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "XY"]
+    sizes = [pictures.micrometres(size, unit) for size, unit in stated if size is not None]
+    if not sizes or stated[0][1] in ("pixel", "reference frame"):  # units of no length
+        return None
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes) or max(known) > 1.01 * min(known):
+        raise ValueError(f"its pixels must be square and of a positive length, they have {stated}")
+    return known[0]
 
 
 def write_zarr(
@@ -131,50 +132,14 @@ def _ome(**attributes: Any) -> dict[str, Any]:
 
 
 def read_zarr(path: str | os.PathLike[str], mask: str) -> Plane:
-    """The index image named `mask` among the labels of an OME-Zarr, at full resolution.
+    """The index image named `mask` among the labels of an OME-Zarr (NGFF 0.4 or 0.5), at full resolution.
 
     Raises:
         FileNotFoundError: no such label.
-        ValueError: damaged, too large, or not in plain or gzipped chunks; it names the folder.
+        ValueError: damaged, too large, or not in chunks that `zarr_planes` reads; it names the folder.
     """
-    import zarr
-
-    folder = Path(path, "labels", mask, "0")
-    if (folder / "zarr.json").stat().st_size > METADATA:
-        raise ValueError(f"{folder}/zarr.json must have at most {METADATA} bytes")
-    try:
-        array = zarr.open_array(folder, mode="r")
-        return _assembled(folder, array)
-    except Exception as error:  # damaged metadata can raise nearly anything
-        raise ValueError(f"{folder} is no label image that hpax can read: {error}") from error
-
-
-def _assembled(folder: Path, array: "zarr.Array") -> Plane:
-    """An array read chunk by chunk, each inflated to its size and no further."""
-    metadata: Any = array.metadata  # of version 3, as zarr.json is there
-    codecs = [codec.to_dict()["name"] for codec in metadata.codecs]
-    if array.ndim != 2 or array.dtype.kind != "u" or codecs not in (["bytes"], ["bytes", "gzip"]):
-        raise ValueError(f"it is {array.ndim}-dimensional {array.dtype} in {codecs}; unsigned bytes, gzip are read")
-    if max(np.prod(array.shape, dtype=float), np.prod(array.chunks, dtype=float)) > label_images.PIXELS:
-        raise ValueError(f"it must have at most {label_images.PIXELS} pixels, it has {array.shape} by {array.chunks}")
-    if array.nchunks > CHUNKS:
-        raise ValueError(f"it must have at most {CHUNKS} chunks, it has {array.nchunks}")
-    pixels = np.zeros(array.shape, array.dtype)
-    for place in itertools.product(*map(range, array.cdata_shape)):
-        top, left = (index * side for index, side in zip(place, array.chunks, strict=True))
-        view = pixels[top : top + array.chunks[0], left : left + array.chunks[1]]
-        chunk = _chunk(folder / metadata.encode_chunk_key(place), array, gzipped=len(codecs) == 2)
-        view[...] = chunk[: view.shape[0], : view.shape[1]]
-    return pixels
-
-
-def _chunk(path: Path, array: "zarr.Array", *, gzipped: bool) -> Plane:
-    if not path.exists():
-        return np.full(array.chunks, array.fill_value, array.dtype)
-    size = int(np.prod(array.chunks)) * array.dtype.itemsize
-    with path.open("rb") as file:
-        stored = file.read(2 * size + 2**10)
-    data = zlib.decompressobj(wbits=31).decompress(stored, size + 1) if gzipped else stored
-    if len(data) != size:
-        raise ValueError(f"chunk {path.name} must have {size} bytes, it has {len(data)} or more")
-    return np.frombuffer(data, array.dtype.newbyteorder("<")).reshape(array.chunks)
+    folder = Path(path, "labels", mask)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not there; an OME-Zarr of masks needs the labels {mask}")
+    with files.reading(folder, "write it with ome-zarr, unsharded"):
+        return label_images.as_indices(zarr_planes.read(folder / zarr_planes.full_resolution(folder)), folder)

@@ -4,17 +4,20 @@ Every function raises ValueError or FileNotFoundError that names the file.
 """
 
 import dataclasses
+import html
 import pathlib
 import re
+import stat
 import struct
 import warnings
+from typing import Literal
 
 import numpy as np
 import tifffile
 from jaxtyping import Num, Shaped, UInt
 from PIL import Image, UnidentifiedImageError
 
-from hpax import atlas
+from hpax import atlas, files
 
 MAX_PIXELS = 2**26  # 67 megapixels; the largest HPA field has 9.4
 FULL = 2**16 - 1  # of what is read with more than 8 bits
@@ -25,25 +28,25 @@ _TIFF = (".tif", ".tiff")
 _ORIENTATION, _PHOTOMETRIC, _MIN_IS_WHITE = 274, 262, 0
 _PLANES = {"red": (0,), "green": (1,), "blue": (2,), "yellow": (0, 1)}
 _COLOUR = re.compile(rf".+_(?P<colour>{'|'.join(atlas.COLOURS.values())})", re.IGNORECASE)
-_MICROMETRES = {"µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0}
-_UNITS = {**_MICROMETRES, "\\u00b5m": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "pm": 1e-6, "inch": 25_400.0}
+_NAMES = ("µm", "μm", "\\u00b5m", "\\u03bcm", "um", "micron", "microns", "micrometer", "micrometers", "micrometre")
+_UNITS = dict.fromkeys(_NAMES, 1.0)
+_UNITS |= {"nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3, "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3}
+_UNITS |= {
+    "cm": 1e4,
+    "centimeter": 1e4,
+    "m": 1e6,
+    "meter": 1e6,
+    "pm": 1e-6,
+    "Å": 1e-4,
+    "inch": 25_400.0,
+    "in": 25_400.0,
+}
 _PLAUSIBLE = (0.005, 10.0)  # µm; 72 dots per inch are a default, and no statement
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    MemoryError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-"""What decoders raise on damaged pictures."""
-
 _METADATA = 2**20  # characters of XML that are looked at
+
+
+Planes = Literal["clear", "own"]
+"""Of a picture in several colours: the plane of the stain in its name if the others hold little, or in any case."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,18 +96,24 @@ def read_channel(
     return turned(as_integers(pathlib.Path(path), picture.pixels, full_scale or FullScale()), picture.orientation)
 
 
-def read(path: str | pathlib.Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """A picture as its file holds it; errors are those of `read_channel`, but for values beyond the range."""
+def read(path: str | pathlib.Path, *, max_pixels: int = MAX_PIXELS, planes: Planes = "clear") -> Picture:
+    """A picture as its file holds it; errors are those of `read_channel`, but for values beyond the range.
+
+    With `planes` "own", a picture in several colours named `..._{colour}` gives the plane of that colour whatever the
+    others hold.
+    """
     path = pathlib.Path(path)
     if path.is_symlink() and not path.exists():
         raise FileNotFoundError(f"{path} is a link to a file that is not there; mend the link")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError(f"{path} is no file, but a folder or a device; remove or rename it")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes); fetch it again")
     pixels, orientation = _decode(path, max_pixels)
     if pixels.dtype.kind not in "uif" or pixels.dtype.itemsize > 8:
         raise ValueError(f"{path} has {pixels.dtype} pixels; save it with 8 or 16 bits")
     native = np.dtype(f"{pixels.dtype.kind}{pixels.dtype.itemsize}")  # uint64 for ulonglong, of this machine's order
-    grey, leak = _as_grey(path, pixels.astype(native, copy=pixels.dtype.itemsize == 8))
+    grey, leak = _as_grey(path, pixels.astype(native, copy=pixels.dtype.itemsize == 8), planes)
     if grey.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(grey)))):
         raise ValueError(f"{path} has {bad} NaN or infinite pixels; repair or remove the picture")
     return Picture(grey, orientation, leak)
@@ -145,6 +154,27 @@ def as_integers(path: pathlib.Path, pixels: Num[np.ndarray, "h w"], full_scale: 
     if full == FULL and pixels.dtype == np.uint16:
         return pixels.astype(np.uint16)
     return np.rint(np.minimum(pixels.astype(np.float64) / full, 1) * FULL).astype(np.uint16)
+
+
+def size(path: str | pathlib.Path) -> tuple[int, int] | None:
+    """Height and width of a picture by its header, as it is stored; None of what cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return image.height, image.width
+    except UnidentifiedImageError:
+        return _size_by_tifffile(pathlib.Path(path))
+    except Exception:  # mad tags can raise nearly anything; who reads the pixels says so
+        return None
+
+
+def _size_by_tifffile(path: pathlib.Path) -> tuple[int, int] | None:
+    try:
+        with tifffile.TiffFile(path) as file:
+            return int(file.pages.first.imagelength), int(file.pages.first.imagewidth)
+    except Exception:  # as above
+        return None
 
 
 def is_8_bit(path: str | pathlib.Path) -> bool:
@@ -212,10 +242,22 @@ def _ome_sizes(xml: str) -> list[float]:
     for axis in "XY":
         size = re.search(rf'PhysicalSize{axis}="([0-9.eE+-]{{1,32}})"', xml)
         unit = re.search(rf'PhysicalSize{axis}Unit="([^"]{{1,32}})"', xml)
-        name = unit[1].replace("&#181;", "µ").replace("&#956;", "µ").replace("&#xB5;", "µ") if unit else "µm"
-        if size and name in _UNITS:
-            sizes.append(float(size[1]) * _UNITS[name])
+        if size and (length := micrometres(size[1], unit[1] if unit else "µm")):
+            sizes.append(length)
     return sizes if len(sizes) == 2 else []
+
+
+def micrometres(length: str, unit: str) -> float | None:
+    """A length as files state it, in µm; None where it is no positive number, or the unit is none of a length.
+
+    The unit may be written with either µ (U+00B5, U+03BC), by its name, or escaped as in XML.
+    """
+    factor = _UNITS.get(html.unescape(unit).strip()) or _UNITS.get(html.unescape(unit).strip().lower())
+    try:
+        found = float(length)
+    except ValueError:
+        return None
+    return found * factor if factor and 0 < found < float("inf") else None
 
 
 def _resolution(file: tifffile.TiffFile) -> list[float]:
@@ -232,20 +274,14 @@ def _resolution(file: tifffile.TiffFile) -> list[float]:
 
 def _decode(path: pathlib.Path, max_pixels: int) -> tuple[Shaped[np.ndarray, "..."], int]:
     """Pixels in the order of the file, and its orientation."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our bound is the tighter one
+    with files.reading(path, "the file is damaged, fetch it again"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our bound is the tighter one
+        try:
             return _decode_with_pillow(path, max_pixels)
-    except UnidentifiedImageError as error:
-        if path.suffix.lower() in _TIFF:
-            return _decode_with_tifffile(path, max_pixels)
-        raise ValueError(f"{path} is not an image that hpax can read; PNG, JPEG and TIFF are") from error
-    except FileNotFoundError:
-        raise
-    except _DAMAGE as error:
-        if isinstance(error, ValueError) and str(path) in str(error):
-            raise
-        raise ValueError(f"{path} cannot be read: {error}; the file is damaged, fetch it again") from error
+        except UnidentifiedImageError as error:
+            if path.suffix.lower() in _TIFF:
+                return _decode_with_tifffile(path, max_pixels)
+            raise ValueError(f"{path} is not an image that hpax can read; PNG, JPEG and TIFF are") from error
 
 
 def _decode_with_pillow(path: pathlib.Path, max_pixels: int) -> tuple[Shaped[np.ndarray, "..."], int]:
@@ -290,18 +326,15 @@ def _black_is_zero(path: pathlib.Path, pixels: Shaped[np.ndarray, "..."]) -> Sha
 
 
 def _decode_with_tifffile(path: pathlib.Path, max_pixels: int) -> tuple[Shaped[np.ndarray, "..."], int]:
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages.first
-            _check_extent(path, (page.imagewidth, page.imagelength), len(file.pages), max_pixels)
-            if page.samplesperpixel > 4:
-                raise ValueError(f"it has {page.samplesperpixel} planes; expected 1 (grey) or 3 (RGB)")
-            pixels = page.asarray()
-            orientation = int(page.tags[_ORIENTATION].value) if _ORIENTATION in page.tags else 1
-            inverted = page.photometric == _MIN_IS_WHITE
-            return _black_is_zero(path, pixels) if inverted else pixels, orientation
-    except Exception as error:  # a damaged TIFF can raise nearly anything
-        raise ValueError(f"{path} cannot be read: {error}; give a grey TIFF of one page") from error
+    with files.reading(path, "give a grey TIFF of one page"), tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        _check_extent(path, (page.imagewidth, page.imagelength), len(file.pages), max_pixels)
+        if page.samplesperpixel > 4:
+            raise ValueError(f"it has {page.samplesperpixel} planes; expected 1 (grey) or 3 (RGB)")
+        pixels = page.asarray()
+        orientation = int(page.tags[_ORIENTATION].value) if _ORIENTATION in page.tags else 1
+        inverted = page.photometric == _MIN_IS_WHITE
+        return _black_is_zero(path, pixels) if inverted else pixels, orientation
 
 
 def _check_extent(path: pathlib.Path, size: tuple[int, int], pages: int, max_pixels: int) -> None:
@@ -312,7 +345,7 @@ def _check_extent(path: pathlib.Path, size: tuple[int, int], pages: int, max_pix
         raise ValueError(f"{path} has {pages} pages; save one channel per file")
 
 
-def _as_grey(path: pathlib.Path, pixels: Num[np.ndarray, "..."]) -> tuple[Num[np.ndarray, "h w"], float]:
+def _as_grey(path: pathlib.Path, pixels: Num[np.ndarray, "..."], which: Planes) -> tuple[Num[np.ndarray, "h w"], float]:
     """One plane, and what share of its signal others held that do not belong to it."""
     if pixels.ndim == 2:
         return pixels, 0.0
@@ -320,21 +353,26 @@ def _as_grey(path: pathlib.Path, pixels: Num[np.ndarray, "..."]) -> tuple[Num[np
         brightest = pixels[..., :3].max(-1)
         if not _colourful(pixels[..., :3], brightest):
             return brightest, 0.0
-        return _of_stain(path, pixels[..., :3])
+        return _of_stain(path, pixels[..., :3], which)
     if pixels.ndim == 3 and pixels.shape[-1] == 2:  # grey and transparency
         return pixels[..., 0], 0.0
     raise ValueError(f"{path} has shape {pixels.shape}; expected (height, width), or RGB planes in the last axis")
 
 
-def _of_stain(path: pathlib.Path, planes: Num[np.ndarray, "h w 3"]) -> tuple[Num[np.ndarray, "h w"], float]:
-    """The plane of the colour that a picture is named after, if the others hold little beside it."""
+def _of_stain(
+    path: pathlib.Path, planes: Num[np.ndarray, "h w 3"], which: Planes
+) -> tuple[Num[np.ndarray, "h w"], float]:
+    """The plane of the colour that a picture is named after, if the others hold little beside it or it is asked for."""
     if name := _COLOUR.fullmatch(path.name.split(".")[0]):
         own = _PLANES[name["colour"].lower()]
         power = np.sqrt((planes[::4, ::4].astype(np.float64) ** 2).mean((0, 1)))
         leak = max(float(power[plane]) for plane in range(3) if plane not in own) / max(float(power[own[0]]), 1e-9)
-        if leak <= LEAK:
+        if leak <= LEAK or which == "own":
             return planes[..., list(own)].max(-1), leak
-    raise ValueError(f"{path} shows several colours, so several channels at once; save each one as a grey picture")
+    raise ValueError(
+        f"{path} shows several colours, so several channels at once; save each one as a grey picture, or ask for the "
+        "plane of the colour in its name (planes own)"
+    )
 
 
 def _colourful(planes: Num[np.ndarray, "h w 3"], brightest: Num[np.ndarray, "h w"]) -> bool:

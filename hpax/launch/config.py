@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from hpax import files
@@ -21,6 +22,10 @@ Difference = Mapping[str, Any]
 
 REAL_DATA = "HPAX_REAL_DATA"
 """The environment variable of the real images' folder; recorded by its name, as its value differs between machines."""
+
+
+OUTPUTS = ("data_dir", "workdir")
+"""Fields of configs that name folders to write to."""
 
 
 class LaunchError(ValueError):
@@ -163,6 +168,22 @@ def digest(config: Any, *more: Any) -> str:
         whole = part is not config and isinstance(part, bytes | os.PathLike)
         parts.append(part if whole else json.dumps(plain(part), sort_keys=True))
     return files.digest(*parts, size=4)
+
+
+def contents(config: Any, known: files.KnownDigests | None = None, *, workdir: Path | None = None) -> dict[str, str]:
+    """Path → a name for what it holds, of every file and folder that a config names and that is there to be read.
+
+    Folders that results are written to are not: `data_dir`, and those around `workdir`.
+    """
+    known = files.KnownDigests() if known is None else known
+    found = {}
+    for name, value in paths(config).items():
+        for each in value if isinstance(value, tuple | list) else (value,):
+            if not isinstance(each, Path) or name.rpartition(".")[2] in OUTPUTS or not each.exists():
+                continue
+            if workdir is None or not workdir.resolve().is_relative_to(each.resolve()):
+                found[f"{name} {each}"] = files.content(each, known)
+    return found
 
 
 def changes(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

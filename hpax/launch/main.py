@@ -15,12 +15,15 @@ import rich.table
 import tyro
 
 from hpax import files, processes
-from hpax.launch.config import Difference, LaunchError, arm_name, attributes, changes, plain, replaced
+from hpax.launch.config import Difference, LaunchError, arm_name, attributes, changes, contents, plain, replaced
 from hpax.launch.manual import framed
 from hpax.launch.record import Result, origin, record
 
 PAGE = "index.html"
 """The page that a run may leave in its folder."""
+
+MADE_OF = "made_of.json"
+"""What the files and folders that a config names held, in the folder of a run that reads any."""
 
 
 OUTPUTS = (
@@ -31,11 +34,12 @@ OUTPUTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """One run: its config, and the folder that it owns."""
+    """One run: its config, the folder that it owns, and what the files that the config names hold."""
 
     name: str
     config: Any
     folder: Path
+    contents: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,11 +126,12 @@ def arms(config: Any, launcher: Launcher, sweeps: Mapping[str, Sequence[Differen
         raise LaunchError(f"a sweep needs arms of different names, {launcher.sweep!r} has {names}")
     for difference in differences:
         _check(config, difference)
-    todo = []
+    todo, known = [], files.KnownDigests()
     for name, difference in zip(names, differences, strict=True):
         for seed in dict.fromkeys(launcher.seeds or (config.seed,)):
-            folder = launcher.workdir / name / f"seed{seed}"
-            todo.append(Arm(name, replaced(config, {**difference, "seed": seed}), folder))
+            own = replaced(config, {**difference, "seed": seed})
+            held = contents(own, known, workdir=launcher.workdir)
+            todo.append(Arm(name, own, launcher.workdir / name / f"seed{seed}", held))
     return todo
 
 
@@ -208,6 +213,14 @@ def _finished(arm: Arm) -> dict[str, Any] | None:
     if changed := changes(there, now):
         told = "; ".join(changed)
         raise LaunchError(f"{arm.folder} holds another config ({told}); choose another --workdir or delete that folder")
+    made_of = arm.folder / MADE_OF
+    held = _read(made_of) if made_of.exists() else arm.contents
+    if touched := [name for name in {**held, **arm.contents} if held.get(name) != arm.contents.get(name)]:
+        told = "; ".join(touched)
+        raise LaunchError(
+            f"{arm.folder} was made of other files: what these hold has changed since ({told}); choose another "
+            "--workdir or delete that folder"
+        )
     result = arm.folder / "result.json"
     return _read(result) if result.exists() else None
 
@@ -221,6 +234,8 @@ def _run(arm: Arm, run: Callable[[Any, Path], Result], origin: Mapping[str, Any]
             return there
         resumed = any(arm.folder.iterdir())
         files.write_json(arm.folder / "config.json", plain(arm.config))
+        if arm.contents:
+            files.write_json(arm.folder / MADE_OF, arm.contents)
         start = time.perf_counter()
         result = run(arm.config, arm.folder)
         seconds = time.perf_counter() - start

@@ -11,6 +11,7 @@ import os
 import pathlib
 
 from hpax.models.card import card, card_table
+from hpax.models.card import summary as card_summary
 from hpax.models.catalogue import Entry, catalogue
 from hpax.models.cell_classifier import CellClassifier
 from hpax.models.convert import convert
@@ -38,6 +39,7 @@ __all__ = [
     "Network",
     "Segmenter",
     "card",
+    "card_summary",
     "card_table",
     "catalogue",
     "convert",

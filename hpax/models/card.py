@@ -37,6 +37,13 @@ def card_table(card: str, heading: str) -> list[list[str]]:
     return rows
 
 
+def summary(card: str) -> str:
+    """What a card says the network is for, and what it learnt from and must not be used for; "" of an empty card."""
+    parts = [part.strip() for part in card.split("\n\n")]
+    texts = [" ".join(part.split()) for part in parts if part and not part.startswith(("#", "|", "-"))]
+    return " ".join(texts[:2])
+
+
 def _written(value: Any) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return " ".join(text.replace("|", "\\|").split())

@@ -20,6 +20,7 @@ import hpax
 from hpax import atlas, files
 from hpax.fields import Field, Masks
 from hpax.images import percentile_normalise
+from hpax.models.card import summary
 from hpax.models.store import Network, load_network, path_of
 from hpax.segment import classical
 from hpax.segment.watershed import cells_from_maps
@@ -141,6 +142,13 @@ def content_name(kind: Literal["networks", "classical"], networks: tuple[str, ..
     if kind == "classical":
         return f"classical-{hpax.__version__}"
     return f"networks-{files.digest(*map(path_of, networks))}"
+
+
+def described(kind: Literal["networks", "classical"], networks: tuple[str, ...] = SHIPPED) -> list[tuple[str, str]]:
+    """What finds the cells, and what the cards of networks say of them: name and text of each."""
+    if kind == "classical":
+        return [("classical", "Thresholds and watersheds; nothing was learnt.")]
+    return [(str(name), summary(load_network(name).card) or "nothing") for name in networks]
 
 
 def _resized(channel: Float32[np.ndarray, "h w"], factor: float) -> Float32[np.ndarray, "y x"]:

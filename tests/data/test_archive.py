@@ -227,7 +227,7 @@ def test_a_directory_that_lies_does_not_help(tmp_path, place, number):
 def test_a_truncated_archive_is_named(fields, tmp_path, share):
     zipped = competition(tmp_path / "hpa.zip", fields, table_2021(fields))
     zipped.write_bytes(zipped.read_bytes()[: int(share * zipped.stat().st_size)])
-    with pytest.raises(ValueError, match=r"hpa\.zip is no zip archive, or cut short"):
+    with pytest.raises(ValueError, match=r"hpa\.zip cannot be read: .*; it is no zip archive, or cut short"):
         build("hpa_fields", tmp_path / "data", source=zipped)
     assert files(tmp_path) == ["hpa.zip"]
 

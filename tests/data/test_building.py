@@ -5,9 +5,12 @@ import subprocess
 import sys
 import tracemalloc
 
+import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
 
+from hpax import atlas, files
 from hpax.data import Source, build, hpa_fields, simulated_cells
 from hpax.data.building import fingerprint
 from hpax.data.building.__main__ import main
@@ -68,6 +71,43 @@ def test_a_fingerprint_follows_files_and_tables_but_not_their_place(source, tmp_
     assert len({first, second, fingerprint(moved)}) == 3
 
 
+def test_a_fingerprint_follows_pixels_of_equal_size_and_names_that_are_no_text(source, tmp_path):
+    first = fingerprint(source)
+    path = next(source.rglob("*.tif"))
+    stored = bytearray(path.read_bytes())
+    stored[-1] ^= 1
+    path.write_bytes(stored)
+    os.utime(path, ns=(0, 0))
+    second = fingerprint(source)
+    pathlib.Path(os.fsdecode(os.fsencode(source) + b"/caf\xe9_red.tif")).write_bytes(b"1")
+    (source / "link").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(source / "pipe")
+    assert len({first, second, fingerprint(source)}) == 3
+
+
+def test_a_table_outside_of_the_folder_is_part_of_the_fingerprint(tmp_path):
+    folder = tmp_path / "fields"
+    folder.mkdir()
+    for colour in atlas.COLOURS.values():
+        Image.fromarray(np.full((8, 8), 7, np.uint8)).save(folder / f"a_{colour}.png")
+    labels = []
+    for label in (3, 5):
+        (tmp_path / "labels.csv").write_text(f"id,label\na,{label}\n")
+        built = build("hpa_fields", tmp_path / "data", source=folder, annotations="../labels.csv")
+        labels.append(np.flatnonzero(built.labels[0]).tolist())
+    assert labels == [[3], [5]]
+
+
+def test_digests_of_large_sources_are_kept_beside_what_was_built(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "WORTH_KEEPING", 0)
+    for path in source.rglob("*.tif"):
+        os.utime(path, ns=(0, 0))
+    monkeypatch.setattr(files, "SETTLED", -1)  # whatever the clock of this file system does
+    first = build("cell_crops", tmp_path / "data", source=source, size=8)
+    monkeypatch.setattr(files, "_of_file", None)
+    assert build("cell_crops", tmp_path / "data", source=source, size=8).info.full_name == first.info.full_name
+
+
 def test_a_build_holds_one_example_at_a_time(tmp_path):
     dummy.write(tmp_path / "source", "human", {f"P{image}_1_A1": 10 for image in range(10)}, size=4)
     tracemalloc.start()
@@ -92,10 +132,41 @@ def test_an_interrupted_build_leaves_nothing(source, tmp_path, monkeypatch):
 def test_what_was_there_before_stays_when_a_build_fails(source, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.txt").write_text("keep")
-    (source / "ABC1_12_A1" / "12_A1_1_0_red.tif").write_bytes(b"")
-    with pytest.raises(ValueError, match="is empty"):
+    for path in source.rglob("*_red.tif"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"11 could not be read, as .*is empty.*; and 8 other reasons"):
         build("cell_crops", tmp_path / "data", source=source)
     assert list(contents(tmp_path / "data")) == ["mine.txt"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_bad_crop_is_left_out_and_named_for_whoever_opens_the_data_set(source, tmp_path, caplog, workers):
+    (source / "ABC1_12_A1" / "12_A1_1_0_red.tif").write_bytes(b"")
+    (source / "ABC1_12_A1" / "12_A1_1_1_red.tif").unlink()
+    for _ in range(2):
+        caplog.clear()
+        cells = build("cell_crops", tmp_path / "data", source=source, size=8, min_cells=1, workers=workers)
+        assert len(cells) == 9
+        assert list(cells.failures) == ["ABC1_12_A1_1_0", "ABC1_12_A1_1_1"]
+        assert "is empty (0 bytes)" in cells.failures["ABC1_12_A1_1_0"]
+        assert "lacks its red channel" in cells.failures["ABC1_12_A1_1_1"]
+        assert "2 could not be read" in caplog.text
+
+
+def test_two_crops_of_one_name_are_an_error_of_that_cell(source, tmp_path):
+    folder = source / "ABC1_12_A1"
+    (folder / "12_A1_1_00_red.tif").write_bytes((folder / "12_A1_1_1_red.tif").read_bytes())
+    cells = build("cell_crops", tmp_path / "data", source=source, size=8, min_cells=1)
+    assert "ABC1_12_A1_1_0" not in cells.table.index
+    assert "are the same channel of one cell; keep one of them" in cells.failures["ABC1_12_A1_1_0"]
+
+
+def test_the_command_line_names_what_failed_and_its_exit_status_says_so(source, tmp_path, capfd):
+    (source / "ABC1_12_A1" / "12_A1_1_0_red.tif").write_bytes(b"")
+    with pytest.raises(SystemExit) as end:
+        main(["cell_crops", "--data-dir", str(tmp_path / "data"), "--source", str(source), "--size", "8"])
+    assert end.value.code == 1
+    assert "failed: ABC1_12_A1_1_0: " in capfd.readouterr().err
 
 
 def test_a_race_that_is_lost_is_a_data_set_won(source, tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 import logging
+import re
 import shutil
 
 import numpy as np
@@ -79,20 +80,33 @@ def break_all(folder):
 @pytest.mark.parametrize(
     ("breaks", "told"),
     [
-        (break_channel, "cell 0 of field 1 in .*X_1_A1 lacks its blue channel"),
-        (break_size, "squares of one size"),
-        (break_nan, "1_A1_1_0_blue.tif has 64 NaN"),
-        (break_file, "1_A1_1_4_red.tif is empty"),
         (break_name, "not named as a human image"),
         (break_all, "holds no files"),
     ],
 )
-def test_bad_crops_are_named_and_leave_nothing_behind(tmp_path, breaks, told):
+def test_bad_folders_are_named_and_leave_nothing_behind(tmp_path, breaks, told):
     dummy.write(tmp_path / "source", "human", {"X_1_A1": 5, "Y_2_A1": 6}, size=8)
     breaks(tmp_path / "source")
     with pytest.raises((ValueError, FileNotFoundError), match=told):
         build("cell_crops", tmp_path / "deep" / "data", source=tmp_path / "source")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize(
+    ("breaks", "told"),
+    [
+        (break_channel, "cell 0 of field 1 in .*X_1_A1 lacks its blue channel"),
+        (break_size, "squares of one size"),
+        (break_nan, "1_A1_1_0_blue.tif has 64 NaN"),
+        (break_file, "1_A1_1_4_red.tif is empty"),
+    ],
+)
+def test_a_bad_crop_is_left_out_and_named(tmp_path, breaks, told):
+    dummy.write(tmp_path / "source", "human", {"X_1_A1": 5, "Y_2_A1": 6}, size=8)
+    breaks(tmp_path / "source")
+    cells = build("cell_crops", tmp_path / "data", source=tmp_path / "source", min_cells=1)
+    assert (len(cells), len(cells.failures)) == (10, 1)
+    assert re.search(told, next(iter(cells.failures.values())))
 
 
 def test_an_organism_is_human_or_yeast(tmp_path):

@@ -1,4 +1,5 @@
 import logging
+import re
 import shutil
 
 import numpy as np
@@ -244,18 +245,43 @@ def no_channel(source):
     [
         (two_tables, "several tables"),
         (two_proteins, "must show one protein, got GENE0, GENE1"),
+    ],
+)
+@pytest.mark.parametrize("name", ["hpa_fields", "hpa_cells"])
+def test_a_bad_table_is_named_and_leaves_nothing_behind(tmp_path, name, breaks, told):
+    dummy.write(tmp_path / "source", kaggle=1, proteinatlas=2, size=96)
+    breaks(tmp_path / "source")
+    with pytest.raises((ValueError, FileNotFoundError), match=told):
+        build(name, tmp_path / "data", source=tmp_path / "source", um_per_pixel=0.32)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize(
+    ("breaks", "told"),
+    [
         (truncated, "_yellow.png cannot be read"),
         (other_size, "must have one size"),
         (no_channel, r"lacks its er \(yellow\)"),
     ],
 )
 @pytest.mark.parametrize("name", ["hpa_fields", "hpa_cells"])
-def test_bad_fields_are_named_and_leave_nothing_behind(tmp_path, name, breaks, told):
-    dummy.write(tmp_path / "source", kaggle=1, proteinatlas=2, size=96)
+def test_a_bad_field_is_left_out_and_named_and_the_others_are_built(tmp_path, name, breaks, told):
+    dummy.write(tmp_path / "source", kaggle=2, proteinatlas=2, size=96)
+    ids = {field.id for field in files.find_fields(tmp_path / "source")}
     breaks(tmp_path / "source")
-    with pytest.raises((ValueError, FileNotFoundError), match=told):
-        build(name, tmp_path / "data", source=tmp_path / "source", um_per_pixel=0.32)
-    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+    options = {"um_per_pixel": 0.32} | ({"min_cells": 1, "recipe": "classical"} if name == "hpa_cells" else {})
+    built = build(name, tmp_path / "data", source=tmp_path / "source", **options)
+    (bad,) = built.failures
+    assert re.search(told, built.failures[bad])
+    assert set(built.table["field"]) == ids - {bad}
+
+
+def test_if_all_fields_are_bad_the_first_reasons_are_told(tmp_path):
+    dummy.write(tmp_path / "source", kaggle=4, proteinatlas=0, size=16)
+    for path in (tmp_path / "source").rglob("*_blue.*"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"4 could not be read, as .*is empty.*is empty.*is empty.*; and 1 other"):
+        build("hpa_fields", tmp_path / "data", source=tmp_path / "source")
 
 
 @pytest.mark.real

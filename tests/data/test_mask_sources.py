@@ -40,3 +40,18 @@ def test_an_id_leads_nowhere_else(tmp_path, id):
     masks.write(tmp_path, "x", CELLS, NUCLEI, image=IMAGE, um_per_pixel=0.3)
     with pytest.raises(ValueError, match="plain file name"):
         mask_sources.from_folder(inside)(Field(id.format("x"), IMAGE, 0.3))
+
+
+def test_the_name_of_masks_follows_what_the_folder_holds(tmp_path):
+    masks.write(tmp_path, FIELD.id, CELLS, NUCLEI, image=IMAGE, um_per_pixel=0.3)
+    first = mask_sources.name(mask_sources.from_folder(tmp_path))
+    masks.write(tmp_path, FIELD.id, CELLS.T.reshape(2, 3), NUCLEI, image=IMAGE, um_per_pixel=0.3)
+    names = [first, mask_sources.name(mask_sources.from_folder(tmp_path))]
+    names += [mask_sources.name(mask_sources.ground_truth), mask_sources.name(None)]
+    assert len(set(names)) == 4
+
+
+def test_masks_of_another_shape_are_no_masks_of_the_field(tmp_path):
+    masks.write(tmp_path, FIELD.id, CELLS, NUCLEI, image=IMAGE, um_per_pixel=0.3)
+    with pytest.raises(ValueError, match=r"is 2x3, its masks in .* are 3x2.*rows and columns swapped"):
+        mask_sources.from_folder(tmp_path)(Field(FIELD.id, np.zeros((3, 2, 4), np.uint8), 0.3))

@@ -113,8 +113,39 @@ def test_a_cell_that_is_cut_in_two_is_one_cell(tmp_path):
 def test_a_picture_that_pillow_calls_a_bomb_is_a_named_error(tmp_path, monkeypatch):
     save(tmp_path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(ValueError, match=r"a_cells.png must be a readable PNG or TIFF \(DecompressionBombError"):
+    with pytest.raises(ValueError, match=r"a_cells.png has more pixels than a PNG may have here"):
         masks.read(tmp_path, "a")
+
+
+def test_the_names_of_hpa_s_own_tool_are_known(tmp_path):
+    for ending, plane in (("cellmask", CELLS), ("nucleimask", NUCLEI)):
+        label_images.write(tmp_path / f"a_{ending}.png", plane)
+    assert masks.flavours(tmp_path, "a") == ["png"]
+    np.testing.assert_array_equal(masks.read(tmp_path, "a"), (CELLS, NUCLEI))
+    label_images.write(tmp_path / "a_cells.tif", CELLS)
+    with pytest.raises(ValueError, match=r"a_cells\.tif and a_cellmask\.png both are the cells of one field"):
+        masks.read(tmp_path, "a")
+    masks.remove(tmp_path, "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_masks_that_lie_otherwise_than_the_pictures_are_told_of(caplog):
+    nuclei = np.zeros((64, 64), np.uint16)
+    nuclei[4:12, 40:56], nuclei[30:60, 8:20] = 1, 2
+    stain = (nuclei > 0).astype(np.uint8) * 200 + 10
+    masks.check_placed(nuclei, stain, "these")
+    assert not caplog.text
+    with pytest.raises(
+        ValueError, match=r"these fit the nuclei better if they are turned by .*rows and columns swapped"
+    ):
+        masks.check_placed(np.ascontiguousarray(nuclei.T), stain, "these")
+    masks.check_placed(nuclei, np.zeros_like(stain), "these")
+    nearly = nuclei.copy()
+    nearly[30:60, 8:20], nearly[4:12, 40:56] = 0, 0
+    nearly[26:38, 26:38] = 3
+    nearly[26:30, 40:44] = 4
+    masks.check_placed(np.ascontiguousarray(nearly.T), (nearly > 0).astype(np.uint8), "those")
+    assert "those fit the nuclei better" in caplog.text
 
 
 def test_masks_lie_in_the_workdir_of_segment_or_in_the_folder_itself(tmp_path):

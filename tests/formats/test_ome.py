@@ -109,16 +109,15 @@ def tiff(path, xml=None, pages=2, **changed):
 
 
 HOSTILE_TIFFS = {
-    "entities": ({"xml": lambda text: f"<!DOCTYPE a [<!ENTITY b 'c'>]>{text}"}, "plain"),
+    "entities": ({"xml": lambda text: f"<!DOCTYPE a [<!ENTITY b 'c'>]>{text}"}, "no DOCTYPE"),
     "long": ({"xml": lambda text: text.replace("</OME>", " " * ome.METADATA + "</OME>")}, "characters"),
     "no XML": ({"xml": lambda text: text.replace("</Image>", "")}, "mismatched"),
     "two images": ({"xml": lambda text: text.replace("</Image>", "</Image><Image><Pixels/></Image>")}, "one image"),
     "no names": ({"xml": lambda text: text.replace('Name="cells"', "")}, "need a name each"),
     "one name": ({"xml": lambda text: text.replace('Name="cells"', 'Name="nuclei"')}, "need a name each"),
-    "no size": ({"xml": lambda text: text.replace("PhysicalSizeX=", "X=")}, "square"),
-    "nanometres": ({"xml": lambda text: text.replace("µm", "nm")}, "in µm"),
+    "no length": ({"xml": lambda text: text.replace("µm", "%")}, "of a positive length"),
     "pages": ({"pages": 3}, "has 3 pages"),
-    "floats": ({"dtype": np.float32}, "unsigned"),
+    "complex": ({"dtype": np.complex64}, "export whole numbers"),
 }
 
 
@@ -177,14 +176,15 @@ HOSTILE_ZARRS = {
         lambda a: change(a / "zarr.json", **chunk_shape(2**30, 2**30)),
         "at most",
     ),
-    "signed": (lambda array: change(array / "zarr.json", data_type="int16"), "unsigned"),
-    "no JSON": (lambda array: (array / "zarr.json").write_text("{"), "no label image"),
+    "complex": (lambda array: change(array / "zarr.json", data_type="complex64"), "whole numbers"),
+    "no JSON": (lambda array: (array / "zarr.json").write_text("{"), "cannot be read"),
+    "a list": (lambda array: (array / "zarr.json").write_text("[1]"), "cannot be read"),
     "long": (lambda array: (array / "zarr.json").write_text(" " * (ome.METADATA + 1)), "bytes"),
-    "bomb": (lambda array: (array / "c/0/0").write_bytes(gzip_bomb()), "must have 2400 bytes"),
-    "cut": (lambda array: (array / "c/0/0").write_bytes((array / "c/0/0").read_bytes()[:50]), "must have 2400 bytes"),
+    "bomb": (lambda array: (array / "c/0/0").write_bytes(gzip_bomb()), "must hold 2400 bytes"),
+    "cut": (lambda array: (array / "c/0/0").write_bytes((array / "c/0/0").read_bytes()[:50]), "must hold 2400 bytes"),
     "other codec": (
         lambda a: change(a / "zarr.json", codecs=[{"name": "bytes", "configuration": {}}, {"name": "blosc"}]),
-        "no label image",
+        "cannot be read",
     ),
 }
 

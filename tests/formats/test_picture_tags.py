@@ -1,5 +1,7 @@
 """Tags mean the same in every format: orientation, min-is-white, and the planes of a picture in its stain's colour."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tifffile
@@ -131,3 +133,17 @@ def test_another_laboratory_s_colour_pictures_are_all_read(real_data):
     assert len(found) == 10
     told = [fields.remarks(files, fields.read_field(files)) for files in found]
     assert sum("the plane of its own colour was taken" in " ".join(remarks) for remarks in told) == 3
+
+
+def test_a_picture_in_several_colours_gives_its_own_plane_where_that_is_asked_for(tmp_path):
+    planes = np.random.default_rng(0).integers(0, 200, (32, 32, 3)).astype(np.uint8)
+    for colour in atlas.COLOURS.values():
+        Image.fromarray(planes).save(tmp_path / f"a_{colour}.png")
+    (files,) = fields.find_fields(tmp_path)
+    with pytest.raises(ValueError, match=r"several colours.*planes own"):
+        fields.read_field(files)
+    own = dataclasses.replace(files, planes="own")
+    image = fields.read_field(own)
+    np.testing.assert_array_equal(image[..., 0], planes[..., 1])
+    np.testing.assert_array_equal(image[..., 3], planes[..., :2].max(-1))
+    assert "the plane of its own colour was taken of a_green.png" in " ".join(fields.remarks(own, image))

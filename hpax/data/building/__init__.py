@@ -1,7 +1,6 @@
 """Builds a data set once, all or nothing, and opens it."""
 
 import contextlib
-import hashlib
 import importlib
 import io
 import logging
@@ -9,18 +8,21 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
 
 import hpax
 from hpax import files
-from hpax.data import archive
+from hpax.data import archive, failures
 from hpax.data.builder import Builder, Config
 from hpax.data.source import Source, filled_splits, intact, write_index
 from hpax.formats import tables
 
+log = logging.getLogger(__name__)
+
+_DIGESTS = ".digests.json"  # in a data_dir, where sources are large
 _DRAFT = "draft"  # in a workshop: what TFDS makes of finished shards
 DATA_SETS = ("simulated_fields", "simulated_cells", "cell_crops", "hpa_fields", "hpa_cells", "dsb2018_nuclei")
 
@@ -39,12 +41,15 @@ def build(
     """The data set `name` under `data_dir`, built first if it is not there.
 
     `options` are the fields of the data set's Config; they and a fingerprint of `source`, the folder that a data set
-    of real images is read from, are part of the folder's name. The fingerprint covers names and sizes of all files,
-    and the contents of tables. A data set appears complete or not at all. A `source` may also be a zip archive, or a
+    of real images is read from, are part of the folder's name. The fingerprint covers names and contents of all files.
+    A data set appears complete or not at all. A `source` may also be a zip archive, or a
     folder with nothing else in it, as Kaggle delivers: it is unpacked below `data_dir`/unpacked, once.
 
     Finished shards of a build that is killed or runs out of disk wait in a hidden `.building-*` folder; the same call
-    verifies them and writes the others. Bad input files throw them away.
+    verifies them and writes the others.
+
+    Fields, crops or images whose files are bad are left out, named in a warning and in the data set's failures.csv;
+    only if nothing is left, nothing is built.
 
     `workers` processes share a build and change none of its bytes; more than one needs a `__main__` guard in the
     calling script. Neither does `beam`, the flags of an Apache Beam pipeline that writes the shards, such as
@@ -59,7 +64,8 @@ def build(
     if name not in DATA_SETS:
         raise ValueError(f"no data set {name!r}; there are {', '.join(DATA_SETS)}")
     module = importlib.import_module(f"hpax.data.{name}")
-    config = _config(module, source, options)
+    known = files.KnownDigests(pathlib.Path(data_dir, _DIGESTS))
+    config = _config(module, source, options, known)
     with intact(pathlib.Path(data_dir, name, config.name)):
         builder = _create(module.DataSet, data_dir, config)
     if not pathlib.Path(builder.data_dir).exists():
@@ -72,18 +78,35 @@ def build(
             _prepare(unfinished, source, workshop / _DRAFT / "downloads")
             _move(pathlib.Path(unfinished.data_dir), pathlib.Path(builder.data_dir))
         builder = _create(module.DataSet, data_dir, config)
-    return Source(builder, split)
+    known.keep()
+    built = Source(builder, split)
+    if built.failures:
+        where = pathlib.Path(builder.data_dir, failures.NAME)
+        log.warning("%s lacks what it should hold: %s (%s)", name, failures.summary(built.failures), where)
+    return built
 
 
-def _config(module: Any, source: str | os.PathLike | None, options: dict[str, Any]) -> Config:
+def _config(
+    module: Any, source: str | os.PathLike | None, options: dict[str, Any], known: files.KnownDigests
+) -> Config:
     needs_source = bool(module.DataSet.MANUAL_DOWNLOAD_INSTRUCTIONS)
     if needs_source != (source is not None):
         what = module.DataSet.MANUAL_DOWNLOAD_INSTRUCTIONS or "this data set is simulated and reads no folder"
         raise ValueError(f"source is {source}, but {' '.join(what.split())}")
+    given = {} if source is None else {"fingerprint": fingerprint(source, known) + _outside(source, options)}
     try:
-        return module.Config(**options, **({} if source is None else {"fingerprint": fingerprint(source)}))
+        return module.Config(**options, **given)
     except TypeError as error:
         raise ValueError(f"{error}; see {module.__name__}.Config") from error
+
+
+def _outside(source: str | os.PathLike, options: Mapping[str, Any]) -> str:
+    """The content of a table that is named from within the folder, but lies outside of it."""
+    named = pathlib.Path(options.get("annotations") or ".")
+    table = pathlib.Path(source, named)
+    if named.is_absolute() or not table.is_file() or table.resolve().is_relative_to(pathlib.Path(source).resolve()):
+        return ""
+    return f"+{files.digest(table)}"
 
 
 def _create(data_set: type[Builder], data_dir: str | os.PathLike, config: Config) -> Builder:
@@ -120,8 +143,8 @@ def _workshop(data_dir: pathlib.Path, full_name: str) -> Iterator[pathlib.Path]:
     It goes afterwards, and so do empty folders made on the way, unless the build was interrupted with a shard done.
     """
     created = _make_folder(data_dir)
-    digest = hashlib.blake2b(f"{full_name} {hpax.__version__}".encode(), digest_size=4).hexdigest()
-    workshop = data_dir / f".building-{full_name.split('/')[0]}-{digest}"
+    own = files.digest(f"{full_name} {hpax.__version__}", size=4)
+    workshop = data_dir / f".building-{full_name.split('/')[0]}-{own}"
     workshop.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
@@ -167,10 +190,10 @@ def _move(finished: pathlib.Path, final: pathlib.Path) -> None:
             raise
 
 
-def fingerprint(source: str | os.PathLike) -> str:
-    """A short name for what a folder holds: names and sizes of its files, contents of its tables and of one beside it.
+def fingerprint(source: str | os.PathLike, known: files.KnownDigests | None = None) -> str:
+    """A short name for what a folder holds: names and contents of its files, and of the table that lies beside it.
 
-    That of an archive covers what would be unpacked, and not where it lies.
+    That of an archive covers what would be unpacked, by the checksums in its directory, and not where it lies.
 
     Raises:
         FileNotFoundError: not a folder, or an empty one.
@@ -178,17 +201,7 @@ def fingerprint(source: str | os.PathLike) -> str:
     """
     if packed := archive.locate(source):
         return archive.fingerprint(packed)
-    source, empty = pathlib.Path(source), True
-    digest = hashlib.blake2b(digest_size=4)
-    for folder, folders, names in os.walk(source):
-        folders.sort()
-        for path in (pathlib.Path(folder, name) for name in sorted(names)):
-            empty = False
-            digest.update(f"{path.relative_to(source).as_posix()}\0{path.stat().st_size}\0".encode())
-            if path.suffix.lower() in tables.SUFFIXES:
-                digest.update(path.read_bytes())
-    for path in tables.beside(source):
-        digest.update(path.read_bytes())
-    if empty:
+    source = pathlib.Path(source)
+    if not any(names for _, _, names in os.walk(source)):
         raise FileNotFoundError(f"{source} holds no files; give the folder of the real images")
-    return digest.hexdigest()
+    return files.digest(files.content(source, known), *tables.beside(source))

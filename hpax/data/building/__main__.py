@@ -38,18 +38,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if name not in DATA_SETS:
         sys.exit(f"usage: python -m hpax.data.building {{{','.join(DATA_SETS)}}} --data-dir DIR [options]")
     try:
-        run(name, rest, prog=f"python -m hpax.data.building {name}")
+        failed = run(name, rest, prog=f"python -m hpax.data.building {name}")
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"{name} was not built: {error}")
+    if failed:
+        sys.exit(1)
 
 
-def run(name: str, arguments: Sequence[str], *, prog: str) -> None:
-    """As `main`, of a data set that there is; what is wrong raises."""
+def run(name: str, arguments: Sequence[str], *, prog: str) -> dict[str, str]:
+    """As `main`, of a data set that there is; returns what could not be read and why; what else is wrong raises."""
     options: Any = tyro.cli(command(name), args=arguments, prog=prog)
     flags = None if options.beam is None else shlex.split(options.beam)
     source = build(name, progress=True, **vars(options) | {"beam": flags})
     parts = ", ".join(f"{split} {source.info.splits[split].num_examples}" for split in source.splits)
     print(f"{source.info.full_name}: {len(source)} examples ({parts}) in {source.info.data_dir}")
+    for id, reason in source.failures.items():
+        print(f"failed: {id}: {reason}", file=sys.stderr)
+    return source.failures
 
 
 if __name__ == "__main__":

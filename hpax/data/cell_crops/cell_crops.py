@@ -1,6 +1,7 @@
 """Single-cell crops in the layout of the published paired-cell-inpainting code (Lu et al. 2019), human and yeast."""
 
 import dataclasses
+import functools
 import logging
 import pathlib
 import re
@@ -12,6 +13,7 @@ import tensorflow_datasets as tfds
 
 from hpax import images
 from hpax.data import builder
+from hpax.data.shards import Failure, attempted
 from hpax.formats import fields
 
 log = logging.getLogger(__name__)
@@ -106,10 +108,10 @@ class CellCrops(builder.Builder):
         """One picture per folder with enough cells."""
         assert config.min_cells is not None, "__post_init__ sets it"
         layout, pictures, left_out = LAYOUTS[config.organism], [], 0
-        for image in sorted(path for path in folder.iterdir() if path.is_dir()):
+        for image in _images(folder):
             if not (name := layout.folder.fullmatch(image.name)):
                 raise ValueError(f"{image} is not named as a {config.organism} image; expected {layout.folder.pattern}")
-            if len(find_cells(image, layout)) >= config.min_cells:
+            if len(survey(image, layout)[0]) >= config.min_cells:
                 pictures.append(
                     builder.FieldGroup(name["protein"], image)
                 )  # its cells are listed again when it is read
@@ -122,42 +124,66 @@ class CellCrops(builder.Builder):
         return pictures
 
     @staticmethod
-    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example]:
+    def faults(config: Config, folder: pathlib.Path) -> dict[str, str]:
+        """Cells that lack a channel, or have one twice."""
+        found: dict[str, str] = {}
+        for image in _images(folder):
+            found |= survey(image, LAYOUTS[config.organism])[1]
+        return found
+
+    @staticmethod
+    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example | Failure]:
         """The cells of one image."""
-        image = picture.content.name
-        for cell in find_cells(picture.content, LAYOUTS[config.organism]):
-            id = f"{image}_{cell.field}_{cell.number}"
-            yield (
-                id,
-                {
-                    "image": images.resize(read_crop(cell.paths), (config.size, config.size)),
-                    "id": id,
-                    "group_id": image,
-                    "field": f"{image}_{cell.field}",
-                    "protein": picture.protein,
-                    "antibody": "",
-                    "cell_line": "",
-                    "x": np.nan,
-                    "y": np.nan,
-                },
-            )
+        for cell in survey(picture.content, LAYOUTS[config.organism])[0]:
+            make = functools.partial(_examples, config, picture.protein, picture.content.name, cell)
+            yield from attempted(_id(picture.content, cell.field, cell.number), make)
 
 
-def find_cells(image: pathlib.Path, layout: Layout) -> list[Cell]:
-    """The cells in the folder of one image, by field and number.
+def _images(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The folders of images; not those that programs leave."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not fields.is_stray(pathlib.Path(path.name)))
 
-    Raises:
-        FileNotFoundError: a cell lacks a channel.
-    """
+
+def _id(image: pathlib.Path, field: int, number: int) -> str:
+    return f"{image.name}_{field}_{number}"
+
+
+def _examples(config: Config, protein: str, image: str, cell: Cell) -> Iterator[builder.Example]:
+    id = f"{image}_{cell.field}_{cell.number}"
+    yield (
+        id,
+        {
+            "image": images.resize(read_crop(cell.paths), (config.size, config.size)),
+            "id": id,
+            "group_id": image,
+            "field": f"{image}_{cell.field}",
+            "protein": protein,
+            "antibody": "",
+            "cell_line": "",
+            "x": np.nan,
+            "y": np.nan,
+        },
+    )
+
+
+def survey(image: pathlib.Path, layout: Layout) -> tuple[list[Cell], dict[str, str]]:
+    """The cells in the folder of one image, by field and number; and what is wrong with others, by their ids."""
     found: dict[tuple[int, int], dict[str, pathlib.Path]] = {}
-    for path in image.iterdir():
-        if name := layout.file.fullmatch(path.name):
-            found.setdefault((int(name["field"]), int(name["cell"])), {})[name["channel"]] = path
-    for (field, number), channels in found.items():
+    faults: dict[tuple[int, int], str] = {}
+    for path in sorted(image.iterdir()):
+        if not path.name.startswith(".") and (name := layout.file.fullmatch(path.name)):
+            key = int(name["field"]), int(name["cell"])
+            other = found.setdefault(key, {}).setdefault(name["channel"], path)
+            if other != path:
+                faults[key] = f"{other} and {path.name} are the same channel of one cell; keep one of them"
+    for key, channels in found.items():
         if missing := [channel for channel in layout.channels if channel not in channels]:
-            raise FileNotFoundError(f"cell {number} of field {field} in {image} lacks its {missing[0]} channel")
-    ordered = sorted(found.items())
-    return [Cell(*key, tuple(channels[channel] for channel in layout.channels)) for key, channels in ordered]
+            faults.setdefault(key, f"cell {key[1]} of field {key[0]} in {image} lacks its {missing[0]} channel")
+    whole = []
+    for key, channels in sorted(found.items()):
+        if key not in faults:
+            whole.append(Cell(*key, tuple(channels[channel] for channel in layout.channels)))
+    return whole, {_id(image, *key): reason for key, reason in sorted(faults.items())}
 
 
 def read_crop(paths: tuple[pathlib.Path, ...]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Fluorescence images with hand-drawn nuclei, of the Data Science Bowl 2018."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterator
 from typing import ClassVar
@@ -8,9 +9,10 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Integer
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from hpax.data import builder
+from hpax.data.shards import Failure, attempted
 from hpax.formats import fields, label_images
 
 CITATION = """@article{caicedo2019nucleus,
@@ -76,25 +78,34 @@ class Dsb2018Nuclei(builder.Builder):
     @staticmethod
     def pictures(config: Config, folder: pathlib.Path) -> list[builder.FieldGroup]:
         """Every image that has a mask, by id; the id stands for a protein, so that an image is all in one split."""
-        images = {path.stem: path for path in sorted((folder / "images").glob("*.png"))}
-        masks = {path.stem: path for path in (folder / "masks").glob("*.png")}
+        images, masks = _pngs(folder / "images"), _pngs(folder / "masks")
         if not images:
             raise FileNotFoundError(f"{folder} holds no images/*.png; give the folder of images and masks")
-        if alone := sorted(images.keys() ^ masks.keys()):
-            raise FileNotFoundError(f"{folder} must hold an image and a mask of each id, {alone[0]} has only one")
-        return [builder.FieldGroup(id, (path, masks[id]), stratum=_width(path)) for id, path in images.items()]
+        if not images.keys() & masks.keys():
+            raise FileNotFoundError(f"{folder} must hold an image and a mask of each id, {next(iter(images))} has one")
+        both = sorted(images.keys() & masks.keys())
+        return [builder.FieldGroup(id, (images[id], masks[id]), stratum=_width(images[id])) for id in both]
 
     @staticmethod
-    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example]:
+    def faults(config: Config, folder: pathlib.Path) -> dict[str, str]:
+        """Images without a mask, and masks without an image."""
+        alone = sorted(_pngs(folder / "images").keys() ^ _pngs(folder / "masks").keys())
+        return {id: f"{folder} must hold an image and a mask of each id, {id} has only one" for id in alone}
+
+    @staticmethod
+    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example | Failure]:
         """One image, or none if nothing is drawn on it."""
-        paths = picture.content
-        image, nuclei = fields.read_channel(paths[0]), label_images.read(paths[1])
-        if image.dtype != np.uint8 or image.shape != nuclei.shape or nuclei.max() >= 2**16:
-            found = f"{image.dtype} of shape {image.shape}, and indices up to {nuclei.max()} of shape {nuclei.shape}"
-            raise ValueError(f"{paths[0]} must have 8 bits and the size of its 16-bit mask, got {found}")
-        if nuclei.any():
-            example = {"image": image[..., None], "nuclei": nuclei.astype(np.uint16), "id": picture.protein}
-            yield picture.protein, {**example, "um_per_pixel": um_per_pixel(nuclei, config.nucleus_area)}
+        return attempted(picture.protein, functools.partial(_examples, config, picture.protein, *picture.content))
+
+
+def _examples(config: Config, id: str, path: pathlib.Path, mask: pathlib.Path) -> Iterator[builder.Example]:
+    image, nuclei = fields.read_channel(path), label_images.read(mask)
+    if image.dtype != np.uint8 or image.shape != nuclei.shape or nuclei.max() >= 2**16:
+        found = f"{image.dtype} of shape {image.shape}, and indices up to {nuclei.max()} of shape {nuclei.shape}"
+        raise ValueError(f"{path} must have 8 bits and the size of its 16-bit mask, got {found}")
+    if nuclei.any():
+        size = um_per_pixel(nuclei, config.nucleus_area)
+        yield id, {"image": image[..., None], "nuclei": nuclei.astype(np.uint16), "id": id, "um_per_pixel": size}
 
 
 def um_per_pixel(nuclei: Integer[np.ndarray, "h w"], nucleus_area: float = NUCLEUS_AREA) -> float:
@@ -103,9 +114,14 @@ def um_per_pixel(nuclei: Integer[np.ndarray, "h w"], nucleus_area: float = NUCLE
     return float(np.sqrt(nucleus_area / np.median(areas)))
 
 
+def _pngs(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    return {path.stem: path for path in sorted(folder.glob("*.png")) if not path.name.startswith(".")}
+
+
 def _width(path: pathlib.Path) -> int:
+    """0 of what is no image, as who reads it says."""
     try:
         with Image.open(path) as image:
             return image.width
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{path} is no image ({error}); fetch it again") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 0

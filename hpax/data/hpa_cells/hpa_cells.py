@@ -1,6 +1,7 @@
 """Cells cut out of fields of the Human Protein Atlas, at each field's own scale: by index masks, or by Otsu nuclei."""
 
 import dataclasses
+import functools
 import logging
 import pathlib
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from hpax import atlas
 from hpax.data import builder, cells
 from hpax.data.building import fingerprint
 from hpax.data.hpa_fields import hpa_fields
+from hpax.data.shards import Failure, attempted
 from hpax.fields import Masks
 from hpax.formats import fields
 from hpax.formats import masks as mask_files
@@ -105,19 +107,39 @@ class HpaCells(builder.Builder):
         return hpa_fields.pictures(config, folder, segmented)
 
     @staticmethod
-    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example]:
+    def faults(config: Config, folder: pathlib.Path) -> dict[str, str]:
+        """Fields that are not whole; of those with masks, if a folder of masks is given."""
+        found = hpa_fields.faults(folder)
+        if not config.masks:
+            return found
+        return {id: reason for id, reason in found.items() if mask_files.flavours(config.masks, id)}
+
+    @staticmethod
+    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example | Failure]:
         """The cells of one image."""
         found: list[dict[str, Any]] = []
         for files, annotation in picture.content[1]:
-            image, um_per_pixel = hpa_fields.read(config, files)
-            known = hpa_fields.origin(picture, files, annotation) | {"um_per_pixel": um_per_pixel}
-            by = _by_nuclei if config.recipe in nuclei.RECIPES else _by_masks
-            found.extend(by(config, files, image, um_per_pixel, annotation.labels, known))
-        return cells.of_large_images(found, config.min_cells)
+            known = hpa_fields.origin(picture, files, annotation)
+            for made in attempted(files.id, functools.partial(_examples, config, files, annotation.labels, known)):
+                if isinstance(made, Failure):
+                    yield made
+                else:
+                    found.append(made[1])
+        yield from cells.of_large_images(found, config.min_cells)
 
 
 Image = UInt[np.ndarray, "h w 4"]
 Labels = UInt[np.ndarray, " 19"]
+
+
+def _examples(
+    config: Config, files: fields.FieldFiles, labels: Labels, known: dict[str, Any]
+) -> Iterator[builder.Example]:
+    """The cells of one field, however few."""
+    image, um_per_pixel = hpa_fields.read(config, files)
+    by = _by_nuclei if config.recipe in nuclei.RECIPES else _by_masks
+    for cell in by(config, files, image, um_per_pixel, labels, known | {"um_per_pixel": um_per_pixel}):
+        yield cell["id"], cell
 
 
 def _by_nuclei(
@@ -143,6 +165,7 @@ def _by_masks(
 
 def _read(config: Config, files: fields.FieldFiles, image: Image) -> Masks:
     found, nucleus = mask_files.read(config.masks, files.id)
+    mask_files.check_placed(nucleus, image[..., _NUCLEUS], f"the masks of field {files.id} in {config.masks}")
     if found.shape != image.shape[:2]:
         size, own = (f"{w}x{h}" for h, w in (image.shape[:2], found.shape))
         raise ValueError(f"field {files.id} is {size} pixels, its masks in {config.masks} are {own}; segment it again")

@@ -13,7 +13,8 @@ import tensorflow_datasets as tfds
 from jaxtyping import UInt
 
 from hpax import images
-from hpax.data import builder, folders
+from hpax.data import builder, failures, folders
+from hpax.data.shards import Failure, attempted
 from hpax.files import digest
 from hpax.formats import fields, proteinatlas
 
@@ -42,6 +43,9 @@ class Reading(builder.Config):
     camera_bits: int = 0  # of 16-bit channels, such as 12; 0: the fewest that hold all pixels of the folder
     um_per_pixel: float = 0.0  # µm; 0: as the files state, else by the width, see atlas.um_per_pixel
     max_pixels: int = fields.MAX_PIXELS  # a larger picture is an error
+    estimates: tuple[tuple[int, float], ...] = ()  # longer side in pixels, µm per pixel, of fields that state none
+    planes: fields.Planes = "clear"  # "own": of pictures in colour that of the name, though others hold much
+    LATER: ClassVar[frozenset[str]] = frozenset({"estimates", "planes"})
 
     def __post_init__(self) -> None:
         if self.bits not in (8, 16):
@@ -74,16 +78,18 @@ Annotated = tuple[fields.FieldFiles, fields.Annotation]
 
 
 def pictures(
-    config: Reading, folder: pathlib.Path, found: Sequence[fields.FieldFiles] | None = None
+    config: Reading, folder: pathlib.Path, found: Sequence[fields.FieldFiles] | None = None, *, sizes: bool = True
 ) -> list[builder.FieldGroup]:
     """One picture per plate and well, or per field where the name does not tell; of `found`, or of all in the folder.
 
     A field without annotation gets no label; where the protein is unknown, the image stands for it, so that the
-    splits keep images together. Pixels are read only to find the full scale of 16-bit channels.
+    splits keep images together. Pixels are read only to find the full scale of 16-bit channels. Pixel sizes that are
+    guessed or contradicted are logged if `sizes` says so.
     """
-    found = fields.find_fields(folder) if found is None else found
+    found = _whole(folder) if found is None else found
+    found = [dataclasses.replace(files, estimates=config.estimates, planes=config.planes) for files in found]
     known = folders.annotated(folder, found, config.annotations)
-    for remark in (*known.remarks(), *_scales(config, folder, found)):
+    for remark in (*known.remarks(), *(folders.size_remarks(folder, found, config.um_per_pixel) if sizes else ())):
         _tell(remark)
     full_scale = _full_scale(config, folder, found)
     annotated = []
@@ -91,6 +97,19 @@ def pictures(
         files = dataclasses.replace(files, full_scale=full_scale)
         annotated.append((files, known.annotations.get(files.id, folders.NOTHING)))
     return [_picture(image, list(members)) for image, members in itertools.groupby(annotated, lambda m: image_of(m[0]))]
+
+
+def _whole(folder: pathlib.Path) -> Sequence[fields.FieldFiles]:
+    """The fields that have all their channels; if none has, what is wrong with the first ones."""
+    found = fields.survey(folder)
+    if not found.fields:
+        raise ValueError(f"{folder} holds no whole field: {failures.summary(faults(folder))}")
+    return found.fields
+
+
+def faults(folder: pathlib.Path) -> dict[str, str]:
+    """Id → what is wrong with a field that lacks a channel, or whose files cannot be told apart."""
+    return {id: str(fault) for id, fault in fields.survey(folder).faults.items()}
 
 
 def _full_scale(config: Reading, folder: pathlib.Path, found: Sequence[fields.FieldFiles]) -> fields.FullScale | None:
@@ -106,20 +125,6 @@ def _full_scale(config: Reading, folder: pathlib.Path, found: Sequence[fields.Fi
 def _tell(remark: str) -> None:
     """Logs a remark on a folder, once in a process, though fields and then cells are built of it."""
     log.warning("%s", remark)
-
-
-def _scales(config: Reading, folder: pathlib.Path, found: Sequence[fields.FieldFiles]) -> Iterator[str]:
-    """What to tell of pixel sizes that are guessed, or that the option contradicts; each once."""
-    sizes = {files.id: fields.pixel_size(files, (1, 1), config.um_per_pixel) for files in found}
-    guessed = [id for id, size in sizes.items() if size.source == "width"]
-    if guessed:
-        yield (
-            f"{len(guessed)} of {len(found)} fields in {folder} state no pixel size; it is guessed from their width, "
-            "as of HPA fields; give um_per_pixel (--um-per-pixel) if you know it"
-        )
-    against = [f"{id}: {size.remark}" for id, size in sizes.items() if size.source == "option" and size.remark]
-    if against:
-        yield f"um_per_pixel contradicts {len(against)} of {len(found)} fields in {folder}; {against[0]}"
 
 
 def _picture(image: str, members: list[Annotated]) -> builder.FieldGroup:
@@ -195,18 +200,21 @@ class HpaFields(builder.Builder):
         )
 
     @staticmethod
-    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example]:
+    def faults(config: Config, folder: pathlib.Path) -> dict[str, str]:
+        """Fields that are not whole."""
+        return faults(folder)
+
+    @staticmethod
+    def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example | Failure]:
         """The fields of one image."""
         for files, annotation in picture.content[1]:
-            image, um_per_pixel = stored(config, *read(config, files))
             known = origin(picture, files, annotation)
-            yield (
-                files.id,
-                {
-                    "id": files.id,
-                    "image": image,
-                    **known,
-                    "labels": annotation.labels,
-                    "um_per_pixel": um_per_pixel,
-                },
-            )
+            yield from attempted(files.id, functools.partial(_examples, config, files, annotation.labels, known))
+
+
+def _examples(
+    config: Config, files: fields.FieldFiles, labels: UInt[np.ndarray, " 19"], known: dict[str, Any]
+) -> Iterator[builder.Example]:
+    """The one example of a field."""
+    image, um_per_pixel = stored(config, *read(config, files))
+    yield files.id, {"id": files.id, "image": image, **known, "labels": labels, "um_per_pixel": um_per_pixel}

@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 
 from hpax import models
+from hpax.models import checks
 from hpax.models.convert import renamed
 from hpax.nn.inpainter import Inpainter
 
@@ -142,7 +143,7 @@ RULES = (
 
 def test_tensors_of_torch_come_by_rules_for_their_names(tmp_path):
     tensors = {}
-    shapes = models.store._expected(Inpainter(width=WIDTH), 3)
+    shapes = checks.expected_leaves(Inpainter(width=WIDTH), 3)
     rng = np.random.default_rng(0)
     back = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
     for name, leaf in shapes.items():

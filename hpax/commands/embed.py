@@ -21,7 +21,7 @@ from hpax.commands.command import Call, Command
 class Config:
     """What to embed by which encoder."""
 
-    encoder: Path  # encoder.safetensors, as inpaint_pairs and quickstart leave it
+    encoder: Path  # encoder.safetensors, as inpaint_pairs and quickstart leave it, or a name of the catalogue
     fields: Path | None = None  # folder of fields
     masks: Path | None = None  # of the fields: the workdir of `hpax segment`, or a folder of masks; None: Otsu nuclei
     crops: Path | None = None  # folder of published crops, instead of fields

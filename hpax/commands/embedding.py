@@ -16,6 +16,8 @@ from hpax.commands.embed import Config
 from hpax.features import extract
 from hpax.formats import fields
 from hpax.formats import masks as mask_files
+from hpax.models import store
+from hpax.recipes.cells import only_location
 
 FEATURES, SHARDS, PAGE = "features.h5ad", "shards", "index.html"
 
@@ -36,15 +38,16 @@ def run(config: Config, call: Call) -> Path:
         config = _as_segmented(config)
         source = _of_crops(config, encoder) if config.fields is None else _of_fields(config, encoder, config.fields)
         labels = {"labels": source.labels} if "labels" in source.info.features else None
+        obs = source.table if labels is None else source.table.assign(label=only_location(source.labels))
         facts = told(config, encoder, source)
         path = extract(
             encoder.encode,
             data.CellBatches(source, encoder.batch, prepare=lambda crops: _prepare(encoder, np.asarray(crops))),
-            source.table,
+            obs,
             config.workdir / FEATURES,
             layers=config.layers or None,
             obsm=labels,
-            uns={"encoder": config.encoder.name, "encoder_content": files.digest(config.encoder), "made_of": facts},
+            uns={"encoder": config.encoder.name, "encoder_content": facts["its content"], "made_of": facts},
         )
         embedding_page.write(encoder, source, path, facts, config.workdir / PAGE)
         _record(config, call, source, seconds=time.perf_counter() - start)
@@ -58,7 +61,7 @@ def told(config: Config, encoder: models.Encoder, source: data.Source) -> dict[s
     network, table = encoder.network, source.table
     known = {
         "encoder": str(config.encoder),
-        "its content": files.digest(config.encoder),
+        "its content": files.digest(store.path_of(config.encoder)),
         "what it sees": ", ".join(encoder.channels),
         "its crops": f"{encoder.size or 'any'} pixels, {_um(network.um_per_pixel)}",
         "layers": ", ".join(config.layers or encoder.layers),

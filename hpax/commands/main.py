@@ -12,7 +12,7 @@ import hpax
 from hpax.commands import listing
 from hpax.commands.command import NOTHING_DONE, OK
 
-COMMANDS = ("segment", "label", "embed", "train", "score", "simulate", "build", "fetch", "report")
+COMMANDS = ("segment", "label", "embed", "train", "score", "simulate", "build", "fetch", "convert", "report")
 """In the order in which they are listed; each is a module beside this one, with a `main` and a claim on top."""
 
 ABOUT = "hpax: protein localisation in single cells from fluorescence microscopy."

@@ -44,3 +44,22 @@ def curves(
         axes.legend(frameon=False)
 
     return drawn(paint, title=title, height=3.6)
+
+
+def intervals(
+    rows: Mapping[str, tuple[float, float, float]], *, across: str, reference: float | None = None
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Named values with the ends of their intervals, the highest at the top; `reference` is a dashed line."""
+    order = sorted(rows, key=lambda name: rows[name][0])
+
+    def paint(axes: Axes) -> None:
+        for place, name in enumerate(order):
+            value, low, high = rows[name]
+            axes.plot([low, high], [place, place], color="tab:blue", linewidth=2, alpha=0.5)
+            axes.plot([value], [place], color="tab:blue", marker="o")
+        if reference is not None:
+            axes.axvline(reference, color="grey", linestyle="--", linewidth=1)
+        axes.set(xlabel=across, yticks=range(len(order)), yticklabels=order)
+        axes.grid(axis="x", alpha=0.3)
+
+    return drawn(paint, width=8.0, height=1.2 + 0.32 * len(rows))

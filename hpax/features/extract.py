@@ -16,6 +16,7 @@ from jaxtyping import Float
 from rich.progress import Progress
 
 from hpax import files
+from hpax.formats import cell_tables
 from hpax.train.processes import together
 from hpax.types import Array, Batch
 
@@ -40,13 +41,15 @@ def extract(
     Where several processes run the program, each encodes its own rows of every batch (as `hpax.data.CellBatches` hands
     them out), and the first one writes them all. They end together, with the file there for all that see its folder.
 
-    `X` (cells, features) float32 has the layers side by side, `var` says which "layer" and "channel" a column is:
-    `cells[:, cells.var["layer"] == "conv3"]`. The file appears when it is complete and replaces an older one.
+    The file is as `hpax.formats.cell_tables` says. `X` (cells, features) float32 has the layers side by side, `var`
+    says which "layer" and "channel" a column is: `cells[:, cells.var["layer"] == "conv3"]`. The file appears when it is
+    complete and replaces an older one.
 
     Args:
         encode: a compiled function, as `on_devices` makes them, or any other.
         batches: hold `image`, `mask` and `index`, the row of each image in `obs`; every row once, in any order.
-        obs: what is known of each cell; its index must be unique.
+        obs: what is known of each cell; its index must be unique. Where it has the columns x, y and um_per_pixel,
+            the file tells where cells lie; a column "label" holds their classes.
         layers: those to keep, in this order; None for all.
         names: the names of a layer's features, where they have any better than their number.
         obsm: tables with a row for each cell, such as multi-hot "labels".
@@ -75,7 +78,10 @@ def _extract(
     first = next(blocks, None)
     if first is None:
         raise ValueError(f"there must be at least one batch to extract, got none for {len(obs)} cells; check the split")
-    table = anndata.AnnData(obs=_with_text_index(obs), var=_columns(first[1], names), **more)
+    named = cell_tables.uns([name for name in ("label",) if name in obs])
+    obsm = {cell_tables.SPATIAL: cell_tables.spatial(obs), **(more["obsm"] or {})}
+    uns = {**named, **(more["uns"] or {})}
+    table = anndata.AnnData(obs=_with_text_index(obs), var=_columns(first[1], names), obsm=obsm, uns=uns)
     writes = jax.process_index() == 0
     with _matrix(path, table) if writes else contextlib.nullcontext() as matrix:
         seen = np.zeros(len(obs), bool)

@@ -4,11 +4,13 @@ Protocol of Lu et al. (2019): standardised features, Euclidean distance, majorit
 accuracy. Published numbers leave out the cell itself only; cells of the same protein, however, share plate, stain and
 antibody, and find each other by these. Leave out the whole group of a cell to ask for its class alone.
 
-All cells vote, those of classes too that nobody asks about, and a cell's own class loses its group to vote for it. So
-chance is not one over the classes: it is what neighbours drawn at random would tell under the same protocol.
+Cells of the classes that are asked about vote, and no others: a vote for a class that is not scored could only be
+wrong. A cell's own class loses its group to vote for it, so chance is not one over the classes: it is what neighbours
+drawn at random would tell under the same protocol.
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -16,9 +18,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from numpy.typing import ArrayLike
 
+from hpax.metrics import balanced_accuracy
+from hpax.metrics.bootstrap import Interval
 from hpax.types import Array
 
 PUBLISHED_K = (1, 5, 11, 25, 50)
@@ -34,11 +38,13 @@ class Benchmark:
 
     balanced_accuracy: dict[int, float]  # k → mean recall over classes
     recall: dict[int, Float[np.ndarray, " classes"]]  # k → share of each class's cells that are told right
+    interval: dict[int, Interval]  # k → the balanced accuracy, and its spread over resamples of groups
     chance: dict[int, float]  # k → the balanced accuracy of neighbours drawn at random
     classes: tuple[str, ...]
-    counts: tuple[int, ...]  # cells of each class that were query for
+    counts: tuple[int, ...]  # cells of each class that were asked about
     groups: int  # groups of these cells; each was left out together
     single_group_classes: tuple[str, ...]  # classes within one group: none of their cells can be right
+    n_voters: int  # cells that vote: those of `classes`
     n_incomplete: int  # cells with fewer eligible neighbours than the largest k; all of those vote
 
 
@@ -49,50 +55,64 @@ def benchmark(
     *,
     k: int | Sequence[int] = PUBLISHED_K,
     query: ArrayLike | None = None,
+    clusters: ArrayLike | None = None,
     standardise: bool = True,
     drop_single_group_classes: bool = False,
+    resamples: int = 1000,
 ) -> Benchmark:
     """Tells each cell's class by the majority of its `k` nearest neighbours in other groups.
 
-    One search serves every k. Of classes with equal votes the first in sorted order wins, as in scikit-learn.
+    One search serves every k. Of classes with equal votes the first in sorted order wins, as in scikit-learn. Features
+    are standardised over the cells that vote.
 
     Args:
         features: one row per cell, finite.
         labels: the class of each cell.
         groups: what is left out with a cell, such as its protein or its image; None leaves out the cell alone.
         k: numbers of neighbours that vote, or one number.
-        query: the cells whose class is told, such as those of proteins that an encoder never saw; all cells vote.
-            None asks for all.
+        query: the cells whose class is told, such as those of proteins that an encoder never saw; of the others,
+            those of the same classes vote. None asks for all.
+        clusters: what shares its fate in the resamples of the intervals, such as the protein where `groups` is None;
+            None takes `groups`.
         standardise: give every feature mean 0 and standard deviation 1 first; constant ones become 0.
         drop_single_group_classes: take classes that occur in one group only out of the cells, instead of counting
             them as wrong.
+        resamples: of the clusters, for the intervals.
 
     Raises:
-        ValueError: lengths differ, a feature is not finite, no cell is query for, or none has a neighbour outside of
+        ValueError: lengths differ, a feature is not finite, no cell is asked about, or none has a neighbour outside of
             its group.
     """
     features = np.asarray(features, np.float32)
     k = (k,) if isinstance(k, int) else tuple(k)
     groups = np.arange(len(features)) if groups is None else np.asarray(groups)
+    clusters = groups if clusters is None else np.asarray(clusters)
     query = np.ones(len(features), bool) if query is None else np.asarray(query, bool)
     labels = np.asarray(labels).astype(str)
-    _check(features, labels, groups, query, k)
+    _check(features, labels, groups, query, clusters, k)
     single_group_classes = _single_group_classes(labels, groups)
     if drop_single_group_classes:
-        kept = ~np.isin(labels, single_group_classes)
-        features, labels, groups, query = features[kept], labels[kept], groups[kept], query[kept]
-    codes = np.unique(labels, return_inverse=True)[1]
-    found = nearest(_standardised(features) if standardise else features, groups, k=max(k), rows=np.flatnonzero(query))
-    recall = {each: _recall(vote(found[:, :each], codes), codes[query]) for each in k}
-    told, counts = np.unique(labels[query], return_counts=True)
+        query = query & ~np.isin(labels, single_group_classes)
+        if not query.any():
+            raise ValueError("every class must occur in two groups to be told, none does; give cells of more groups")
+    voters = np.isin(labels, labels[query])
+    features, labels, groups, clusters, query = (x[voters] for x in (features, labels, groups, clusters, query))
+    features = standardised(features) if standardise else features
+    classes, codes = np.unique(labels, return_inverse=True)
+    found = nearest(features, groups, k=max(k), rows=np.flatnonzero(query))
+    told = {each: vote(found[:, :each], codes) for each in k}
+    recall = {each: _recall(answers, codes[query]) for each, answers in told.items()}
+    spread = functools.partial(balanced_accuracy.interval, codes[query], groups=clusters[query], resamples=resamples)
     return Benchmark(
-        chance={each: _chance(codes, groups, query, each) for each in k},
         balanced_accuracy={each: float(shares.mean()) for each, shares in recall.items()},
         recall=recall,
-        classes=tuple(told.tolist()),
-        counts=tuple(counts.tolist()),
+        interval={each: spread(answers) for each, answers in told.items()},
+        chance={each: _chance(codes, groups, query, each) for each in k},
+        classes=tuple(classes.tolist()),
+        counts=tuple(np.bincount(codes[query]).tolist()),
         groups=len(np.unique(groups[query])),
         single_group_classes=tuple(single_group_classes.tolist()),
+        n_voters=len(labels),
         n_incomplete=int((found[:, -1] < 0).sum()),
     )
 
@@ -206,18 +226,26 @@ def _single_group_classes(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return np.unique(labels)[np.bincount(pairs[0]) == 1]
 
 
-def _standardised(features: np.ndarray) -> np.ndarray:
+def standardised(features: Float[np.ndarray, "n c"]) -> Float32[np.ndarray, "n c"]:
+    """Every feature with mean 0 and standard deviation 1; constant ones 0."""
     deviation = features.std(0, dtype=np.float64)
     mean = features.mean(0, dtype=np.float64)
     constant = deviation <= 1e-6 * np.abs(mean)  # what rounding leaves of a constant
     return ((features - mean) / np.where(constant, np.inf, deviation)).astype(np.float32)
 
 
-def _check(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, query: np.ndarray, k: Sequence[int]) -> None:
-    if len(sizes := {len(features), len(labels), len(groups), len(query)}) > 1:
+def _check(
+    features: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    query: np.ndarray,
+    clusters: np.ndarray,
+    k: Sequence[int],
+) -> None:
+    if len(sizes := {len(features), len(labels), len(groups), len(query), len(clusters)}) > 1:
         raise ValueError(f"features, labels, groups and query must be of the same cells, got lengths {sorted(sizes)}")
     if not query.any():
-        raise ValueError("at least one cell must be query for, got none; leave query out to ask for all")
+        raise ValueError("at least one cell must be asked about, got none; leave query out to ask for all")
     if not k or min(k) < 1:
         raise ValueError(f"every k must be at least 1, got {tuple(k)}; the published ones are {PUBLISHED_K}")
     if len(bad := np.flatnonzero(~np.isfinite(features).all(1))):

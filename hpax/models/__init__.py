@@ -12,7 +12,9 @@ import pathlib
 
 from hpax.models.card import card, card_table
 from hpax.models.card import summary as card_summary
+from hpax.models.catalogue import Entry, catalogue
 from hpax.models.cell_classifier import CellClassifier
+from hpax.models.convert import convert
 from hpax.models.encoder import Encoder
 from hpax.models.ensemble import Ensemble, LabelPrediction
 from hpax.models.ensemble import read as _read_ensemble
@@ -29,6 +31,7 @@ __all__ = [
     "CellClassifier",
     "Encoder",
     "Ensemble",
+    "Entry",
     "FieldClassifier",
     "FieldPrediction",
     "LabelPrediction",
@@ -38,6 +41,8 @@ __all__ = [
     "card",
     "card_summary",
     "card_table",
+    "catalogue",
+    "convert",
     "graft",
     "load",
     "load_network",

@@ -44,7 +44,7 @@ PREPROCESSING = ("human", "yeast")
 CHANNELS = (*atlas.CHANNELS, "marker")
 """The channels that a network may see; "marker" is the only structural one of yeast crops."""
 
-NAMES = ("segment-nuclei", "segment-cells", "label-fields", "label-cells")
+NAMES = ("segment-nuclei", "segment-cells", "label-fields", "label-cells", "encode-cells")
 """The networks that ship with hpax."""
 
 WEIGHTS = pathlib.Path(__file__).parent / "weights"
@@ -229,6 +229,28 @@ def save(
     files.write_text(path.with_suffix(".md"), card)
     files.write_bytes(path, safetensors.numpy.save(stored, metadata))
     return path
+
+
+def network(
+    architecture: str,
+    options: Mapping[str, Any],
+    channels: Sequence[str],
+    leaves: Mapping[str, np.ndarray],
+    *,
+    um_per_pixel: float,
+    card: str,
+    size: int | None = None,
+    preprocessing: str | None = None,
+) -> Network:
+    """A network of leaves by names such as params/stem/kernel, held to all that a file is held to.
+
+    Raises:
+        ValueError: as `load_network`.
+    """
+    pixel = None if math.isnan(um_per_pixel) else float(um_per_pixel)
+    told = {"options": dict(options), "channels": list(channels), "um_per_pixel": pixel, "size": size}
+    metadata = {"architecture": architecture, "card": card, "preprocessing": json.dumps(preprocessing)}
+    return _network(metadata | {name: json.dumps(value) for name, value in told.items()}, leaves)
 
 
 def _stored(name: str, leaf: np.ndarray, half: bool) -> np.ndarray:

@@ -76,9 +76,9 @@ class Inpainter(nn.Module):
     def setup(self) -> None:
         """The three parts; `source` is the encoder that is kept after training."""
         decoder_width = self.width if self.decoder_width is None else self.decoder_width
-        self.source = Encoder(_scaled(SOURCE_WIDTHS, self.width), self.axis_name, self.momentum)
-        self.markers = Encoder(_scaled(MARKER_WIDTHS, self.width), self.axis_name, self.momentum)
-        self.decoder = Decoder(tuple(_scaled(group, decoder_width) for group in DECODER_WIDTHS), self.protein_channels)
+        self.source = Encoder(scaled(SOURCE_WIDTHS, self.width), self.axis_name, self.momentum)
+        self.markers = Encoder(scaled(MARKER_WIDTHS, self.width), self.axis_name, self.momentum)
+        self.decoder = Decoder(tuple(scaled(group, decoder_width) for group in DECODER_WIDTHS), self.protein_channels)
 
     def __call__(
         self,
@@ -115,7 +115,8 @@ class Inpainter(nn.Module):
         return images if self.dtype is None else images.astype(self.dtype)
 
 
-def _scaled(widths: tuple[int, ...], factor: float) -> tuple[int, ...]:
+def scaled(widths: tuple[int, ...], factor: float) -> tuple[int, ...]:
+    """Widths times a factor, rounded, at least 1."""
     return tuple(max(1, round(factor * width)) for width in widths)
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Float, Float32, Integer
 
 from hpax import atlas, files
 from hpax.fields import Masks
-from hpax.formats import kaggle, label_images
+from hpax.formats import cell_tables, kaggle, label_images
 from hpax.segment import borders, crops
 
 if TYPE_CHECKING:
@@ -64,16 +64,19 @@ class Writer:
         obs = pd.concat(self.rows, ignore_index=True) if self.rows else pd.DataFrame({"field": [], "cell": []})
         obs.index = obs["field"].astype(str) + "_" + obs["cell"].astype(str)
         prob = np.concatenate([np.zeros((0, len(atlas.LOCATIONS)), np.float32), *self.probabilities])
-        return anndata.AnnData(obs=obs, obsm={"prob": prob}, uns={"locations": np.array(atlas.LOCATIONS)})
+        obsm = {"prob": prob, cell_tables.SPATIAL: cell_tables.spatial(obs)}
+        var = pd.DataFrame(index=list(atlas.LOCATIONS))
+        return anndata.AnnData(prob, obs=obs, var=var, obsm=obsm, uns=cell_tables.uns(["label"]))
 
 
 @contextlib.contextmanager
 def writer(folder: str | os.PathLike[str]) -> Iterator[Writer]:
     """Takes fields one at a time, and leaves submission.csv and cells.h5ad in `folder`; after an error, neither.
 
-    The CSV lists every class of every cell. In the table obsm["prob"] has the probabilities, uns["locations"] the names
-    of its columns, and obs: field, cell (its index in the mask), label (the most probable) and its probability, x_um
-    and y_um (the centre), the columns of `segment.borders.cell_properties`, and what was given as `obs`.
+    The CSV lists every class of every cell. The table is as `hpax.formats.cell_tables` says: X and obsm["prob"] have
+    the probabilities, uns["locations"] the names of their columns, and obs: field, cell (its index in the mask), label
+    (the most probable) and its probability, x_um and y_um (the centre), the columns of
+    `segment.borders.cell_properties`, and what was given as `obs`.
     """
     folder = Path(folder)
     with files.replacing(folder / TABLE) as draft, kaggle.writing(folder / SUBMISSION) as list_:

@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Float32, Shaped, UInt
 
 from hpax import atlas, data, files
+from hpax.data.simulated_fields import simulated_fields
 from hpax.formats import fields, masks
 from hpax.models.encoder import PREPARE
 from hpax.recipes.configs import CellAtlas as Atlas
@@ -37,6 +38,7 @@ class Cells:
     origin: Literal["simulated", "real"]
     protocol: str  # what is left out with a cell when its neighbours vote: the column of the table, as strict as can be
     labels: Shaped[np.ndarray, " n"]  # str, the class of each cell of `everything`; "" for none
+    field_um_per_pixel: float = math.nan  # µm, of the fields that x and y speak of; NaN: as the table says, if it does
 
     @property
     def labelled(self) -> bool:
@@ -76,6 +78,8 @@ class Cells:
     def obs(self) -> pd.DataFrame:
         """What is known of every cell, with its class as `label`, and `query` where benchmarks ask about it."""
         table = self.everything.table
+        if "um_per_pixel" not in table and not math.isnan(self.field_um_per_pixel):
+            table = table.assign(um_per_pixel=np.float32(self.field_um_per_pixel))
         return table.assign(label=self.labels, query=table.index.isin(self.held.table.index))
 
 
@@ -118,6 +122,14 @@ def open_cells(config: Data, seed: int = 0) -> Cells:
     )
 
 
+def only_held(cells: Cells) -> Cells:
+    """The cells that benchmarks ask about, alone: they vote for each other."""
+    labels = pd.Series(cells.labels, cells.everything.table.index).loc[cells.held.table.index]
+    return dataclasses.replace(
+        cells, everything=cells.held, training=cells.held, held=cells.held, labels=labels.to_numpy(str)
+    )
+
+
 def only_location(labels: UInt[np.ndarray, "n 19"]) -> Shaped[np.ndarray, " n"]:
     """The name of a cell's location if it has a single one, else ""."""
     return np.where(labels.sum(1) == 1, np.array(atlas.LOCATIONS)[labels.argmax(1)], "")
@@ -140,6 +152,7 @@ def _human(
     protocol: str,
 ) -> Cells:
     everything, training, held = sources
+    simulated = origin == "simulated"
     size = int(everything.info.features["image"].shape[0])
     return Cells(
         everything=everything,
@@ -151,4 +164,5 @@ def _human(
         origin=origin,
         protocol=protocol,
         labels=only_location(everything.labels),
+        field_um_per_pixel=simulated_fields.Config.um_per_pixel if simulated else math.nan,
     )

@@ -336,6 +336,8 @@ class CellAtlas:
     cell_lines: int = 1  # of each protein
     fields: int = 1  # of each protein in each cell line
     size: int = 512  # pixels of a field's side
+    realism: Literal["plain", "randomised"] = "plain"  # "randomised": as real fields vary (hpax.simulate)
+    bleed_through: float = 0.0  # share of each stain that the other channels see; plain fields alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -461,3 +463,35 @@ class Segment:
     network: SegmentNetwork = SegmentNetwork()
     optimizer: Optimizer = Optimizer(learning_rate=3e-3, batch_size=8, steps=700)  # of patches
     patch: int = 192  # pixels of a side, at 0.32 µm
+
+
+UNTRAINED_BASELINES = ("intensity", "pixels", "pca pixels", "classic", "untrained")
+TRAINED_BASELINES = (
+    "autoencoder",
+    "contrast of views",
+    "contrast of proteins",
+    "vicreg",
+    "masked",
+    "masked and contrasts",
+    "supervised",
+)
+"""Ways to describe cells that `hpax.recipes.baselines` makes, beside "inpainting"; the last needs labels."""
+
+TRANSFER_BASELINES = ("imagenet protein", "imagenet colours", "imagenet channels")
+"""Further ones, by weights that the extra `imagenet` installs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Baselines:
+    """How rivals of inpainting learn: the same encoder (but for masked ones), as many cells, other tasks."""
+
+    inpaint: Inpaint = Inpaint()  # its network and optimiser are everyone's
+    side_by_side: int = 32  # pairs of a batch where cells are compared; steps are fewer by as much
+    embedding: int = 64  # dimensions that cells are compared in
+    hidden: int = 128  # of the layer before these
+    components: int = 64  # of the pixels' principal components
+    contrasts: float = 0.1  # weight of the two contrasts beside masked reconstruction, whose errors are small
+
+    def __post_init__(self) -> None:
+        if min(self.side_by_side, self.embedding, self.hidden, self.components) < 1:
+            raise ValueError("side_by_side, embedding, hidden and components must be at least 1, one is not")

@@ -26,3 +26,14 @@ def test_a_line_is_drawn_where_its_numbers_are():
 
 def test_a_logarithm_changes_the_scale():
     assert not np.array_equal(charts.curves(LINES, log=True), charts.curves(LINES))
+
+
+def test_intervals_are_drawn_one_above_the_other():
+    rows = {"ours": (0.5, 0.4, 0.6), "theirs": (0.3, 0.2, 0.35)}
+    few = charts.intervals(rows, across="accuracy", reference=0.1)
+    many = charts.intervals({**rows, "third": (0.1, 0.0, 0.2)}, across="accuracy")
+    assert few.dtype == np.uint8
+    assert few.shape[2] == 3
+    assert many.shape[0] > few.shape[0]
+    moved = charts.intervals({**rows, "ours": (0.55, 0.4, 0.6)}, across="accuracy", reference=0.1)
+    assert (moved != few).any()

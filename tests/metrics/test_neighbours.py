@@ -47,19 +47,19 @@ def test_equals_scikit_learn_without_the_cell_itself():
     assert result.groups == 48
 
 
-def test_asks_only_for_the_cells_asked_while_all_vote():
+def test_asks_only_for_the_cells_asked_while_all_of_their_classes_vote():
     features, labels, groups = _cells()
-    asked = np.isin(groups, [1, 4, 6])
+    asked = np.isin(groups, [1, 4, 6, 7])
     result = benchmark(features, labels, groups, k=(5,), query=asked)
     scaled = StandardScaler().fit_transform(features.astype(np.float64))
     told = np.empty_like(labels)
-    for group in (1, 4, 6):
+    for group in (1, 4, 6, 7):
         own = groups == group
         told[own] = KNeighborsClassifier(5, algorithm="brute").fit(scaled[~own], labels[~own]).predict(scaled[own])
     assert result.balanced_accuracy[5] == pytest.approx(balanced_accuracy_score(labels[asked], told[asked]), abs=1e-9)
     assert result.classes == tuple(np.unique(labels[asked]))
     assert sum(result.counts) == asked.sum()
-    assert result.groups == 3
+    assert result.groups == 4
     with pytest.raises(ValueError, match="at least one cell"):
         benchmark(features, labels, groups, query=np.zeros(len(labels), bool))
 
@@ -180,12 +180,37 @@ def test_chance_is_what_features_that_know_nothing_reach(k):
     assert found == pytest.approx(blind[0].chance[k], abs=0.04)
 
 
-def test_cells_that_nobody_asks_about_lower_chance_as_they_vote():
-    groups = np.arange(400)
-    labels = np.where(groups < 100, "asked", np.where(groups < 200, "too", "not asked"))
-    result = benchmark(np.zeros((400, 1)) + groups[:, None], labels, None, k=1, query=groups < 200)
-    assert result.classes == ("asked", "too")
-    assert result.chance[1] == pytest.approx(0.25, abs=0.05)
+def test_cells_of_classes_that_nobody_asks_about_change_nothing():
+    """Sixteen fields, two scored classes, six that occur once: these neither vote nor lower chance."""
+    rng = np.random.default_rng(0)
+    groups = np.arange(400) % 16
+    labels = np.array([*"aabb", *"aabb", *"cdefghij"])[groups]
+    features = rng.normal(size=(400, 5)) + np.where(labels == "c", 0, 1)[:, None]
+    scored = np.isin(labels, ["a", "b"])
+    whole = benchmark(features, labels, groups, drop_single_group_classes=True)
+    alone = benchmark(features[scored], labels[scored], groups[scored])
+    assert (whole.classes, whole.n_voters) == (("a", "b"), 200)
+    assert whole.single_group_classes == tuple("cdefghij")
+    assert (whole.balanced_accuracy, whole.chance) == (alone.balanced_accuracy, alone.chance)
+    asked = benchmark(features, labels, groups, query=scored)
+    assert (asked.balanced_accuracy, asked.chance) == (alone.balanced_accuracy, alone.chance)
+    with pytest.raises(ValueError, match="none does; give cells of more groups"):
+        benchmark(features[groups > 7], labels[groups > 7], groups[groups > 7], drop_single_group_classes=True)
+
+
+def test_intervals_hold_the_value_and_widen_when_whole_proteins_are_drawn():
+    rng = np.random.default_rng(0)
+    protein = np.arange(800) % 16
+    features = rng.normal(size=(16, 6))[protein] + 0.3 * rng.normal(size=(800, 6))
+    labels = protein % 2
+    cells = benchmark(features, labels, None, k=5).interval[5]
+    proteins = benchmark(features + rng.normal(size=(800, 6)), labels, protein, k=5)
+    spread = proteins.interval[5]
+    assert spread.value == pytest.approx(proteins.balanced_accuracy[5])
+    assert spread.low <= spread.value <= spread.high
+    assert spread.high - spread.low > 3 * (cells.high - cells.low)
+    clustered = benchmark(features + rng.normal(size=(800, 6)), labels, None, k=5, clusters=protein).interval[5]
+    assert clustered.high - clustered.low > 0
 
 
 def test_many_classes_are_counted_in_bounded_memory():

@@ -91,3 +91,23 @@ def test_knows_the_classes_of_real_fields(real_data):
 def test_labels_need_the_four_channels_of_a_field():
     for name in ensemble.SHIPPED:
         assert models.load_network(name).channels == atlas.CHANNELS
+
+
+def test_features_of_cells_in_three_lines():
+    """Cells that are alike are near each other, on an atlas that the encoder never saw."""
+    from hpax.data.simulated_cells.simulated_cells import Config, SimulatedCells
+    from hpax.metrics import neighbours
+
+    atlas_of = {"proteins": 19, "cell_lines": 1, "fields": 1, "size": 256, "balanced": True, "multilocalised": 0.0}
+    config = Config(**atlas_of, seed=993, min_cells=2)
+    crops, labels = [], []
+    for group in SimulatedCells.pictures(config, None):
+        for _, cell in SimulatedCells.examples(config, group):
+            crops.append(cell["image"][..., :3])
+            labels.append(group.protein)
+    encoder = models.load("encode-cells")
+    features = encoder.features(np.stack(crops))
+    assert set(features) == set(encoder.layers)
+    told = neighbours.benchmark(features["conv3"], labels, None, k=1)
+    assert told.balanced_accuracy[1] > 4 * told.chance[1]
+    assert encoder.channels == ("protein", "nucleus", "microtubules")

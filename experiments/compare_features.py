@@ -1,0 +1,131 @@
+"""Anyone's features beside ours: tables of the same cells, matched by id, in every benchmark with intervals.
+
+`python -m experiments.compare_features --h5ad mine.h5ad subcell.csv --against features.h5ad` asks every set of features
+(of a table with `var["layer"]`, each layer) how well neighbours, an L1-penalised logistic regression and a random
+forest tell the classes of cells of other proteins, and how near images of one class lie. Classes, proteins, fields and
+cell lines come from the table after `--against`. Intervals are of resamples of proteins (or fields), drawn whole.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from hpax import launch
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from hpax.features.benchmarks import Score
+    from hpax.formats.feature_tables import FeatureTable
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Which tables, and how they are asked."""
+
+    h5ad: tuple[Path, ...] = ()  # tables of features, .h5ad or .csv, the cells' ids first
+    against: Path = Path("features.h5ad")  # the table whose obs says what is known of cells; its features are asked too
+    label: str = "label"  # the column of classes; cells without one are left out
+    protocol: str = "protein"  # the column that is left out together, as strict as can be: "field" where few proteins
+    missing: Literal["error", "drop"] = "error"  # cells that a table lacks: name them, or compare those that all have
+    k: tuple[int, ...] = (1, 5, 11, 25, 50)  # neighbours
+    classifiers: bool = True  # minutes on thousands of cells
+    trees: int = 500  # of the forest
+    data: Literal["real", "simulated"] = "real"  # what the cells are; for the record
+    seed: int = 0  # of folds, forests and draws
+
+
+SWEEPS: dict[str, Sequence[launch.Difference]] = {}
+
+
+def run(config: Config, workdir: Path) -> launch.Result:
+    """Matches the tables, asks every set of features, leaves scores.csv and the page."""
+    from hpax.explore import page
+    from hpax.features import benchmarks
+    from hpax.formats import feature_tables
+
+    reference = feature_tables.read(config.against)
+    others = [feature_tables.read(path) for path in config.h5ad]
+    obs = matched(config, reference, others)
+    known = benchmarks.Known.of(obs, protocol=config.protocol, label=config.label)
+    scores = benchmarks.scores(
+        named(obs, [reference, *others]),
+        known,
+        k=config.k,
+        kinds=("logistic", "forest") if config.classifiers else (),
+        trees=config.trees,
+        seed=config.seed,
+    )
+    columns, rows = benchmarks.table(scores)
+    benchmarks.frame(scores).to_csv(workdir / "scores.csv", index=False)
+    table = page.Table(columns, rows, f"Value [95% interval]; {told(config, scores)}.")
+    page.write(
+        workdir / "index.html", page.page("Features compared", told(config, scores), [page.Section("", [table])])
+    )
+    first = scores[0]
+    counts = {"cells": first.cells, "groups": first.groups, "classes": first.classes, "left out": len(reference.ids)}
+    counts["left out"] -= len(obs)
+    shown_k = benchmarks.KNN.format(config.k[min(2, len(config.k) - 1)])
+    metrics = benchmarks.metrics(scores, spread_of=shown_k)
+    shown = [name for name in metrics if shown_k in name]
+    return launch.Result(metrics=metrics, counts=counts, data=config.data, headline=shown)
+
+
+def matched(config: Config, reference: "FeatureTable", others: "Sequence[FeatureTable]") -> "pd.DataFrame":
+    """What is known of the cells that are compared: those with a class, which all tables have.
+
+    Raises:
+        LaunchError: a column is missing, or a table lacks cells that the reference has.
+    """
+    obs = reference.obs
+    if lacking := [name for name in (config.label, config.protocol) if name not in obs]:
+        raise launch.LaunchError(
+            f"{config.against} must have the columns {config.label} and {config.protocol} in obs, it lacks "
+            f"{', '.join(lacking)}; it has {', '.join(obs.columns)}: choose with --label and --protocol"
+        )
+    classes = obs[config.label].astype(str)
+    obs = obs[(classes != "") & (classes != "nan")]
+    for table in others:
+        if config.missing == "drop":
+            obs = obs[obs.index.isin(table.ids)]
+        else:
+            table.of(obs.index)
+    if obs.empty:
+        raise launch.LaunchError("the tables must share cells with a class, they share none; check the ids")
+    return obs
+
+
+def named(obs: "pd.DataFrame", tables: "Sequence[FeatureTable]") -> "dict[str, np.ndarray]":
+    """Table and layer → the features of the cells of `obs`.
+
+    Raises:
+        LaunchError: two tables have one name.
+    """
+    sets = {}
+    for table in tables:
+        for layer, features in table.of(obs.index).items():
+            title = table.name if layer == table.name else f"{table.name} {layer}"
+            if title in sets:
+                raise launch.LaunchError(f"tables must have different names, two are {title}; rename a file")
+            sets[title] = features
+    return sets
+
+
+def told(config: Config, scores: "Sequence[Score]") -> str:
+    """What the numbers rest on, in words."""
+    first = scores[0]
+    return (
+        f"{first.cells} {config.data} cells of {first.classes} classes; a cell's class is told from cells of another "
+        f"{config.protocol} only, {first.groups} in all"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return launch.main(Config, run, sweeps=SWEEPS, argv=argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

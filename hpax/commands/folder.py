@@ -88,7 +88,7 @@ def stamp(paths: Iterable[Path]) -> list[list[Any]]:
 
     Of a folder, those of everything in it; of what is not there, such as the end of a broken link, the name alone.
     """
-    told = []
+    told: list[list[Any]] = []
     for path in sorted(paths):
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         for each in inside:

@@ -71,7 +71,7 @@ def of_folder(config: label.Config, call: Call) -> Fields:
     folder = segmented / "masks" if (segmented / "masks").is_dir() else segmented
     known = read_folder(
         config.fields,
-        um_per_pixel=config.um_per_pixel,
+        um_per_pixel=asked,
         camera_bits=config.camera_bits,
         annotations=config.annotations,
     )
@@ -79,7 +79,7 @@ def of_folder(config: label.Config, call: Call) -> Fields:
     def every() -> Iterator[Field]:
         for field in known:
             if field.id in prob:
-                size = config.um_per_pixel or float(read_record(segmented, field.id).get("um_per_pixel", 0))
+                size = asked or float(read_record(segmented, field.id).get("um_per_pixel", 0))
                 masks = Masks(*mask_files.read(folder, field.id))
                 yield dataclasses.replace(field, masks=masks, um_per_pixel=size or field.um_per_pixel)
 

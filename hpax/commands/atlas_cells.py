@@ -71,17 +71,15 @@ def of_folder(config: label.Config, call: Call) -> Fields:
     folder = segmented / "masks" if (segmented / "masks").is_dir() else segmented
     known = read_folder(
         config.fields,
-        um_per_pixel=config.um_per_pixel,
+        um_per_pixel=asked,
         camera_bits=config.camera_bits,
         annotations=config.annotations,
     )
 
-    stated = config.um_per_pixel if isinstance(config.um_per_pixel, float) else 0.0
-
     def every() -> Iterator[Field]:
         for field in known:
             if field.id in prob:
-                size = stated or float(read_record(segmented, field.id).get("um_per_pixel", 0))
+                size = asked or float(read_record(segmented, field.id).get("um_per_pixel", 0))
                 masks = Masks(*mask_files.read(folder, field.id))
                 yield dataclasses.replace(field, masks=masks, um_per_pixel=size or field.um_per_pixel)
 

@@ -65,6 +65,7 @@ def of_folder(config: label.Config, call: Call) -> Fields:
         raise ValueError(
             "um_per_pixel of an atlas must be a number, got 'auto'; run hpax segment so, and give its --masks"
         )
+    asked = config.um_per_pixel
     failures = labelling.run(config, call)
     prob = submission.by_field(anndata.read_h5ad(config.workdir / submission.TABLE))
     segmented = config.workdir / "cells" if config.masks is None else config.masks

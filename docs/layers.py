@@ -61,6 +61,6 @@ def drawn(layers: list[list[str]], imported_by: dict[str, set[str]]) -> str:
                 f'text-anchor="middle" font-size="13" fill="currentColor">{told}</text>'
             )
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Layers of packages" '
-        f'xmlns="http://www.w3.org/2000/svg">{"".join(shapes)}</svg>'
+        f'<div><svg viewBox="0 0 {width} {height}" role="img" aria-label="Layers of packages" '
+        f'xmlns="http://www.w3.org/2000/svg">{"".join(shapes)}</svg></div>'
     )

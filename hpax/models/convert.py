@@ -1,8 +1,8 @@
 """Weights that others left, as networks of hpax: strict, without pickle, without their code.
 
-encoder = convert("pci_human.h5")  # the published paired cell inpainting, as Keras saves it
-network = convert("net.safetensors", rules=RULES, architecture="cell-net", options=..., channels=..., um_per_pixel=0.64)
-encoder.save("pci_human.safetensors")  # from then on `hpax.load` reads it
+    encoder = convert("pci_human.h5")  # the published paired cell inpainting, as Keras saves it
+    network = convert("net.safetensors", rules=RULES, architecture="cell-net", um_per_pixel=0.64, …)
+    encoder.save("pci_human.safetensors")  # from then on `hpax.load` reads it
 
 What can be read: HDF5 files of Keras (`model.save("x.h5")`, `save_weights("x.h5")`) with the published layers of paired
 cell inpainting; safetensors of torch, and its legacy `.pth` of tensors by name, by rules for their names. Zipped `.pt`,

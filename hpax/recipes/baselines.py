@@ -1,7 +1,7 @@
 """What inpainting is held against, each made with the same care: pixels, classic features, other tasks for one encoder.
 
-encode = make("autoencoder", Baselines(), cells, Path("runs/autoencoder"), seed=0)
-layers = encode(crops)  # layer → features of stored crops
+    encode = make("autoencoder", Baselines(), cells, Path("runs/autoencoder"), seed=0)
+    layers = encode(crops)  # layer → features of stored crops
 
 Every trained rival sees as many cells, and is asked layer by layer; it has the inpainter's source encoder, but for
 masked reconstruction, which needs a transformer. None but "supervised" sees a label, and that sees those of the

@@ -1,7 +1,7 @@
 """Nuclei and cells in whole fields: a network that tells objects from their borders, for `hpax.models.Segmenter`.
 
-fields = open_fields(Data(target="nuclei", folder=Path("dsb2018")))
-network = train_model(Config(), fields, Path("runs/nuclei"))
+    fields = open_fields(Data(target="nuclei", folder=Path("dsb2018")))
+    network = train_model(Config(), fields, Path("runs/nuclei"))
 
 Nuclei are learnt from real images with hand-drawn truth (Data Science Bowl 2018) and from simulated fields, cells from
 simulated fields alone.

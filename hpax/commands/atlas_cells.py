@@ -62,9 +62,8 @@ def of_folder(config: label.Config, call: Call) -> Fields:
         FileNotFoundError, ValueError: as `hpax label`.
     """
     if config.um_per_pixel == "auto":
-        raise ValueError(
-            "um_per_pixel of an atlas must be a number, got 'auto'; run hpax segment so, and give its --masks"
-        )
+        raise ValueError("um_per_pixel must be a number here, got 'auto'; run hpax segment so, and give its --masks")
+    asked = config.um_per_pixel
     failures = labelling.run(config, call)
     prob = submission.by_field(anndata.read_h5ad(config.workdir / submission.TABLE))
     segmented = config.workdir / "cells" if config.masks is None else config.masks

@@ -15,7 +15,7 @@ quickstart: $(READY)  ## simulate cells, train an encoder, benchmark its feature
 	@echo "== quickstart: simulate, train, extract, benchmark; the page lands in runs/quickstart"
 	$(BIN)/python -m experiments.quickstart
 
-test: $(READY) lint  ## the fast tests (minutes)
+test: $(READY) lint docs  ## style, pages, the fast tests (minutes)
 	@echo "== tests; those marked slow run with make test-all"
 	$(BIN)/python -m pytest -n 2
 
@@ -29,7 +29,7 @@ lint: $(READY)  ## style, types, and that BENCHMARKS.md is what results/ says
 	$(BIN)/python -m hpax.report --check
 
 docs: $(READY)  ## the pages of docs/ in build/docs, warnings as errors, and that the notebooks are those of the tutorials
-	$(BIN)/mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	$(BIN)/python docs/notebooks.py --check
 	@echo "the pages: build/docs/index.html"
 

@@ -58,7 +58,8 @@ def test_a_wheel_is_whole(run):
     call("hpax", "simulate", "--fields", "F", "--count", "1", "--size", "256")
     call("hpax", "label", "--fields", "F", "--workdir", "L", "--um-per-pixel", "0.32", "--tta", "1")
     call("hpax", "score", "--truth", "F/truth.csv", "--submission", "L/submission.csv", "--workdir", "S")
-    for left in ("L/index.html", "L/cells.h5ad", "S/result.json"):
+    call("hpax", "embed", "--encoder", "encode-cells", "--fields", "F", "--masks", "L/cells", "--workdir", "E")
+    for left in ("L/index.html", "L/cells.h5ad", "S/result.json", "E/features.h5ad"):
         assert (place / left).is_file()
     with zipfile.ZipFile(next(place.parent.glob("dist*/*.whl"))) as archive:
         names = archive.namelist()

@@ -84,6 +84,7 @@ def test_devices_that_hold_the_cells_learn_the_same(cells, workdir, tmp_path):
     assert inpaint.lives_on_device("auto") == (jax.default_backend() != "cpu")
 
 
+@pytest.mark.slow
 def test_training_in_half_the_bits_saves_whole_numbers_close_by(cells, workdir, tmp_path):
     half = dataclasses.replace(TINY, network=dataclasses.replace(TINY.network, dtype="bfloat16"))
     found = inpaint.train_model(half, cells, tmp_path, seed=3)

@@ -15,6 +15,7 @@ def _result(folder):
     return json.loads((folder / "default" / "seed0" / "result.json").read_text())
 
 
+@pytest.mark.slow
 def test_every_baseline_is_asked_every_benchmark(tmp_path):
     names = ["inpainting", "intensity", "classic", "supervised"]
     command = ["--fast", "--features", *names, "--data-dir", str(tmp_path / "data"), "--workdir", str(tmp_path / "run")]

@@ -13,6 +13,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("atlas")
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_what_the_painted_protein_follows(folder):
     command = ["--fast", "--data.data-dir", str(folder / "data"), "--workdir", str(folder / "run")]
     assert bleed_through.main([*command, "--bleed-through", "0.2"]) == 0

@@ -3,13 +3,23 @@
 import json
 
 import numpy as np
+import pytest
 
 from experiments import pretrain_encoder
 from hpax import models
 
 
+@pytest.mark.slow
 def test_the_command_leaves_a_network_with_scores_in_its_card(tmp_path):
-    command = ["--fast", "--data.data-dir", str(tmp_path / "data"), "--workdir", str(tmp_path / "run")]
+    command = [
+        "--fast",
+        "--recipe.optimizer.batch-size",
+        "8",
+        "--data.data-dir",
+        str(tmp_path / "data"),
+        "--workdir",
+        str(tmp_path / "run"),
+    ]
     assert pretrain_encoder.main(command) == 0
     folder = tmp_path / "run" / "default" / "seed11"
     record = json.loads((folder / "result.json").read_text())

@@ -201,7 +201,7 @@ def _matched(folder: Path, id: str, cells: Plane, nuclei: Plane) -> tuple[Plane,
     return masks.cells, masks.nuclei
 
 
-def check_placed(nuclei: Plane, stain: UInt[np.ndarray, "h w"], name: str) -> None:
+def check_placed(nuclei: Plane, stain: UInt[np.ndarray, "y x"], name: str) -> None:
     """Compares the masks of nuclei with their stain, coarsely, as they are and in the other seven ways to lay them.
 
     Raises:

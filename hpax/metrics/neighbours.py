@@ -83,30 +83,23 @@ def benchmark(
         ValueError: lengths differ, a feature is not finite, no cell is asked about, or none has a neighbour outside of
             its group.
     """
-    features = np.asarray(features, np.float32)
     k = (k,) if isinstance(k, int) else tuple(k)
-    groups = np.arange(len(features)) if groups is None else np.asarray(groups)
-    clusters = groups if clusters is None else np.asarray(clusters)
-    query = np.ones(len(features), bool) if query is None else np.asarray(query, bool)
-    labels = np.asarray(labels).astype(str)
+    features, labels, groups, query, clusters = _arrays(features, labels, groups, query, clusters)
     _check(features, labels, groups, query, clusters, k)
     single_group_classes = _single_group_classes(labels, groups)
-    if drop_single_group_classes:
-        query = query & ~np.isin(labels, single_group_classes)
-        if not query.any():
-            raise ValueError("every class must occur in two groups to be told, none does; give cells of more groups")
+    query = _told_apart(query, labels, single_group_classes) if drop_single_group_classes else query
     voters = np.isin(labels, labels[query])
     features, labels, groups, clusters, query = (x[voters] for x in (features, labels, groups, clusters, query))
     features = standardised(features) if standardise else features
     classes, codes = np.unique(labels, return_inverse=True)
     found = nearest(features, groups, k=max(k), rows=np.flatnonzero(query))
+    asked = functools.partial(balanced_accuracy.interval, codes[query], groups=clusters[query], resamples=resamples)
     told = {each: vote(found[:, :each], codes) for each in k}
     recall = {each: _recall(answers, codes[query]) for each, answers in told.items()}
-    spread = functools.partial(balanced_accuracy.interval, codes[query], groups=clusters[query], resamples=resamples)
     return Benchmark(
         balanced_accuracy={each: float(shares.mean()) for each, shares in recall.items()},
         recall=recall,
-        interval={each: spread(answers) for each, answers in told.items()},
+        interval={each: asked(answers) for each, answers in told.items()},
         chance={each: _chance(codes, groups, query, each) for each in k},
         classes=tuple(classes.tolist()),
         counts=tuple(np.bincount(codes[query]).tolist()),
@@ -115,6 +108,29 @@ def benchmark(
         n_voters=len(labels),
         n_incomplete=int((found[:, -1] < 0).sum()),
     )
+
+
+def _arrays(
+    features: ArrayLike,
+    labels: ArrayLike,
+    groups: ArrayLike | None,
+    query: ArrayLike | None,
+    clusters: ArrayLike | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What was given, as arrays; what was not, by what it defaults to."""
+    cells = np.asarray(features, np.float32)
+    groups = np.arange(len(cells)) if groups is None else np.asarray(groups)
+    clusters = groups if clusters is None else np.asarray(clusters)
+    query = np.ones(len(cells), bool) if query is None else np.asarray(query, bool)
+    return cells, np.asarray(labels).astype(str), groups, query, clusters
+
+
+def _told_apart(query: np.ndarray, labels: np.ndarray, single_group_classes: np.ndarray) -> np.ndarray:
+    """The cells that are asked about, without those of classes that occur in one group only."""
+    query = query & ~np.isin(labels, single_group_classes)
+    if not query.any():
+        raise ValueError("every class must occur in two groups to be told, none does; give cells of more groups")
+    return query
 
 
 def nearest(

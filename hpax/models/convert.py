@@ -92,18 +92,9 @@ def convert(
         ValueError: it is of a kind that cannot be read, or not the weights of such a network: all that is missing,
             unexpected or of another shape is listed.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; give a file of weights")
-    if path.stat().st_size > store.MAX_BYTES:
-        raise ValueError(f"{path} has {path.stat().st_size} bytes, more than the bound of {store.MAX_BYTES}")
+    path = _checked(path)
     if path.suffix in (".h5", ".hdf5"):
         return _inpainter(path)
-    if path.suffix not in (".safetensors", ".pth"):
-        raise ValueError(
-            f"{path.name} cannot be read: weights must be .h5 of Keras, or .safetensors or legacy .pth of torch; save "
-            "them as safetensors where they were made (safetensors.torch.save_file(model.state_dict(), ...))"
-        )
     if not rules or architecture is None:
         raise ValueError(
             f"{path.name} needs rules for the names of its tensors and an architecture "
@@ -124,6 +115,21 @@ def convert(
         preprocessing=preprocessing,
     )
     return Encoder(network) if architecture == "inpainter" else network
+
+
+def _checked(path: str | os.PathLike[str]) -> pathlib.Path:
+    """A file of weights of a kind that can be read."""
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; give a file of weights")
+    if path.stat().st_size > store.MAX_BYTES:
+        raise ValueError(f"{path} has {path.stat().st_size} bytes, more than the bound of {store.MAX_BYTES}")
+    if path.suffix not in (".h5", ".hdf5", ".safetensors", ".pth"):
+        raise ValueError(
+            f"{path.name} cannot be read: weights must be .h5 of Keras, or .safetensors or legacy .pth of torch; save "
+            "them as safetensors where they were made (safetensors.torch.save_file(model.state_dict(), ...))"
+        )
+    return path
 
 
 def renamed(tensors: Mapping[str, np.ndarray], rules: Rules) -> dict[str, np.ndarray]:

@@ -12,8 +12,9 @@ import pytest
 
 from experiments import fuzz_files
 from hpax.formats import fuzzing, mutants
+from hpax.recipes import fuzz_samples
 
-SAMPLES = {f"{kind}/{sample.name}": sample for kind in fuzz_files.KINDS for sample in fuzz_files.samples(kind)}
+SAMPLES = {f"{kind}/{sample.name}": sample for kind in fuzz_files.KINDS for sample in fuzz_samples.samples(kind)}
 MANY = {"tables": 10_000, "pictures": 1000, "masks": 1000, "networks": 1000, "archives": 1000}
 FEW = 50
 
@@ -37,7 +38,7 @@ def test_a_sound_file_is_read_and_mutants_are_read_or_refused_by_name(tmp_path, 
 def test_many_mutants_are_read_or_refused_in_bounds(tmp_path, kind):
     assert fuzz_files.main(["--kinds", kind, "--mutants", str(MANY[kind]), "--workdir", str(tmp_path)]) == 0
     record = json.loads((tmp_path / "default" / "seed0" / "result.json").read_text())
-    assert record["counts"][f"{kind}, mutants"] == MANY[kind] * len(fuzz_files.samples(kind))
+    assert record["counts"][f"{kind}, mutants"] == MANY[kind] * len(fuzz_samples.samples(kind))
     assert record["metrics"][f"{kind}, read"] > 0
 
 

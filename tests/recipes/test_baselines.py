@@ -29,8 +29,15 @@ def crops(cells):
     return np.stack([example["image"] for example in cells.everything.__getitems__(range(6))])
 
 
+SLOW = {"masked", "masked and contrasts"}
+
+
 @pytest.mark.parametrize(
-    "name", [*baselines.UNTRAINED_BASELINES, *baselines.TRAINED_BASELINES]
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
+        for name in (*baselines.UNTRAINED_BASELINES, *baselines.TRAINED_BASELINES)
+    ],
 )  # inpainting has tests of its own
 def test_every_baseline_describes_cells_one_by_one(name, cells, crops, tmp_path):
     describe = baselines.make(name, TINY, cells, tmp_path)

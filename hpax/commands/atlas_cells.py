@@ -4,18 +4,15 @@ What was made of a field is kept in a file of its own, and believed as long as p
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import anndata
-import jax
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 import hpax
-from hpax import files, images, models, progress
+from hpax import files, models, progress
 from hpax.analysis import atlas as atlas_tables
 from hpax.analysis.atlas import FieldCells
 from hpax.commands import label, labelling
@@ -26,10 +23,6 @@ from hpax.fields import Field, Masks
 from hpax.formats import masks as mask_files
 from hpax.predict import submission
 from hpax.recipes import configs, datasets
-from hpax.segment.cells import cell_images
-from hpax.tasks.classify import Classification
-
-BATCH = 16  # crops
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,32 +110,9 @@ class Describer:
 
     def _features(self, field: Field) -> Float[np.ndarray, "k d"]:
         if self.encoder is not None:
-            network = self.encoder.network
-            size = self.encoder.size or 64
-            _, crops = cell_images(
-                images.channels(field.image, network.channels),
-                field.found,
-                field.um_per_pixel,
-                crop_um=size * network.um_per_pixel,
-                size=size,
-                masked=network.masked,
-            )
-            return np.asarray(self.encoder.features(crops, self.layer))
-        return self._penultimate(self.ensemble.cells[0].crops(field))
-
-    def _penultimate(self, crops: UInt8[np.ndarray, "k s s c"]) -> Float[np.ndarray, "k d"]:
-        parts = []
-        for start in range(0, max(1, len(crops)), BATCH):
-            part = crops[start : start + BATCH]
-            padded = np.pad(part, ((0, BATCH - len(part)), (0, 0), (0, 0), (0, 0)))
-            parts.append(np.asarray(self._encode(images.as_float(padded))["penultimate"])[: len(part)])
-        return np.concatenate(parts)
-
-    @functools.cached_property
-    def _encode(self) -> Any:
-        network = self.ensemble.cells[0].network
-        weights = jax.device_put((network.params, network.model_state))
-        return functools.partial(jax.jit(Classification(network.model).encode), *weights)
+            return np.asarray(self.encoder.features(self.encoder.crops(field), self.layer))
+        classifier = self.ensemble.cells[0]
+        return classifier.features(classifier.crops(field))
 
 
 def describer(names: tuple[Path, ...], *, encoder: Path | None, layer: str, tta: int) -> Describer:

@@ -17,6 +17,7 @@ from hpax.features import extract
 from hpax.formats import fields
 from hpax.formats import masks as mask_files
 from hpax.models import store
+from hpax.models.encoder import SIZE
 from hpax.recipes.cells import only_location
 
 FEATURES, SHARDS, PAGE = "features.h5ad", "shards", "index.html"
@@ -125,7 +126,7 @@ def _of_fields(config: Config, encoder: models.Encoder, folder: Path) -> data.So
     if encoder.channels != atlas.CHANNELS[: len(encoder.channels)] or not encoder.network.um_per_pixel > 0:
         told = f"{', '.join(encoder.channels)} at {encoder.network.um_per_pixel} µm"
         raise ValueError(f"the encoder must know {', '.join(atlas.CHANNELS)}, got {told}; give --crops instead")
-    size = encoder.size or 64
+    size = encoder.size or SIZE
     masks = None if config.masks is None else mask_files.located(config.masks)
     return data.build(
         "hpa_cells",
@@ -153,7 +154,7 @@ def _of_crops(config: Config, encoder: models.Encoder) -> data.Source:
         config.workdir / SHARDS,
         source=config.crops,
         organism=config.organism,
-        size=encoder.size or 64,
+        size=encoder.size or SIZE,
         min_cells=1,
         progress=True,
     )

@@ -1,5 +1,6 @@
 """What the builders share: options that name the folder, the two schemas, shards of whole images, splits by protein."""
 
+import abc
 import collections
 import concurrent.futures
 import contextlib
@@ -80,12 +81,12 @@ class Builder(
     shards_folder: pathlib.Path
 
     @staticmethod
+    @abc.abstractmethod
     def pictures(config: Any, folder: Any) -> Iterable[FieldGroup]:
         """Every picture in a fixed order, cheaply; checks what can be checked without reading pixels.
 
         A data set takes its own Config, and a pathlib.Path, or None where it reads no folder.
         """
-        raise NotImplementedError
 
     @staticmethod
     def faults(config: Any, folder: Any) -> Mapping[str, str]:
@@ -93,12 +94,12 @@ class Builder(
         return {}
 
     @staticmethod
+    @abc.abstractmethod
     def examples(config: Config, picture: FieldGroup) -> Iterable[Example | Failure]:
         """The examples of one picture under keys unique in the data set; none if it holds too few cells.
 
         Of an item whose files are bad, a Failure: the build goes on, and tells of it in the end.
         """
-        raise NotImplementedError
 
     def _download_and_prepare(self, dl_manager: tfds.download.DownloadManager, download_config: Any = None) -> None:
         folder = pathlib.Path(dl_manager.manual_dir) if self.MANUAL_DOWNLOAD_INSTRUCTIONS else None
@@ -149,16 +150,18 @@ class Builder(
         return receipts
 
     def _describe(self, plan: Mapping[str, Sequence[shards.Shard]], receipts: Mapping[str, shards.Receipt]) -> None:
-        splits_of_info = [
-            tfds.core.SplitInfo(
-                name=split,
-                shard_lengths=[receipts[shard.name].examples for shard in part],
-                num_bytes=sum(receipts[shard.name].size for shard in part),
-                filename_template=self._get_filename_template(split),
+        told = []
+        for split, part in plan.items():
+            own = [receipts[shard.name] for shard in part]
+            told.append(
+                tfds.core.SplitInfo(
+                    name=split,
+                    shard_lengths=[receipt.examples for receipt in own],
+                    num_bytes=sum(receipt.size for receipt in own),
+                    filename_template=self._get_filename_template(split),
+                )
             )
-            for split, part in plan.items()
-        ]
-        self.info.set_splits(tfds.core.splits.SplitDict(splits_of_info))
+        self.info.set_splits(tfds.core.splits.SplitDict(told))
 
 
 def _why_empty(name: str, failed: Mapping[str, str]) -> str:

@@ -23,6 +23,7 @@ from jaxtyping import Float, Integer, Shaped, UInt8, UInt16
 from PIL import Image
 
 from hpax.explore import scatter
+from hpax.explore.page import head
 
 MOST = 200_000
 """Points of one page; Le et al. (2022) show 160,000, at most 10,000 of each class."""
@@ -86,14 +87,8 @@ def page(view: View) -> str:
     own = {
         name: resources.files("hpax.explore").joinpath(f"explorer.{name}").read_text("utf-8") for name in ("css", "js")
     }
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+    return f"""{head(view.title, POLICY)}
 <link rel="icon" href="data:,">
-<title>{html.escape(view.title)}</title>
 <style>{own["css"]}</style>
 {style}
 </head>

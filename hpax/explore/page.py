@@ -110,16 +110,21 @@ class Section:
         return f"<section>\n<h2>{html.escape(self.heading)}</h2>\n{blocks}\n</section>"
 
 
-def page(title: str, about: str, sections: Sequence[Section]) -> str:
-    """The whole page as HTML: a function of its content, with no link to anything outside and no script."""
-    body = "\n".join(section.html() for section in sections)
+def head(title: str, policy: str) -> str:
+    """How a page begins, up to its title: it may load what `policy` allows, which is nothing from elsewhere."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>{html.escape(title)}</title>
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{html.escape(title)}</title>"""
+
+
+def page(title: str, about: str, sections: Sequence[Section]) -> str:
+    """The whole page as HTML: a function of its content, with no link to anything outside and no script."""
+    body = "\n".join(section.html() for section in sections)
+    return f"""{head(title, POLICY)}
 <style>
 {STYLE}
 </style>

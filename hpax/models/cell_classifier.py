@@ -8,18 +8,22 @@ import dataclasses
 import functools
 import os
 import pathlib
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from hpax import images
 from hpax.fields import Field
+from hpax.models.cell_crops import cell_crops
 from hpax.models.store import Network
 from hpax.predict import cells, tta
 from hpax.predict.tta import PredictCells
-from hpax.segment.cells import cell_images
 from hpax.tasks.classify import Classification
+from hpax.types import Array
+
+BATCH = 64  # crops whose features are taken at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,16 +55,7 @@ class CellClassifier:
 
     def crops(self, field: Field) -> UInt8[np.ndarray, "k s s c"]:
         """The cells of a field as the network sees them."""
-        network, size = self.network, int(self.network.size or 0)
-        _, crops = cell_images(
-            images.channels(field.image, network.channels),
-            field.found,
-            field.um_per_pixel,
-            crop_um=size * network.um_per_pixel,
-            size=size,
-            masked=network.masked,
-        )
-        return crops
+        return cell_crops(self.network, field, int(self.network.size or 0))
 
     def of_crops(self, crops: UInt8[np.ndarray, "k s s c"]) -> Float[np.ndarray, "k n"]:
         """The probabilities of crops, all views of all cells in batches of one shape."""
@@ -68,6 +63,15 @@ class CellClassifier:
         views = np.concatenate([turn(crops) for turn in turns])
         (found,) = cells.of_crops(self._predict, [views])
         return found.reshape(len(turns), len(crops), found.shape[1]).mean(0)
+
+    def features(self, crops: UInt8[np.ndarray, "k s s c"]) -> Float32[np.ndarray, "k d"]:
+        """What the network makes of crops before its last layer (Le et al. 2022), seen once each."""
+        parts = []
+        for start in range(0, max(1, len(crops)), BATCH):  # no cells at all make one batch of padding
+            part = crops[start : start + BATCH]
+            padded = np.pad(part, ((0, BATCH - len(part)), (0, 0), (0, 0), (0, 0)))
+            parts.append(np.asarray(self._encode(images.as_float(padded))["penultimate"], np.float32)[: len(part)])
+        return np.concatenate(parts)
 
     def save(self, path: str | os.PathLike) -> pathlib.Path:
         """Writes the network to a .safetensors file, its card beside it; `hpax.load` reads it."""
@@ -77,3 +81,8 @@ class CellClassifier:
     def _predict(self) -> PredictCells:
         weights = jax.device_put((self.network.params, self.network.model_state))
         return functools.partial(jax.jit(Classification(self.network.model).predict), *weights)
+
+    @functools.cached_property
+    def _encode(self) -> Callable[[Float[np.ndarray, "b s s c"]], Mapping[str, Array]]:
+        weights = jax.device_put((self.network.params, self.network.model_state))
+        return functools.partial(jax.jit(Classification(self.network.model).encode), *weights)

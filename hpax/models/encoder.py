@@ -11,9 +11,11 @@ import pathlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt
+from jaxtyping import Float, Float32, UInt, UInt8
 
 from hpax.data import preprocess
+from hpax.fields import Field
+from hpax.models.cell_crops import cell_crops
 from hpax.models.store import Network, load_network
 from hpax.nn.inpainter import LAYERS
 from hpax.tasks.inpaint import PairedInpainting
@@ -21,6 +23,10 @@ from hpax.types import Array
 
 PREPARE = {"human": preprocess.human, "yeast": preprocess.yeast}
 """How crops are made into what a network sees, by `Network.preprocessing`."""
+
+
+SIZE = 64
+"""Pixels of the side of crops for an encoder that does not say."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,6 +83,16 @@ class Encoder:
                 found[name].append(np.asarray(by_layer[name], np.float32)[: len(part)])
         joined = {name: np.concatenate(parts) for name, parts in found.items()}
         return joined if layer is None else joined[layer]
+
+    def crops(self, field: Field) -> UInt8[np.ndarray, "k s s c"]:
+        """The cells of a field, by ascending index, as `features` takes them.
+
+        Raises:
+            ValueError: the field has no masks, or the network knows no pixel size of crops of fields.
+        """
+        if not self.network.um_per_pixel > 0:
+            raise ValueError(f"the encoder must know its pixel size, got {self.network.um_per_pixel}; give it crops")
+        return cell_crops(self.network, field, self.size or SIZE)
 
     def prepare(self, images: UInt[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n s s c"]:
         """Crops as the network sees them."""

@@ -38,8 +38,25 @@ Dtype = Literal["float32", "bfloat16"]
 Resident = Literal["auto", "yes", "no"]
 
 
+class Duration:
+    """How long an optimiser runs: so many steps, or passes over the data."""
+
+    batch_size: int
+    steps: int
+    epochs: float
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.epochs < 0 or self.batch_size < 1:
+            told = f"{self.steps}, {self.epochs}, {self.batch_size}"
+            raise ValueError(f"steps and batch_size must be at least 1 and epochs at least 0, got {told}")
+
+    def steps_of(self, batches_per_epoch: int) -> int:
+        """How many updates a run takes whose epoch has so many batches."""
+        return max(1, math.ceil(self.epochs * batches_per_epoch)) if self.epochs else self.steps
+
+
 @dataclasses.dataclass(frozen=True)
-class Optimizer:
+class Optimizer(Duration):
     """AdamW whose rate rises for a twentieth of the steps and falls to 0 by a cosine, and how long it runs."""
 
     learning_rate: float = 2e-3  # at its highest
@@ -48,20 +65,13 @@ class Optimizer:
     steps: int = 500
     epochs: float = 0.0  # passes over the data instead of `steps`, where above 0
 
-    def __post_init__(self) -> None:
-        _check(self.steps, self.epochs, self.batch_size)
-
-    def steps_of(self, batches_per_epoch: int) -> int:
-        """How many updates a run takes whose epoch has so many batches."""
-        return max(1, math.ceil(self.epochs * batches_per_epoch)) if self.epochs else self.steps
-
     def make(self, steps: int) -> "optax.GradientTransformation":
         """The optimiser of a run of `steps` updates; one object for equal settings, so that one update is compiled."""
         return _adamw(self.learning_rate, self.weight_decay, steps)
 
 
 @dataclasses.dataclass(frozen=True)
-class Adam:
+class Adam(Duration):
     """Adam, as paired cell inpainting is published with, and how long it runs."""
 
     learning_rate: float = 1e-3  # published 1e-4, for thirty epochs of half a million cells
@@ -71,22 +81,9 @@ class Adam:
     steps: int = 1800
     epochs: float = 0.0  # passes over the data instead of `steps`, where above 0
 
-    def __post_init__(self) -> None:
-        _check(self.steps, self.epochs, self.batch_size)
-
-    def steps_of(self, batches_per_epoch: int) -> int:
-        """How many updates a run takes whose epoch has so many batches."""
-        return max(1, math.ceil(self.epochs * batches_per_epoch)) if self.epochs else self.steps
-
     def make(self, steps: int) -> "optax.GradientTransformation":
         """The optimiser of a run of `steps` updates; one object for equal settings, so that one update is compiled."""
         return _adam(self.learning_rate, self.schedule, self.b1, steps)
-
-
-def _check(steps: int, epochs: float, batch_size: int) -> None:
-    if steps < 1 or epochs < 0 or batch_size < 1:
-        told = f"{steps}, {epochs}, {batch_size}"
-        raise ValueError(f"steps and batch_size must be at least 1 and epochs at least 0, got {told}")
 
 
 @functools.cache

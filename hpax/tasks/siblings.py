@@ -1,7 +1,7 @@
 """Features from cells that belong together: siblings of one protein, or two views of one cell."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +9,14 @@ from flax import linen as nn
 from jaxtyping import Float, Int
 
 from hpax.ops import siblings, views
+from hpax.tasks.embedding import Embedding
 from hpax.types import Array, Batch, ModelState, Params
 
 Criterion = Literal["contrast", "vicreg"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Siblings:
+class Siblings(Embedding):
     """Brings embeddings of paired cells together: by contrast with cells of other groups, or by VICReg.
 
     A batch holds `source` and `target` (b, h, w, c) in [0, 1], `index` (b,) and `mask` (b,), as `hpax.data.PairBatches`
@@ -26,38 +27,19 @@ class Siblings:
     groups: Int[Array, " n"]  # of each cell that `index` numbers; those of one group do not repel each other
     criterion: Criterion = "contrast"
 
-    def init(self, key: jax.Array, batch: Batch) -> tuple[Params, ModelState]:
-        """Fresh parameters and moving statistics for cells shaped like `batch`."""
-        variables = self.model.init(key, batch["source"])
-        return variables.pop("params"), variables
-
     def loss(
         self, params: Params, model_state: ModelState, batch: Batch, *, key: jax.Array
     ) -> tuple[Float[Array, " b"], ModelState]:
         """The criterion of each pair, and the moving statistics after the batch."""
         first, second = (views.view(each, batch[side]) for each, side in _sides(key))
         both, mask = jnp.concatenate([first, second]), jnp.tile(batch["mask"], 2)
-        embedded, model_state = self.model.apply(
-            {"params": params, **model_state}, both, mask=mask, train=True, mutable=list(model_state)
-        )
+        embedded, model_state = self.answer(params, model_state, both, mask)
         return self._criterion(embedded, batch), model_state
 
     def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> dict[str, Float[Array, " b"]]:
         """`loss` as in training, of the cells as they are."""
         both = jnp.concatenate([batch["source"], batch["target"]])
         return {"loss": self._criterion(self.predict(params, model_state, both), batch)}
-
-    def predict(self, params: Params, model_state: ModelState, images: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
-        """The embeddings of cells."""
-        embedded: Any = self.model.apply({"params": params, **model_state}, images)
-        return embedded
-
-    def encode(
-        self, params: Params, model_state: ModelState, images: Float[Array, "b h w c"]
-    ) -> dict[str, Float[Array, "b k"]]:
-        """Every layer's features of each cell."""
-        features: Any = self.model.apply({"params": params, **model_state}, images, method="encode")
-        return features
 
     def _criterion(self, embedded: Float[Array, "two_b d"], batch: Batch) -> Float[Array, " b"]:
         first, second = jnp.split(embedded, 2)

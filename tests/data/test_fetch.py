@@ -91,8 +91,8 @@ def page(handler, body):
     handler.answer(200, b"<html>not found</html>")
 
 
-def endless(handler, body):
-    handler.answer(200, b"", Content_Length=None, Connection="close")
+def pour(handler):
+    """More than anyone should read, until the other side hangs up."""
     handler.close_connection = True
     try:
         for _ in range(10_000):
@@ -100,6 +100,11 @@ def endless(handler, body):
         handler.server.drained = True
     except OSError:
         pass
+
+
+def endless(handler, body):
+    handler.answer(200, b"", Content_Length=None, Connection="close")
+    pour(handler)
 
 
 def huge(handler, body):
@@ -138,13 +143,7 @@ def endless_redirection(handler, body):
     handler.send_response(302)
     handler.send_header("Location", "/elsewhere")
     handler.end_headers()
-    handler.close_connection = True
-    try:
-        for _ in range(10_000):
-            handler.wfile.write(bytes(2**16))
-        handler.server.drained = True
-    except OSError:
-        pass
+    pour(handler)
 
 
 def numbers(handler, body):

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from hpax.formats import fields, label_images, masks, pictures, proteinatlas, tables
+from hpax.formats import fields, label_images, masks, mutants, pictures, proteinatlas, tables
 
 PIXELS = np.random.default_rng(0).integers(0, 9, (24, 30)).astype(np.uint16)
 PIXELS[2:12, 3:20] = 7
@@ -66,19 +66,9 @@ MUTANTS = 150
 
 def mutant(data, rng):
     """Some bytes flipped, cut, doubled or put in."""
-    data = bytearray(data)
     for _ in range(rng.integers(1, 4)):
-        place = int(rng.integers(0, max(len(data), 1)))
-        kind = rng.integers(0, 4)
-        if kind == 0 and data:
-            data[place % len(data)] = rng.integers(0, 256)
-        elif kind == 1:
-            del data[place : place + int(rng.integers(1, 40))]
-        elif kind == 2:
-            data[place:place] = data[place : place + int(rng.integers(1, 40))]
-        else:
-            data[place:place] = rng.bytes(int(rng.integers(1, 9)))
-    return bytes(data)
+        data = mutants.bytes_changed(data, rng)
+    return data
 
 
 @pytest.mark.parametrize("kind", SEEDS)

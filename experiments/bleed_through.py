@@ -70,8 +70,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
         "follows the source": found.follows,
     }
     for name, spread in names.items():
-        metrics[name] = spread.value
-        metrics[f"{name}, low (95%)"], metrics[f"{name}, high (95%)"] = spread.low, spread.high
+        metrics |= spread.named(name)
     metrics |= {f"painted {name}": value for name, value in inpaint.quality(encoder, cells, seed=config.seed).items()}
     counts = {"mismatched pairs": found.pairs, "target proteins": found.groups, "training cells": len(cells.training)}
     headline = [*names, "painted correlation"]

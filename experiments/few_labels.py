@@ -69,7 +69,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.recipes import probe  # here and below, so that help is quick
 
     fields, unlabelled = probe.open_fields(config.fields, config.data_dir)
-    group, often = probe.groups(fields), np.flatnonzero(fields.labels.sum(0) >= config.least)
+    group, often = probe.groups(fields), probe.frequent(fields.labels, config.least)
     points = []
     for beginning in config.beginnings:
         points += points_of(config, beginning, fields, group, often)
@@ -77,8 +77,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     write_page(workdir, points)
     metrics: dict[str, float] = {}
     for point in points:
-        metrics |= {point.name: point.score.value}
-        metrics |= {f"{point.name}, low (95%)": point.score.low, f"{point.name}, high (95%)": point.score.high}
+        metrics |= point.score.named(point.name)
     labels = fields.labels[:, often]
     counts = {"fields": len(fields), "groups": len(np.unique(group)), "classes": len(often), "unlabelled": unlabelled}
     counts |= {f"fields of {atlas.LOCATIONS[label]}": int(fields.labels[:, label].sum()) for label in often}

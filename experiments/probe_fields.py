@@ -68,7 +68,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.recipes import probe  # here and below, so that help is quick
 
     fields, unlabelled = probe.open_fields(config.fields, config.data_dir)
-    group, often = probe.groups(fields), np.flatnonzero(fields.labels.sum(0) >= config.least)
+    group, often = probe.groups(fields), probe.frequent(fields.labels, config.least)
     labels = fields.labels[:, often]
     answers = probe.cross_validated(
         group, predictor(config, fields, group, often), count=config.folds, seed=config.seed

@@ -1,5 +1,6 @@
 """Real fields, cross-validated: no group is on both sides, nothing is chosen by the fields asked about."""
 
+import dataclasses
 import json
 import shutil
 
@@ -265,3 +266,32 @@ def test_a_field_without_a_label_is_left_out_and_counted(folder, tmp_path):
 def test_what_cannot_be_fine_tuned_is_refused():
     with pytest.raises(ValueError, match="needs a network"):
         probe_fields.Config(method="finetune", recipe=probe.Config(start=probe.Start(init="intensity")))
+
+
+def test_a_network_is_read_once_until_its_file_changes(trained, tmp_path, monkeypatch):
+    path, reads = shutil.copy(trained, tmp_path / "network.safetensors"), []
+    monkeypatch.setattr(
+        probe.models, "load_network", lambda path: reads.append(path) or models.store.load_network(path)
+    )
+    start = probe.Start(init="file", file=path)
+    probe._loaded.cache_clear()
+    first = probe.beginning(start)
+    assert probe.beginning(start).model is first.model
+    assert len(reads) == 1
+    network = models.load_network(path)
+    reads.clear()
+    dataclasses.replace(network, um_per_pixel=0.5).save(path)
+    assert probe.um_per_pixel(probe.Config(start=start)) == 0.5
+    assert len(reads) == 1
+
+
+def test_too_few_fields_or_groups_are_told():
+    labels = np.eye(4, 19, dtype=np.uint8)[[0, 1, 2, 3, 3]]
+    np.testing.assert_array_equal(probe.frequent(labels, 1), np.arange(4))
+    with pytest.raises(
+        ValueError, match=r"a class must have 5 fields to be scored, the most frequent has 2; .*--least"
+    ):
+        probe.frequent(labels, 5)
+    assert len(list(probe.folds(np.arange(9) % 3, count=5, seed=0))) == 3
+    with pytest.raises(ValueError, match="two folds of whole groups, got 1 groups"):
+        probe.folds(np.zeros(9, int), count=5, seed=0)

@@ -33,6 +33,11 @@ class Interval:
     high: float
     level: float  # of confidence, as 0.95
 
+    def named(self, name: str) -> dict[str, float]:
+        """As metrics: the value by `name`, and by "name, low (95%)" and "name, high (95%)" its ends."""
+        level = f"({self.level:.0%})"
+        return {name: self.value, f"{name}, low {level}": self.low, f"{name}, high {level}": self.high}
+
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:

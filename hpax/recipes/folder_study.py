@@ -57,13 +57,10 @@ def metrics(done: CrossValidated) -> dict[str, float]:
     """Field mAP of every view with its interval over groups, over all classes and over frequent ones."""
     labels, groups = done.source.labels, distil.groups(done.source)
     often = np.flatnonzero(labels.sum(0) >= LEAST)
-    found = {}
+    found: dict[str, float] = {}
     for view in VIEWS:
         prob = done.of_fields(view)
-        spread = classification.interval(labels, prob, groups)
-        found[f"field mAP, {view}"] = spread.value
-        found[f"field mAP, {view}, low (95%)"] = spread.low
-        found[f"field mAP, {view}, high (95%)"] = spread.high
+        found |= classification.interval(labels, prob, groups).named(f"field mAP, {view}")
         if len(often):
             name = f"field mAP of classes with {LEAST} fields or more, {view}"
             found[name] = classification.score(labels[:, often], prob[:, often]).mean_ap

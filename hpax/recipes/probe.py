@@ -22,10 +22,10 @@ from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from hpax import atlas, data, images, models, train
+from hpax import atlas, data, files, images, models, train
 from hpax.data import FieldSource, ImageBatches, archive, balance, folders, splits
 from hpax.metrics import classification
-from hpax.models import imagenet
+from hpax.models import imagenet, store
 from hpax.nn.backbones import BACKBONES
 from hpax.nn.heads import CamNet
 from hpax.predict import tta
@@ -41,6 +41,8 @@ MOMENTUM = 0.9  # of BatchNorm's averages, which must follow in few steps
 USE = "Classes of fields of the four stains of the Human Protein Atlas, and where in a field they are."
 LIMITS = "It was trained on the few fields told of below, all of them: no score of its own is known."
 
+
+_DIGESTS = files.KnownDigests()  # of networks that runs begin with
 
 UM_PER_PIXEL = 0.64
 """At which a network sees fields that did not learn at another."""
@@ -95,7 +97,7 @@ def beginning(start: Start) -> Beginning:
     if start.init == "intensity":
         raise ValueError("training needs a network, got init 'intensity'; take another, or probe it")
     if start.init in ("file", "shipped"):
-        there = models.load_network(SHIPPED if start.init == "shipped" else start.file)
+        there = _stored(SHIPPED if start.init == "shipped" else start.file)
         if not isinstance(there.model, CamNet):
             raise ValueError(f"{start.file} must hold a cam-net, got a {there.architecture}; take localize_cells'")
         planted = functools.partial(models.graft, pretrained=there)
@@ -105,6 +107,17 @@ def beginning(start: Start) -> Beginning:
         planted = functools.partial(models.graft, pretrained=lite, at="backbone")
         return Beginning(CamNet(lite.model.backbone), planted, {"backbone": "efficientnet-lite0"})
     return Beginning(CamNet(BACKBONES[start.backbone]()), None, {"backbone": start.backbone})
+
+
+def _stored(name: str | Path) -> models.Network:
+    """The network in a file, which is read anew when it holds another one."""
+    path = store.path_of(name)
+    return _loaded(path, files.content(path, _DIGESTS))
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(path: Path, content: str) -> models.Network:
+    return models.load_network(path)
 
 
 def um_per_pixel(config: Config) -> float:
@@ -216,8 +229,33 @@ def groups(fields: FieldSource) -> Places:
     return np.unique(np.where(protein == "", image, protein), return_inverse=True)[1]
 
 
+def frequent(labels: UInt8[np.ndarray, "n c"], least: int) -> Int[np.ndarray, " k"]:
+    """The classes that so many fields show.
+
+    Raises:
+        ValueError: there is none.
+    """
+    counts = labels.sum(0)
+    if not (counts >= least).any():
+        raise ValueError(
+            f"a class must have {least} fields to be scored, the most frequent has {counts.max()}; label more fields, "
+            "or take a lower --least"
+        )
+    return np.flatnonzero(counts >= least)
+
+
 def folds(group: Places, *, count: int, seed: int) -> Iterator[tuple[Places, Places]]:
-    """Fields to learn from and fields to ask about, each field asked once, no group on both sides."""
+    """Fields to learn from and fields to ask about, each field asked once, no group on both sides.
+
+    `count` folds, or as many as there are groups.
+
+    Raises:
+        ValueError: that is less than two.
+    """
+    groups = len(np.unique(group))
+    count = min(count, groups)
+    if count < 2:
+        raise ValueError(f"a cross-validation needs two folds of whole groups, got {groups} groups; give more fields")
     return GroupKFold(count, shuffle=True, random_state=seed).split(group, groups=group)
 
 
@@ -312,8 +350,7 @@ def probed(
             def inner(k: np.ndarray, a: np.ndarray) -> np.ndarray:
                 return regressed(strength, own.at(k), truth[k], own.at(a))
 
-            folds = min(count, len(np.unique(group[kept])))
-            answers = cross_validated(group[kept], inner, count=folds, seed=seed)
+            answers = cross_validated(group[kept], inner, count=count, seed=seed)
             return classification.score(truth, answers).mean_ap
 
         with threadpool_limits(1):  # matrices are small: on a busy machine, threads wait a hundred times longer

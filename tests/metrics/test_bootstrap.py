@@ -77,3 +77,8 @@ def test_a_submission_equals_itself_and_loses_to_a_better_one():
     assert better.p == pytest.approx(2 / 201)
     with pytest.raises(ValueError, match="same images"):
         bootstrap.compare(good, scored(images[:5]))
+
+
+def test_an_interval_names_its_parts():
+    spread = bootstrap.Interval(value=0.5, sd=0.1, low=0.3, high=0.7, level=0.95)
+    assert spread.named("mAP") == {"mAP": 0.5, "mAP, low (95%)": 0.3, "mAP, high (95%)": 0.7}

@@ -51,17 +51,18 @@ def mismatched(config: CellAtlas, cells: Cells, *, donors: int = 3, seed: int) -
     if len({each.content[0].locations for each in groups}) < 2:
         raise ValueError("two locations at least must be held out, there are fewer; simulate more proteins")
     rng = np.random.default_rng((seed, 5))
-    by_name = {each.protein: _crops(seen, each) for each in groups}
+    shown = [_crops(seen, each) for each in groups]  # a protein has a group in each cell line
     parts: dict[str, list[np.ndarray]] = {
         name: [] for name in ("source", "target", "source_in_target", "own", "proteins")
     }
-    for group in groups:
-        target, own = by_name[group.protein], _crops(clean, group)
-        others = [each for each in groups if each.content[0].locations != group.content[0].locations]
+    for group, target in zip(groups, shown, strict=True):
+        own = _crops(clean, group)
+        places = range(len(groups))
+        others = [place for place in places if groups[place].content[0].locations != group.content[0].locations]
         for donor in rng.choice(len(others), min(donors, len(others)), replace=False):
-            would = _crops(clean, _with_locations(group, others[donor].content[0]))
+            would = _crops(clean, _with_locations(group, groups[others[donor]].content[0]))
             shared = sorted(target.keys() & own.keys() & would.keys())
-            sources = list(by_name[others[donor].protein].values())
+            sources = list(shown[others[donor]].values())
             for name in shared:
                 parts["source"].append(sources[rng.integers(len(sources))])
                 parts["target"].append(target[name])

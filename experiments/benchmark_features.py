@@ -136,10 +136,9 @@ def reported(study: "Study", scores: "Sequence[Score]") -> "list[Score]":
 def best(study: "Study") -> dict[str, float]:
     """ "best NAME" → balanced accuracy of its best layer, and the ends of its interval."""
     by_title = {score.features: score.interval for score in study.layers if score.benchmark == study.criterion}
-    found = {}
+    found: dict[str, float] = {}
     for name, title in study.best.items():
-        found[f"best {name}"] = by_title[title].value
-        found[f"best {name}, low (95%)"], found[f"best {name}, high (95%)"] = by_title[title].low, by_title[title].high
+        found |= by_title[title].named(f"best {name}")
     return found
 
 

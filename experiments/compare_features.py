@@ -79,19 +79,23 @@ def matched(config: Config, reference: "FeatureTable", others: "Sequence[Feature
     Raises:
         LaunchError: a column is missing, or a table lacks cells that the reference has.
     """
+    from hpax.features import benchmarks
+
     obs = reference.obs
     if lacking := [name for name in (config.label, config.protocol) if name not in obs]:
         raise launch.LaunchError(
             f"{config.against} must have the columns {config.label} and {config.protocol} in obs, it lacks "
             f"{', '.join(lacking)}; it has {', '.join(obs.columns)}: choose with --label and --protocol"
         )
-    classes = obs[config.label].astype(str)
-    obs = obs[(classes != "") & (classes != "nan")]
+    obs = obs[benchmarks.text(obs, config.label) != ""]
     for table in others:
         if config.missing == "drop":
             obs = obs[obs.index.isin(table.ids)]
         else:
-            table.of(obs.index)
+            try:
+                table.of(obs.index)
+            except ValueError as error:
+                raise launch.LaunchError(f"{error} (--missing drop)") from error
     if obs.empty:
         raise launch.LaunchError("the tables must share cells with a class, they share none; check the ids")
     return obs
@@ -103,10 +107,12 @@ def named(obs: "pd.DataFrame", tables: "Sequence[FeatureTable]") -> "dict[str, n
     Raises:
         LaunchError: two tables have one name.
     """
+    from hpax.features.tables import title as layer_title
+
     sets = {}
     for table in tables:
         for layer, features in table.of(obs.index).items():
-            title = table.name if layer == table.name else f"{table.name} {layer}"
+            title = layer_title(table.name, layer)
             if title in sets:
                 raise launch.LaunchError(f"tables must have different names, two are {title}; rename a file")
             sets[title] = features

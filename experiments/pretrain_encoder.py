@@ -7,17 +7,11 @@ encoder untrained, and writes that into the card beside the weights. What it is 
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hpax import launch
 from hpax.recipes import configs
-
-if TYPE_CHECKING:
-    import anndata
-
-    from hpax.features.benchmarks import Score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,24 +66,26 @@ def run(config: Config, workdir: Path) -> launch.Result:
     }
     paths = {name: workdir / f"{name}.h5ad" for name in encoders}
     held = cells_recipe.only_held(cells)
-    made = tables.write(encoders, held.batches(), held.obs(), paths)
-    scores, metrics = scored(config, made, held.protocol), {}
-    for score in scores:
-        spread = score.interval
-        metrics[score.features] = spread.value
-        metrics[f"{score.features}, low (95%)"], metrics[f"{score.features}, high (95%)"] = spread.low, spread.high
-    metrics["chance"] = scores[0].chance
+    names = {"classic": handcrafted.names(held.channels)}
+    made = tables.write(encoders, held.batches(), held.obs(), paths, names=names)
+    scores = tables.benchmark(made, protocol=held.protocol, k=config.k, cell_out=False)
+    metrics: dict[str, float] = {}
+    for title, score in scores.items():
+        metrics |= score.interval[config.k].named(title)
+    first = next(iter(scores.values()))
+    asked = sum(first.counts)
+    metrics["chance"] = first.chance[config.k]
     metrics |= inpaint.quality(encoder, cells, seed=config.seed)
     record = {
         "learnt from": f"{len(cells.training)} simulated cells of {cells.training.table['protein'].nunique()} proteins",
         "command": "python -m experiments.pretrain_encoder",
         "licence": "Apache-2.0",
         "settings": launch.plain(config.recipe.optimizer) | launch.plain(config.recipe.network),
-        f"held-out simulated proteins, {scores[0].cells} cells, k = {config.k}": metrics,
+        f"held-out simulated proteins, {asked} cells, k = {config.k}": metrics,
     }
     network = dataclasses.replace(encoder.network, card=models.card(NAME, use=USE, limits=LIMITS, record=record))
     network.save(workdir / f"{NAME}.safetensors", half=True)
-    counts = {"training cells": len(cells.training), "benchmark cells": scores[0].cells, "proteins": scores[0].groups}
+    counts = {"training cells": len(cells.training), "benchmark cells": asked, "proteins": first.groups}
     shown = [
         f"trained {config.layer}",
         "trained conv5",
@@ -99,19 +95,6 @@ def run(config: Config, workdir: Path) -> launch.Result:
         "correlation",
     ]
     return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=shown)
-
-
-def scored(config: Config, made: "Mapping[str, anndata.AnnData]", protocol: str) -> "list[Score]":
-    """Neighbours of every layer of every table."""
-    from hpax.features import benchmarks, tables
-
-    scores = []
-    for name, table in made.items():
-        known = benchmarks.Known.of(table.obs, protocol=protocol)
-        for layer in tables.layers(table):
-            title = name if name == layer else f"{name} {layer}"
-            scores += benchmarks.nearest(title, tables.of_layer(table, layer), known, k=config.k)
-    return scores
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,6 @@
 """Features from elsewhere enter every benchmark by file."""
 
+import dataclasses
 import json
 
 import anndata
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 
 from experiments import compare_features
+from hpax.features import benchmarks
 
 FEW = ["--k", "5", "--trees", "10"]
 
@@ -50,9 +52,56 @@ def test_missing_cells_are_named_or_dropped(tables, capsys):
     theirs.drop(index=["3_30", "0_5"]).to_csv(tables / "theirs.csv")
     command = ["--h5ad", str(tables / "theirs.csv"), "--against", str(tables / "ours.h5ad"), *FEW, "--no-classifiers"]
     assert compare_features.main([*command, "--workdir", str(tables / "run")]) == 1
-    assert "it lacks 2: 0_5, 3_30" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "it lacks 2: 0_5, 3_30" in told
+    assert "--missing drop" in told
     assert compare_features.main([*command, "--missing", "drop", "--workdir", str(tables / "drop")]) == 0
     record = json.loads((tables / "drop" / "default" / "seed0" / "result.json").read_text())
     assert (record["counts"]["cells"], record["counts"]["left out"]) == (98, 22)
     assert compare_features.main([*command, "--label", "gene", "--workdir", str(tables / "no")]) == 1
     assert "it lacks gene" in capsys.readouterr().err
+
+
+def test_what_is_not_known_is_no_class_and_no_group(tables, capsys):
+    obs = pd.DataFrame({"label": ["er", np.nan, "golgi"], "protein": ["a", "b", None], "cell_line": ["x", "x", np.nan]})
+    with pytest.raises(ValueError, match="every cell needs a class, 1 have none"):
+        benchmarks.Known.of(obs, protocol="protein")
+    with pytest.raises(ValueError, match="every cell needs a protein, 1 have none"):
+        benchmarks.Known.of(obs[obs["label"].notna()], protocol="protein")
+    obs["label"], obs["protein"] = pd.Categorical(["er", "er", "golgi"]), ["a", "b", "c"]
+    assert benchmarks.Known.of(obs, protocol="protein").lines is None
+    table = anndata.read_h5ad(tables / "ours.h5ad")
+    table.obs["label"] = table.obs["label"].astype(object).where(table.obs["label"] != "", np.nan)
+    table.obs.loc[table.obs_names[:2], "protein"] = np.nan
+    table.write_h5ad(tables / "ours.h5ad")
+    command = ["--h5ad", str(tables / "theirs.csv"), "--against", str(tables / "ours.h5ad"), *FEW, "--no-classifiers"]
+    assert compare_features.main([*command, "--workdir", str(tables / "run")]) == 1
+    assert "every cell needs a protein, 2 have none" in capsys.readouterr().err
+
+
+def test_without_images_a_group_in_a_cell_line_is_one():
+    rng = np.random.default_rng(0)
+    protein = np.arange(64) // 4 % 8
+    obs = pd.DataFrame({"label": np.array(["er", "golgi"])[protein % 2], "protein": protein.astype(str)})
+    known = benchmarks.Known.of(obs.assign(cell_line=np.repeat(["x", "y"], 32)), protocol="protein")
+    assert len(np.unique(known.images)) == 16
+    scores = benchmarks.far("theirs", rng.normal(size=(64, 3)), known)
+    assert [score.benchmark.removeprefix("pairwise distance") for score in scores] == [
+        "",
+        ", same cell line",
+        ", different cell lines",
+    ]
+    assert benchmarks.Known.of(obs, protocol="protein").images.tolist() == protein.astype(str).tolist()
+
+
+def test_images_of_one_protein_are_not_held_against_each_other():
+    """Each protein has its own spot in both of its images; its class means nothing."""
+    rng = np.random.default_rng(1)
+    protein = np.arange(160) // 5 % 16
+    obs = pd.DataFrame({"label": np.array(["er", "golgi"])[protein % 2], "protein": protein.astype(str)})
+    obs["group_id"] = (np.arange(160) // 5).astype(str)
+    features = rng.normal(size=(16, 4))[protein] + 0.01 * rng.normal(size=(160, 4))
+    known = benchmarks.Known.of(obs, protocol="protein")
+    (score,) = benchmarks.far("theirs", features, known)
+    (spoilt,) = benchmarks.far("theirs", features, dataclasses.replace(known, groups=known.images))
+    assert spoilt.interval.value < score.interval.value - 0.05

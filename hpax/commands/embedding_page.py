@@ -31,7 +31,7 @@ def write(encoder: Encoder, source: data.Source, features: Path, told: Mapping[s
     table = anndata.read_h5ad(features, backed="r")
     layers = tables.layers(table)
     layer = LAYER if LAYER in layers else layers[-1]
-    chosen = standardised(tables.of_layer(table, layer)[places])
+    chosen = neighbours.standardised(tables.of_layer(table, layer)[places])
     sections = [
         page.Section("What was embedded", [page.Table(["what", "value"], [list(row) for row in told.items()])]),
         page.Section(f"Cells by {layer}", [plane(chosen, names[places], layer, what)]),
@@ -66,12 +66,6 @@ def texts(table: pd.DataFrame, column: str) -> np.ndarray:
 def drawn(count: int, most: int) -> Int[np.ndarray, " m"]:
     """At most so many places, evenly spread."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
-
-
-def standardised(features: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, "n d"]:
-    """Every feature with mean 0 and standard deviation 1; constant ones are 0."""
-    spread = features.std(0)
-    return (features - features.mean(0)) / np.where(spread > 0, spread, 1)
 
 
 def plane(features: Float32[np.ndarray, "n d"], names: np.ndarray, layer: str, what: str) -> page.Picture | page.Text:

@@ -35,24 +35,34 @@ class Known:
         """From a table of cells, each with a class: columns as `hpax.features.tables` has them; `query` may lack.
 
         Raises:
-            ValueError: a column is missing, or a cell has no class.
+            ValueError: a column is missing, or a cell has no class or no group.
         """
         if lacking := [name for name in (protocol, label) if name not in obs]:
             raise ValueError(f"the table must have the columns {protocol} and {label}, it lacks {', '.join(lacking)}")
-        labels = obs[label].astype(str).to_numpy(str)
-        if (labels == "").any():
-            raise ValueError(f"every cell needs a class, {(labels == '').sum()} have none; leave these out")
-        lines = obs["cell_line"].astype(str).to_numpy(str) if "cell_line" in obs else None
-        if lines is not None and ((lines == "").any() or (lines == "nan").any()):
+        labels, groups = text(obs, label), text(obs, protocol)
+        for what, values in (("class", labels), (protocol, groups)):
+            if missing := int((values == "").sum()):
+                raise ValueError(f"every cell needs a {what}, {missing} have none; leave these out")
+        lines = text(obs, "cell_line") if "cell_line" in obs else None
+        if lines is not None and (lines == "").any():
             lines = None
-        images = obs["group_id"] if "group_id" in obs else obs[protocol]
+        if "group_id" in obs:
+            images = text(obs, "group_id")
+        else:
+            images = groups if lines is None else np.array([f"{a} {b}" for a, b in zip(groups, lines, strict=True)])
         return cls(
             labels=labels,
-            groups=obs[protocol].astype(str).to_numpy(str),
+            groups=groups,
             query=obs["query"].to_numpy(bool) if "query" in obs else np.ones(len(obs), bool),
-            images=images.astype(str).to_numpy(str),
+            images=images,
             lines=lines,
         )
+
+
+def text(obs: pd.DataFrame, column: str) -> Shaped[np.ndarray, " n"]:
+    """A column as text; "" where nothing is known."""
+    values = obs[column].astype(object)
+    return values.where(values.notna(), "").astype(str).to_numpy(str)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +97,42 @@ def scores(
     return found
 
 
-def nearest(name: str, features: Float[np.ndarray, "n d"], known: Known, *, k: int | Sequence[int]) -> list[Score]:
-    """Neighbours in other groups, for every k."""
-    result = neighbours.benchmark(
-        features, known.labels, known.groups, k=k, query=known.query, drop_single_group_classes=True
+def nearest(
+    name: str,
+    features: Float[np.ndarray, "n d"],
+    known: Known,
+    *,
+    k: int | Sequence[int],
+    asked: Float[np.ndarray, "q d"] | None = None,
+    also: Shaped[np.ndarray, " n"] | None = None,
+) -> list[Score]:
+    """Neighbours in other groups, for every k; `asked` and `also` as `hpax.metrics.neighbours` has them."""
+    return by_neighbours(name, neighbours_of(features, known, k=k, asked=asked, also=also))
+
+
+def neighbours_of(
+    features: Float[np.ndarray, "n d"],
+    known: Known,
+    *,
+    k: int | Sequence[int],
+    asked: Float[np.ndarray, "q d"] | None = None,
+    also: Shaped[np.ndarray, " n"] | None = None,
+) -> neighbours.Benchmark:
+    """The benchmark of neighbours in other groups; classes of one group are left out."""
+    return neighbours.benchmark(
+        features,
+        known.labels,
+        known.groups,
+        k=k,
+        query=known.query,
+        asked=asked,
+        also=also,
+        drop_single_group_classes=True,
     )
+
+
+def by_neighbours(name: str, result: neighbours.Benchmark) -> list[Score]:
+    """A score for every k."""
     basis = {"cells": sum(result.counts), "groups": result.groups, "classes": len(result.classes)}
     return [
         Score(name, KNN.format(each), result.interval[each], chance=result.chance[each], **basis)
@@ -131,18 +172,14 @@ def learnt(
 def far(name: str, features: Float[np.ndarray, "n d"], known: Known, *, seed: int = 0) -> list[Score]:
     """Pairwise distances of the cells asked about, and where cell lines are known, within and across these.
 
-    Of an image whose cells differ, those of its most frequent class. A constraint that leaves no pair is left out.
+    Images of one group are no pair. Of an image whose cells differ, those of its most frequent class. A constraint that
+    leaves no pair is left out.
     """
     asked = known.query & _of_main_term(known.labels, known.images)
     cells = features[asked], known.labels[asked], known.images[asked]
     lines = None if known.lines is None else known.lines[asked]
     found = []
-    constraints: list[pairwise.Constraint] = ["none"] if lines is None else ["none", "same", "different"]
-    for constraint in constraints:
-        try:
-            result = pairwise.distance(*cells, lines, constraint=constraint, seed=seed)
-        except pairwise.NoPair:
-            continue
+    for constraint, result in pairwise.distances(*cells, lines, groups=known.groups[asked], seed=seed).items():
         found.append(
             Score(
                 features=name,
@@ -193,10 +230,8 @@ def metrics(found: Sequence[Score], *, spread_of: str) -> dict[str, float]:
     """
     named: dict[str, float] = {}
     for score in found:
-        name, spread = f"{score.features}, {score.benchmark}", score.interval
-        named[name] = spread.value
-        if score.benchmark == spread_of:
-            named[f"{name}, low (95%)"], named[f"{name}, high (95%)"] = spread.low, spread.high
+        name = f"{score.features}, {score.benchmark}"
+        named |= score.interval.named(name) if score.benchmark == spread_of else {name: score.interval.value}
     for score in found:
         named.setdefault(f"chance, {score.benchmark}", score.chance)
     return named

@@ -168,7 +168,9 @@ def _columns(features: Mapping[str, np.ndarray], names: Mapping[str, Sequence[st
     titles = [
         name for layer, values in features.items() for name in names.get(layer, _numbered(layer, values.shape[1]))
     ]
-    return pd.DataFrame({"layer": pd.Categorical(layers), "channel": channels.astype(np.int32)}, index=titles)
+    return pd.DataFrame(
+        {"layer": pd.Categorical(layers, list(features)), "channel": channels.astype(np.int32)}, index=titles
+    )
 
 
 def _numbered(layer: str, count: int) -> list[str]:

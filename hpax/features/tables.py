@@ -10,7 +10,7 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 
 from hpax.explore import scatter
 from hpax.features.extract import Encode, extract
@@ -27,12 +27,16 @@ def write(
     obs: pd.DataFrame,
     paths: Mapping[str, Path],
     *,
+    names: Mapping[str, Sequence[str]] | None = None,
     obsm: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, anndata.AnnData]:
-    """The features of every cell by every encoder, each left in its .h5ad file; `batches` are gone over once each."""
+    """The features of every cell by every encoder, each left in its .h5ad file; `batches` are gone over once each.
+
+    `names` are those of a layer's features, as `extract` takes them.
+    """
     tables = {}
     for name, encode in encoders.items():
-        path = extract(encode, batches, obs, paths[name], obsm=obsm, uns={"encoder": name})
+        path = extract(encode, batches, obs, paths[name], names=names, obsm=obsm, uns={"encoder": name})
         tables[name] = anndata.read_h5ad(path)
     return tables
 
@@ -54,8 +58,13 @@ def of_layer(table: anndata.AnnData, layer: str) -> Float32[np.ndarray, "n d"]:
     return np.asarray(table[:, chosen].X)
 
 
+def title(name: str, layer: str, layers: Sequence[str] = ()) -> str:
+    """What a layer of a table is called: by the table alone if it has its name, or is the only one of `layers`."""
+    return name if name == layer or len(layers) == 1 else f"{name} {layer}"
+
+
 def benchmark(
-    tables: Mapping[str, anndata.AnnData], *, protocol: str, k: int | Sequence[int]
+    tables: Mapping[str, anndata.AnnData], *, protocol: str, k: int | Sequence[int], cell_out: bool = True
 ) -> dict[str, neighbours.Benchmark]:
     """ "trained conv3", "classic", ... → what the neighbours of a cell tell of its class, under the strict protocol.
 
@@ -66,6 +75,7 @@ def benchmark(
         tables: by the name of what made them.
         protocol: the column of `obs` whose groups are left out together, such as the protein.
         k: numbers of neighbours.
+        cell_out: ask as published too.
     """
     scores = {}
     for name, table in tables.items():
@@ -73,10 +83,11 @@ def benchmark(
         labels, query = labelled.obs["label"].to_numpy(str), labelled.obs["query"].to_numpy(bool)
         groups = labelled.obs[protocol].to_numpy(str)
         for layer in layers(labelled):
-            title = name if name == layer else f"{name} {layer}"
+            called = title(name, layer)
             ask = functools.partial(neighbours.benchmark, of_layer(labelled, layer), labels, k=k, query=query)
-            scores[title] = ask(groups, drop_single_group_classes=True)
-            scores[f"{title}{CELL_OUT}"] = ask(None)
+            scores[called] = ask(groups, drop_single_group_classes=True)
+            if cell_out:
+                scores[f"{called}{CELL_OUT}"] = ask(None)
     return scores
 
 
@@ -89,10 +100,5 @@ def on_a_plane(table: anndata.AnnData, layer: str, *, seed: int, most: int = 20_
     if len(places) > most:
         places = np.sort(np.random.default_rng(seed).choice(places, most, replace=False))
     shown = table[places].copy()
-    shown.obsm["X_umap"] = scatter.embed(_standardised(of_layer(shown, layer)), seed=seed)
+    shown.obsm["X_umap"] = scatter.embed(neighbours.standardised(of_layer(shown, layer)), seed=seed)
     return shown
-
-
-def _standardised(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    spread = features.std(0)
-    return (features - features.mean(0)) / np.where(spread > 0, spread, 1)

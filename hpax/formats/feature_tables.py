@@ -43,7 +43,7 @@ class FeatureTable:
             shown = ", ".join(missing[:NAMED]) + (", …" if len(missing) > NAMED else "")
             raise ValueError(
                 f"{self.name} must have all {len(places)} cells, it lacks {len(missing)}: {shown}; its own ids are "
-                f"such as {self.ids[0]}: rename them, or compare the cells that both have (--missing drop)"
+                f"such as {self.ids[0]}: rename them, or compare the cells that both have"
             )
         return {name: features[places] for name, features in self.sets.items()}
 
@@ -93,7 +93,8 @@ def _of_anndata(path: pathlib.Path) -> FeatureTable:
 
 def _of_csv(path: pathlib.Path) -> FeatureTable:
     try:
-        table = pd.read_csv(path, index_col=0)
+        table = pd.read_csv(path, converters={0: str})  # ids stay text, "001" and "NA" are some; an index does not
+        table = table.set_index(table.columns[0]) if isinstance(table.index, pd.RangeIndex) else table
     except (ValueError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as CSV: {error}") from error
     text = [str(name) for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]

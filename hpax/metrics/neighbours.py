@@ -14,6 +14,7 @@ import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +56,8 @@ def benchmark(
     *,
     k: int | Sequence[int] = PUBLISHED_K,
     query: ArrayLike | None = None,
+    asked: Float[np.ndarray, "q c"] | None = None,
+    also: ArrayLike | None = None,
     clusters: ArrayLike | None = None,
     standardise: bool = True,
     drop_single_group_classes: bool = False,
@@ -72,11 +75,14 @@ def benchmark(
         k: numbers of neighbours that vote, or one number.
         query: the cells whose class is told, such as those of proteins that an encoder never saw; of the others,
             those of the same classes vote. None asks for all.
+        asked: features of the cells of `query`, in their order, that their neighbours are looked for by, such as of
+            spoilt images; these cells vote by `features` as all others do. None: their `features`.
+        also: what is left out with a cell besides, such as its cell line; neighbours differ in both.
         clusters: what shares its fate in the resamples of the intervals, such as the protein where `groups` is None;
             None takes `groups`.
         standardise: give every feature mean 0 and standard deviation 1 first; constant ones become 0.
-        drop_single_group_classes: take classes that occur in one group only out of the cells, instead of counting
-            them as wrong.
+        drop_single_group_classes: take classes that occur in one group only (or in one of `also`) out of the cells,
+            instead of counting them as wrong.
         resamples: of the clusters, for the intervals.
 
     Raises:
@@ -84,66 +90,105 @@ def benchmark(
             its group.
     """
     k = (k,) if isinstance(k, int) else tuple(k)
-    features, labels, groups, query, clusters = _arrays(features, labels, groups, query, clusters)
-    _check(features, labels, groups, query, clusters, k)
-    single_group_classes = _single_group_classes(labels, groups)
-    query = _told_apart(query, labels, single_group_classes) if drop_single_group_classes else query
-    voters = np.isin(labels, labels[query])
-    features, labels, groups, clusters, query = (x[voters] for x in (features, labels, groups, clusters, query))
-    features = standardised(features) if standardise else features
+    cells = _cells(features, labels, groups, query, asked, also, clusters)
+    _check(cells, k)
+    single = _single_group_classes(cells.labels, cells.left_out)
+    cells = _with_voters(_told_apart(cells, single) if drop_single_group_classes else cells)
+    if standardise:
+        shown = standardised(cells.asked, like=cells.features)
+        cells = cells._replace(features=standardised(cells.features), asked=shown)
+    return _benchmark(cells, single, k, resamples)
+
+
+class _Cells(NamedTuple):
+    """What is known of cells, in one order; `asked` has the features of those of `query`."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    left_out: list[np.ndarray]  # groups, and what else
+    query: np.ndarray
+    asked: np.ndarray
+    clusters: np.ndarray
+
+
+def _cells(
+    features: ArrayLike,
+    labels: ArrayLike,
+    groups: ArrayLike | None,
+    query: ArrayLike | None,
+    asked: ArrayLike | None,
+    also: ArrayLike | None,
+    clusters: ArrayLike | None,
+) -> _Cells:
+    """What was given, as arrays; what was not, by what it defaults to."""
+    cells = np.asarray(features, np.float32)
+    groups = np.arange(len(cells)) if groups is None else np.asarray(groups)
+    clusters = groups if clusters is None else np.asarray(clusters)
+    query = np.ones(len(cells), bool) if query is None else np.asarray(query, bool)
+    left_out = [groups] if also is None else [groups, np.asarray(also)]
+    labels = np.asarray(labels).astype(str)
+    if len(sizes := {len(each) for each in (cells, labels, *left_out, query, clusters)}) > 1:
+        raise ValueError(f"features, labels, groups and query must be of the same cells, got lengths {sorted(sizes)}")
+    shown = cells[query] if asked is None else np.asarray(asked, np.float32)
+    return _Cells(cells, labels, left_out, query, shown, clusters)
+
+
+def _told_apart(cells: _Cells, single_group_classes: np.ndarray) -> _Cells:
+    """Without asking about the classes that occur in one group only."""
+    kept = ~np.isin(cells.labels, single_group_classes)
+    if not (cells.query & kept).any():
+        raise ValueError("every class must occur in two groups to be told, none does; give cells of more groups")
+    return cells._replace(query=cells.query & kept, asked=cells.asked[kept[cells.query]])
+
+
+def _with_voters(cells: _Cells) -> _Cells:
+    """The cells of the classes that are asked about."""
+    votes = np.isin(cells.labels, cells.labels[cells.query])
+    return _Cells(
+        features=cells.features[votes],
+        labels=cells.labels[votes],
+        left_out=[each[votes] for each in cells.left_out],
+        query=cells.query[votes],
+        asked=cells.asked,
+        clusters=cells.clusters[votes],
+    )
+
+
+def _benchmark(cells: _Cells, single_group_classes: np.ndarray, k: tuple[int, ...], resamples: int) -> Benchmark:
+    features, labels, left_out, query, asked, clusters = cells
     classes, codes = np.unique(labels, return_inverse=True)
-    found = nearest(features, groups, k=max(k), rows=np.flatnonzero(query))
-    asked = functools.partial(balanced_accuracy.interval, codes[query], groups=clusters[query], resamples=resamples)
+    found = nearest(features, *left_out, k=max(k), rows=np.flatnonzero(query), asked=asked)
+    spread = functools.partial(balanced_accuracy.interval, codes[query], groups=clusters[query], resamples=resamples)
     told = {each: vote(found[:, :each], codes) for each in k}
     recall = {each: _recall(answers, codes[query]) for each, answers in told.items()}
     return Benchmark(
         balanced_accuracy={each: float(shares.mean()) for each, shares in recall.items()},
         recall=recall,
-        interval={each: asked(answers) for each, answers in told.items()},
-        chance={each: _chance(codes, groups, query, each) for each in k},
+        interval={each: spread(answers) for each, answers in told.items()},
+        chance={each: _chance(codes, left_out, query, each) for each in k},
         classes=tuple(classes.tolist()),
         counts=tuple(np.bincount(codes[query]).tolist()),
-        groups=len(np.unique(groups[query])),
+        groups=len(np.unique(left_out[0][query])),
         single_group_classes=tuple(single_group_classes.tolist()),
         n_voters=len(labels),
         n_incomplete=int((found[:, -1] < 0).sum()),
     )
 
 
-def _arrays(
-    features: ArrayLike,
-    labels: ArrayLike,
-    groups: ArrayLike | None,
-    query: ArrayLike | None,
-    clusters: ArrayLike | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """What was given, as arrays; what was not, by what it defaults to."""
-    cells = np.asarray(features, np.float32)
-    groups = np.arange(len(cells)) if groups is None else np.asarray(groups)
-    clusters = groups if clusters is None else np.asarray(clusters)
-    query = np.ones(len(cells), bool) if query is None else np.asarray(query, bool)
-    return cells, np.asarray(labels).astype(str), groups, query, clusters
-
-
-def _told_apart(query: np.ndarray, labels: np.ndarray, single_group_classes: np.ndarray) -> np.ndarray:
-    """The cells that are asked about, without those of classes that occur in one group only."""
-    query = query & ~np.isin(labels, single_group_classes)
-    if not query.any():
-        raise ValueError("every class must occur in two groups to be told, none does; give cells of more groups")
-    return query
-
-
 def nearest(
     features: Float[Array, "n c"],
     groups: ArrayLike,
+    also: ArrayLike | None = None,
     *,
     k: int,
     rows: Int[np.ndarray, " r"] | None = None,
+    asked: Float[np.ndarray, "r c"] | None = None,
     block: int = _BLOCK,
 ) -> Int[np.ndarray, "r k"]:
     """The `k` nearest cells of other groups, nearest first; of equally near ones the first; −1 where there are fewer.
 
-    One row for each of the cells `rows`, or for every cell.
+    One row for each of the cells `rows`, or for every cell. Cells that share `also` are left out too. Distances are
+    those from `asked`, a row for each of `rows`, where it is given.
 
     Works on `block` × n distances at a time. These come from one matrix product, whose rounding could swap close
     rivals; a few candidates more than `k` are therefore ordered by their true distance.
@@ -151,25 +196,28 @@ def nearest(
     rows = np.arange(len(features)) if rows is None else rows
     n, k = len(rows), min(k, len(features))
     block = min(block, n)
-    features = jnp.asarray(np.asarray(features, np.float32) - np.mean(features, axis=0, dtype=np.float32))
-    codes = jnp.asarray(np.unique(np.asarray(groups), return_inverse=True)[1], jnp.int32)
-    squares = jnp.square(features).sum(1)
+    origin = np.mean(features, axis=0, dtype=np.float32)
+    cells = jnp.asarray(np.asarray(features, np.float32) - origin)
+    shown = None if asked is None else np.asarray(asked, np.float32) - origin
+    left_out = [groups] if also is None else [groups, also]
+    codes = jnp.asarray([np.unique(np.asarray(each), return_inverse=True)[1] for each in left_out], jnp.int32)
+    squares = jnp.square(cells).sum(1)
     found = np.empty((n, k), np.int32)
     for start in range(0, n, block):
         part = slice(min(start, n - block), min(start, n - block) + block)  # the last reaches back: one shape for all
-        found[part] = _nearest(features, squares, codes, rows[part], k=k)
+        query = cells[rows[part]] if shown is None else shown[part]
+        found[part] = _nearest(query, codes[:, rows[part]], cells, squares, codes, k=k)
     return found
 
 
 @partial(jax.jit, static_argnames=("k",))
-def _nearest(features: Array, squares: Array, codes: Array, rows: Array, *, k: int) -> Int[Array, "block k"]:
-    """The neighbours of the cells `rows`."""
-    cells, own = features[rows], codes[rows]
-    rank = squares - 2 * jnp.matmul(cells, features.T, precision=jax.lax.Precision.HIGHEST)  # distance² − own square
-    rank = jnp.where(codes == own[:, None], jnp.inf, rank)
+def _nearest(query: Array, own: Array, features: Array, squares: Array, codes: Array, *, k: int) -> Int[Array, "q k"]:
+    """The neighbours of the cells `query`, whose codes are `own`."""
+    rank = squares - 2 * jnp.matmul(query, features.T, precision=jax.lax.Precision.HIGHEST)  # distance² − own square
+    rank = jnp.where((codes[:, None] == own[..., None]).any(0), jnp.inf, rank)
     candidates = jnp.sort(jax.lax.top_k(-rank, min(k + _SPARE, len(features)))[1])  # in order: the first wins a tie
-    distance = jnp.square(features[candidates] - cells[:, None]).sum(-1)
-    distance = jnp.where(codes[candidates] == own[:, None], jnp.inf, distance)
+    distance = jnp.square(features[candidates] - query[:, None]).sum(-1)
+    distance = jnp.where((codes[:, candidates] == own[..., None]).any(0), jnp.inf, distance)
     negative, order = jax.lax.top_k(-distance, k)
     return jnp.where(jnp.isfinite(negative), jnp.take_along_axis(candidates, order, 1), -1)
 
@@ -199,34 +247,42 @@ def _recall(predicted: np.ndarray, codes: np.ndarray) -> Float[np.ndarray, " cla
     return np.bincount(codes, predicted == codes)[counts > 0] / counts[counts > 0]
 
 
-def _chance(codes: Int[np.ndarray, " n"], groups: np.ndarray, query: np.ndarray, k: int) -> float:
+def _chance(codes: Int[np.ndarray, " n"], left_out: Sequence[np.ndarray], query: np.ndarray, k: int) -> float:
     """The balanced accuracy of the votes of `k` cells drawn at random from other groups, by many draws of one seed."""
-    everything, which = np.bincount(codes), np.unique(groups, return_inverse=True)[1]
+    everything = np.bincount(codes)
+    parts = [(np.unique(each, return_inverse=True)[1], -1) for each in left_out]
+    if len(parts) > 1:  # cells that share both are left out once
+        pairs = np.stack([part for part, _ in parts])
+        parts.append((np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1), 1))
+    own = parts[-1][0]
+    tables = [list(_compositions(codes, part)) for part, _ in parts]
     voters: list[np.ndarray] = []
-    kind_of = np.zeros(which.max() + 1, np.int64)  # groups of the same classes and counts share a kind
-    kinds: dict[tuple[bytes, bytes], int] = {}
-    for group, own, counts in _compositions(codes, which):
-        key = own.tobytes(), counts.tobytes()
+    kind_of = np.zeros(own.max() + 1, np.int64)  # groups of the same classes and counts share a kind
+    kinds: dict[tuple[bytes, ...], int] = {}
+    for group, cell in enumerate(np.unique(own, return_index=True)[1]):
+        shares = [table[part[cell]] for table, (part, _) in zip(tables, parts, strict=True)]
+        key = tuple(each.tobytes() for share in shares for each in share)
         if key not in kinds:
             kinds[key] = len(voters)
             others = everything.copy()
-            others[own] -= counts
+            for (classes, counts), (_, sign) in zip(shares, parts, strict=True):
+                others[classes] += sign * counts
             voters.append(others)
         kind_of[group] = kinds[key]
     draws = int(np.clip(_VOTES * 5 // (len(voters) * len(everything)), 1, _DRAWS))
     told = np.stack([_drawn(others, k, draws) for others in voters])
-    own = codes[query]
-    right, asked = np.bincount(own, told[kind_of[which[query]], own]), np.bincount(own)
+    truth = codes[query]
+    right, asked = np.bincount(truth, told[kind_of[own[query]], truth]), np.bincount(truth)
     return float((right[asked > 0] / asked[asked > 0]).mean())
 
 
-def _compositions(codes: np.ndarray, group: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Of each group its number, its classes and how many cells of each."""
+def _compositions(codes: np.ndarray, group: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of each group, in order, its classes and how many cells of each."""
     classes = int(codes.max()) + 1
     pairs, counts = np.unique(group.astype(np.int64) * classes + codes, return_counts=True)
     starts = np.searchsorted(pairs // classes, np.arange(group.max() + 2))
-    for number, (start, stop) in enumerate(itertools.pairwise(starts)):
-        yield number, pairs[start:stop] % classes, counts[start:stop]
+    for start, stop in itertools.pairwise(starts):
+        yield pairs[start:stop] % classes, counts[start:stop]
 
 
 def _drawn(counts: Int[np.ndarray, " classes"], k: int, draws: int) -> Float[np.ndarray, " classes"]:
@@ -236,30 +292,28 @@ def _drawn(counts: Int[np.ndarray, " classes"], k: int, draws: int) -> Float[np.
     return np.bincount(votes.argmax(1), minlength=len(counts)) / draws
 
 
-def _single_group_classes(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """The classes all of whose cells share a group."""
-    pairs = np.unique(np.stack([np.unique(each, return_inverse=True)[1] for each in (labels, groups)]), axis=1)
-    return np.unique(labels)[np.bincount(pairs[0]) == 1]
+def _single_group_classes(labels: np.ndarray, left_out: Sequence[np.ndarray]) -> np.ndarray:
+    """The classes all of whose cells share a group, or what else is left out with a cell."""
+    single = []
+    for groups in left_out:
+        pairs = np.unique(np.stack([np.unique(each, return_inverse=True)[1] for each in (labels, groups)]), axis=1)
+        single.append(np.unique(labels)[np.bincount(pairs[0]) == 1])
+    return np.unique(np.concatenate(single))
 
 
-def standardised(features: Float[np.ndarray, "n c"]) -> Float32[np.ndarray, "n c"]:
-    """Every feature with mean 0 and standard deviation 1; constant ones 0."""
-    deviation = features.std(0, dtype=np.float64)
-    mean = features.mean(0, dtype=np.float64)
+def standardised(
+    features: Float[np.ndarray, "n c"], *, like: Float[np.ndarray, "m c"] | None = None
+) -> Float32[np.ndarray, "n c"]:
+    """Every feature with mean 0 and standard deviation 1 over the cells (or those of `like`); constant ones 0."""
+    by = features if like is None else like
+    deviation = by.std(0, dtype=np.float64)
+    mean = by.mean(0, dtype=np.float64)
     constant = deviation <= 1e-6 * np.abs(mean)  # what rounding leaves of a constant
     return ((features - mean) / np.where(constant, np.inf, deviation)).astype(np.float32)
 
 
-def _check(
-    features: np.ndarray,
-    labels: np.ndarray,
-    groups: np.ndarray,
-    query: np.ndarray,
-    clusters: np.ndarray,
-    k: Sequence[int],
-) -> None:
-    if len(sizes := {len(features), len(labels), len(groups), len(query), len(clusters)}) > 1:
-        raise ValueError(f"features, labels, groups and query must be of the same cells, got lengths {sorted(sizes)}")
+def _check(cells: _Cells, k: Sequence[int]) -> None:
+    features, _, left_out, query, asked, _ = cells
     if not query.any():
         raise ValueError("at least one cell must be asked about, got none; leave query out to ask for all")
     if not k or min(k) < 1:
@@ -268,5 +322,12 @@ def _check(
         raise ValueError(
             f"features must be finite, {len(bad)} cells' are not, first row {bad[0]}; leave these cells out"
         )
-    if len(np.unique(groups)) < 2:
-        raise ValueError(f"neighbours must come from another group, got one group of {len(groups)} cells; add groups")
+    if asked.shape != (expected := (int(query.sum()), features.shape[1])):
+        raise ValueError(f"asked must have a row for each cell of query, {expected}, got {asked.shape}")
+    if not np.isfinite(asked).all():
+        raise ValueError("asked must be finite, it is not; leave such cells out of query")
+    for groups in left_out:
+        if len(np.unique(groups)) < 2:
+            raise ValueError(
+                f"neighbours must come from another group, got one group of {len(groups)} cells; add groups"
+            )

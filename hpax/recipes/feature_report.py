@@ -62,7 +62,8 @@ def study(
     paths = {"trained": workdir / "features.h5ad"}
     paths |= {name: workdir / f"{name}.h5ad" for name in ("untrained", "classic")}
     obsm = {"labels": cells.everything.labels} if "labels" in cells.everything.info.features else None
-    made = tables.write(encoders, cells.batches(), cells.obs(), paths, obsm=obsm)
+    names = {"classic": handcrafted.names(cells.channels)}
+    made = tables.write(encoders, cells.batches(), cells.obs(), paths, names=names, obsm=obsm)
     shown = tables.on_a_plane(made["trained"], layer, seed=seed)
     shown.write_h5ad(workdir / ("unseen.h5ad" if cells.held_out else "umap.h5ad"))
     painted = inpaint.pictures(encoder, cells)

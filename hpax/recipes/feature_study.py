@@ -6,7 +6,7 @@ study.layers()  # neighbours, layer by layer
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import anndata
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from hpax import data
-from hpax.features import benchmarks, tables
+from hpax.features import benchmarks, handcrafted, tables
 from hpax.features.benchmarks import Known, Score
 from hpax.metrics import balanced_accuracy, neighbours
 from hpax.ops.corruptions import CORRUPTIONS
@@ -55,7 +55,8 @@ class Study:
         source = self.cells.everything
         obsm = {"labels": source.labels} if "labels" in source.info.features else None
         batches = data.CellBatches(source, BATCH, prepare=lambda crops: crops)
-        return tables.write(self.describers, batches, self.cells.obs(), paths, obsm=obsm)
+        names = {"classic": handcrafted.names(self.cells.channels)}
+        return tables.write(self.describers, batches, self.cells.obs(), paths, names=names, obsm=obsm)
 
     @functools.cached_property
     def sets(self) -> dict[str, Float32[np.ndarray, "n d"]]:
@@ -64,15 +65,23 @@ class Study:
         for name, table in self.tables.items():
             for layer in tables.layers(table):
                 features = tables.of_layer(table, layer)[self.labelled]
-                found[title(name, layer, tables.layers(table))] = features
+                found[tables.title(name, layer, tables.layers(table))] = features
+        return found
+
+    @functools.cached_property
+    def nearest(self) -> dict[str, neighbours.Benchmark]:
+        """Title → what neighbours tell for every k."""
+        found = {}
+        for name, features in self.sets.items():
+            found[name] = benchmarks.neighbours_of(features, self.known, k=self.k)
         return found
 
     @functools.cached_property
     def layers(self) -> list[Score]:
         """Neighbours for every layer and k."""
         found = []
-        for name, features in self.sets.items():
-            found += benchmarks.nearest(name, features, self.known, k=self.k)
+        for name, result in self.nearest.items():
+            found += benchmarks.by_neighbours(name, result)
         return found
 
     @functools.cached_property
@@ -81,7 +90,7 @@ class Study:
         score = {each.features: each.interval.value for each in self.layers if each.benchmark == self.criterion}
         best = {}
         for name, table in self.tables.items():
-            titles = [title(name, layer, tables.layers(table)) for layer in tables.layers(table)]
+            titles = [tables.title(name, layer, tables.layers(table)) for layer in tables.layers(table)]
             best[name] = max(titles, key=lambda each: score[each])
         return best
 
@@ -94,16 +103,7 @@ class Study:
         """Name → the classes, and the recall of each by neighbours of its best layer."""
         found = {}
         for name, best in self.best.items():
-            known = self.known
-            result = neighbours.benchmark(
-                self.sets[best],
-                known.labels,
-                known.groups,
-                k=self.best_by,
-                query=known.query,
-                drop_single_group_classes=True,
-                resamples=1,
-            )
+            result = self.nearest[best]
             found[name] = result.classes, result.recall[self.best_by]
         return found
 
@@ -135,30 +135,39 @@ class Study:
         return found
 
     def robustness(self) -> list[Score]:
-        """Neighbours of the best layers, of cells asked about that a microscope spoilt; and of other cell lines."""
+        """Neighbours of the best layers, of cells asked about that a microscope spoilt; and of other cell lines.
+
+        The cells that vote are not spoilt. Neighbours of other cell lines are of other groups as well.
+        """
         found = []
         for what, corrupt in CORRUPTIONS.items():
-            for name, describe in self.describers.items():
-                layer, features = self._layer(name), self.sets[self.best[name]].copy()
-                rows = np.flatnonzero(self.labelled)[self.known.query]
-                features[self.known.query] = np.concatenate(
-                    [np.asarray(describe(corrupt(crops))[layer], np.float32) for crops in self._crops(rows)]
-                )
-                found += self._renamed(benchmarks.nearest(name, features, self.known, k=self.best_by), what)
+            for name, spoilt in self._spoilt(corrupt).items():
+                clean = self.sets[self.best[name]]
+                scores = benchmarks.nearest(name, clean, self.known, k=self.best_by, asked=spoilt)
+                found += self._renamed(scores, what)
         lines = self.known.lines
         if lines is not None and len(np.unique(lines)) > 1:
-            known = dataclasses.replace(self.known, groups=lines)
             for name, best in self.best.items():
-                scores = benchmarks.nearest(name, self.sets[best], known, k=self.best_by)
+                scores = benchmarks.nearest(name, self.sets[best], self.known, k=self.best_by, also=lines)
                 found += self._renamed(scores, "another cell line")
         return found
+
+    def _spoilt(self, corrupt: Callable[[np.ndarray], np.ndarray]) -> dict[str, Float32[np.ndarray, "q d"]]:
+        """Name → features of its best layer of the cells asked about, corrupted; each batch of crops is read once."""
+        layers = {name: self._layer(name) for name in self.describers}
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in self.describers}
+        for crops in self._crops(np.flatnonzero(self.labelled)[self.known.query]):
+            spoilt = corrupt(crops)
+            for name, describe in self.describers.items():
+                parts[name].append(np.asarray(describe(spoilt)[layers[name]], np.float32))
+        return {name: np.concatenate(each) for name, each in parts.items()}
 
     def _renamed(self, scores: Sequence[Score], benchmark: str) -> list[Score]:
         return [dataclasses.replace(score, benchmark=benchmark) for score in scores]
 
     def _layer(self, name: str) -> str:
         layers = tables.layers(self.tables[name])
-        return next(layer for layer in layers if title(name, layer, layers) == self.best[name])
+        return next(layer for layer in layers if tables.title(name, layer, layers) == self.best[name])
 
     def _crops(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         for part in np.split(rows, range(BATCH, len(rows), BATCH)):
@@ -189,11 +198,6 @@ class Study:
             groups=len(np.unique(known.groups[asked])),
             classes=len(classes),
         )
-
-
-def title(name: str, layer: str, layers: Sequence[str]) -> str:
-    """What a layer of a set of features is called: by the set alone where it has no other."""
-    return name if len(layers) == 1 else f"{name} {layer}"
 
 
 def _drawn(rng: np.random.Generator, pool: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:

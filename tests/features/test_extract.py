@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hpax.features import tables
 from hpax.features.extract import extract, on_devices
 
 IMAGES = np.random.default_rng(0).uniform(size=(10, 4, 4, 3)).astype(np.float32)
@@ -153,3 +154,32 @@ def test_extracts_with_a_compiled_encoder(tmp_path):
     encode = on_devices(lambda scale, images: {"a": scale * images.max((1, 2))}, 3.0, devices=jax.devices()[:2])
     cells = anndata.read_h5ad(extract(encode, _batches(), OBS, tmp_path / "f.h5ad", progress=False))
     np.testing.assert_allclose(cells.X, 3 * IMAGES.max((1, 2)), rtol=1e-6)
+
+
+def test_layers_keep_the_order_of_the_network(tmp_path):
+    path = extract(lambda x: {"late": x.mean((1, 2)), "early": x.max((1, 2))}, _batches(), OBS, tmp_path / "f.h5ad")
+    assert tables.layers(anndata.read_h5ad(path)) == ["late", "early"]
+
+
+def test_tables_name_the_features_of_the_layers_that_have_names(tmp_path):
+    paths = {name: tmp_path / f"{name}.h5ad" for name in ("ours", "classic")}
+    encoders = {"ours": _encode, "classic": lambda images: {"classic": images.mean((1, 2))}}
+    made = tables.write(encoders, list(_batches()), OBS, paths, names={"classic": ["red", "green", "blue"]})
+    assert made["classic"].var_names.tolist() == ["red", "green", "blue"]
+    assert made["ours"].var_names[0] == "mean_0"
+
+
+def test_a_layer_is_called_by_its_table_where_that_says_all():
+    assert tables.title("classic", "classic", ["classic", "more"]) == "classic"
+    assert tables.title("pca pixels", "pixels", ["pixels"]) == "pca pixels"
+    assert tables.title("ours", "conv1", ["conv1", "conv2"]) == tables.title("ours", "conv1") == "ours conv1"
+
+
+def test_what_rounding_leaves_of_a_constant_has_no_place_on_the_plane(monkeypatch):
+    monkeypatch.setattr(tables.scatter, "embed", lambda features, *, seed: features)
+    features = np.column_stack([np.arange(3000), np.full(3000, 0.1)]).astype(np.float32)
+    assert features[:, 1].std() > 0
+    obs = pd.DataFrame({"query": np.ones(3000, bool)}, index=np.arange(3000).astype(str))
+    var = pd.DataFrame({"layer": pd.Categorical(["a", "a"])}, index=["a_0", "a_1"])
+    shown = tables.on_a_plane(anndata.AnnData(features, obs=obs, var=var), "a", seed=0)
+    assert (shown.obsm["X_umap"][:, 1] == 0).all()

@@ -67,3 +67,17 @@ def test_cells_lie_in_micrometres():
     obs = pd.DataFrame({"x_um": [3.0], "y_um": [4.0], "x": [1.0], "y": [1.0], "um_per_pixel": [9.0]})
     np.testing.assert_array_equal(cell_tables.spatial(obs), [[3, 4]])
     assert np.isnan(cell_tables.spatial(pd.DataFrame({"x": [1.0]}))).all()
+
+
+def test_ids_of_a_csv_are_text(tmp_path):
+    ids = ["001", "NA", "1e3", "1"]
+    path = _write(tmp_path, ids=ids, f0=[0.0, 1, 2, 3])
+    assert feature_tables.read(path).ids.tolist() == ids
+    np.testing.assert_array_equal(feature_tables.read(path).of(["1", "001"])["mine"], [[3], [0]])
+    path.write_text(path.read_text().replace("id,f0", ",f0"))
+    assert feature_tables.read(path).ids.tolist() == ids
+    path.write_text(path.read_text().replace(",f0", "f0"))  # a name less than columns: the first are ids
+    assert feature_tables.read(path).ids.tolist() == ids
+    with pytest.raises(ValueError, match="it lacks 1: c") as told:
+        feature_tables.read(path).of(["c"])
+    assert "--" not in str(told.value)  # a flag belongs to the command that has it

@@ -218,3 +218,59 @@ def test_many_classes_are_counted_in_bounded_memory():
     found = np.stack([np.roll(codes, shift) for shift in range(3)], 1)
     assert neighbours._VOTES < 3 * 3000**2
     np.testing.assert_array_equal(vote(found, codes), found.min(1))
+
+
+def test_cells_asked_about_as_they_are_spoilt_while_voters_stay():
+    """The oracle learns from clean cells of other groups and is asked about the spoilt ones."""
+    features, labels, groups = _cells()
+    query = np.isin(groups, [1, 4, 6, 7])
+    spoilt = features[query] * 0.7 + 3
+    result = benchmark(features, labels, groups, k=5, query=query, asked=spoilt)
+    scaler = StandardScaler().fit(features.astype(np.float64))
+    told = np.empty_like(labels[query])
+    for group in (1, 4, 6, 7):
+        model = KNeighborsClassifier(5, algorithm="brute")
+        model.fit(scaler.transform(features[groups != group]), labels[groups != group])
+        told[groups[query] == group] = model.predict(scaler.transform(spoilt[groups[query] == group]))
+    assert result.balanced_accuracy[5] == pytest.approx(balanced_accuracy_score(labels[query], told), abs=1e-9)
+    plain, same = (benchmark(features, labels, groups, k=5, query=query, asked=x) for x in (None, features[query]))
+    assert plain.interval == same.interval
+    with pytest.raises(ValueError, match="a row for each cell of query"):
+        benchmark(features, labels, groups, query=query, asked=spoilt[1:])
+
+
+def test_of_the_cells_asked_about_those_of_dropped_classes_are_not_shown():
+    features, labels, groups = _cells()
+    labels = np.where(groups == 0, "rare", labels)
+    result = benchmark(features, labels, groups, k=5, asked=features, drop_single_group_classes=True)
+    expected = benchmark(features, labels, groups, k=5, drop_single_group_classes=True)
+    assert result.interval == expected.interval
+
+
+@pytest.mark.parametrize("k", [1, 7])
+def test_neighbours_differ_in_all_that_is_left_out_and_chance_follows(k):
+    features, labels, groups = _cells(240)
+    line = np.random.default_rng(3).integers(0, 3, 240)
+    result = benchmark(features, labels, groups, k=k, also=line)
+    scaled = StandardScaler().fit_transform(features.astype(np.float64))
+    told, drawn, rng = np.empty_like(labels), np.zeros((40, 240)), np.random.default_rng(0)
+    for cell in range(240):
+        others = np.flatnonzero((groups != groups[cell]) & (line != line[cell]))
+        model = KNeighborsClassifier(k, algorithm="brute").fit(scaled[others], labels[others])
+        told[cell] = model.predict(scaled[[cell]])[0]
+        for draw in range(40):
+            names, counts = np.unique(labels[rng.choice(others, k, replace=False)], return_counts=True)
+            drawn[draw, cell] = names[counts.argmax()] == labels[cell]
+    assert result.balanced_accuracy[k] == pytest.approx(balanced_accuracy_score(labels, told), abs=1e-9)
+    by_chance = np.mean([drawn[:, labels == name].mean() for name in np.unique(labels)])
+    assert result.chance[k] == pytest.approx(by_chance, abs=0.02)
+    assert result.groups == 10
+
+
+def test_classes_of_one_line_are_left_out_where_lines_are():
+    features, labels, groups = _cells()
+    line = np.where(labels == "er", 0, np.arange(120) // 10 % 2)
+    result = benchmark(features, labels, groups, k=1, also=line, drop_single_group_classes=True)
+    assert result.single_group_classes == ("er",)
+    with pytest.raises(ValueError, match="one group of 120"):
+        benchmark(features, labels, groups, also=np.zeros(120))

@@ -77,3 +77,53 @@ def test_rejects_what_cannot_be_drawn():
         pairwise.distance(features, terms, image, lines * 0, constraint="different")
     with pytest.raises(pairwise.NoPair, match="a term must have two images"):
         pairwise.distance(features, np.full(84, "er"), image)
+
+
+def test_images_of_one_protein_are_no_pair():
+    """A protein has its own spot, and two images, one in each line; terms mean nothing."""
+    rng = np.random.default_rng(0)
+    protein = np.repeat(np.arange(24), 10)
+    image = np.repeat(np.arange(48), 5)
+    terms, lines = np.array(["er", "golgi", "nucleus"])[protein % 3], image % 2
+    features = rng.normal(size=(24, 6))[protein] + 0.1 * rng.normal(size=(240, 6))
+    between = pairwise.image_distances((features - features.mean(0)) / features.std(0), image)
+    own, term, line = protein[::5], terms[::5], lines[::5]
+    apart = own[:, None] != own
+    means = [
+        [between[(term[:, None] == a) & (term == b) & apart].mean() for b in np.unique(term)] for a in np.unique(term)
+    ]
+    others = (np.sum(means, 1) - np.diag(means)) / 2
+    across = apart & (line[:, None] != line)
+    alike = term[:, None] == term
+    expected = {
+        "none": np.mean(np.diag(means) / others - 1),
+        "different": between[across & alike].mean() / between[across & ~alike].mean() - 1,
+    }
+    for constraint, value in expected.items():
+        spoilt = pairwise.distance(features, terms, image, lines, constraint=constraint, pairs=40_000)
+        found = pairwise.distance(features, terms, image, lines, groups=protein, constraint=constraint, pairs=40_000)
+        assert found.value == pytest.approx(value, abs=0.01)
+        assert spoilt.value < found.value - 0.04
+        assert found.interval.high - found.interval.low > spoilt.interval.high - spoilt.interval.low
+        assert spoilt.pairs - found.pairs == 24  # the two images of each protein
+    # images that share a field, or fields that share an image, are one group
+    joined = pairwise.distance(features, terms, image, lines, groups=np.where(image == 1, 0, np.arange(240)))
+    assert joined.pairs == pairwise.distance(features, terms, image).pairs - 1
+    with pytest.raises(pairwise.NoPair):
+        pairwise.distance(features, terms, image, groups=protein % 3)
+
+
+def test_images_of_one_group_are_drawn_together():
+    weights = pairwise._weights(np.array([0, 1, 1, 2]), 50, 0)
+    assert (weights[:, 1] == weights[:, 2]).all()
+    assert (weights[:, [0, 1, 3]].sum(1) == 3).all()
+
+
+def test_all_constraints_at_once_are_each_by_itself():
+    features, terms, image, lines = _cells()
+    found = pairwise.distances(features, terms, image, lines, groups=image // 2)
+    assert list(found) == ["none", "same", "different"]
+    for constraint, result in found.items():
+        assert result == pairwise.distance(features, terms, image, lines, groups=image // 2, constraint=constraint)
+    assert list(pairwise.distances(features, terms, image)) == ["none"]
+    assert list(pairwise.distances(features, terms, image, 0 * lines)) == ["none", "same"]

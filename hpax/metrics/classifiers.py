@@ -10,7 +10,7 @@ import warnings
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from numpy.typing import ArrayLike
 
 from hpax.metrics import balanced_accuracy
@@ -25,6 +25,7 @@ class Benchmark:
 
     interval: Interval  # balanced accuracy over all folds, and its spread over resamples of groups
     by_fold: tuple[float, ...]  # balanced accuracy of each fold; its mean is what is published
+    folds: int  # that were learnt for
     classes: tuple[str, ...]
     counts: tuple[int, ...]  # cells of each class
     groups: int
@@ -56,7 +57,8 @@ def benchmark(
         labels: the class of each cell. Classes of a single group are left out.
         groups: what a fold holds whole, such as the protein or the field.
         kind: an L1-penalised logistic regression of each class, or a random forest.
-        folds: fewer where there are fewer groups, or fewer cells of a class.
+        folds: fewer where there are fewer groups, or fewer cells of every class; a class of fewer groups than folds is
+            in some folds only.
         trees: of the forest.
         strength: inverse of the regression's penalty; scikit-learn's default, as published.
         query: the cells that are scored; all are learnt from. None scores all.
@@ -65,8 +67,6 @@ def benchmark(
     Raises:
         ValueError: lengths differ, a feature is not finite, or fewer than two classes occur in two groups.
     """
-    from sklearn.model_selection import StratifiedGroupKFold  # here, as it is slow to import
-
     cells = np.asarray(features, np.float64)
     names, own_group = np.asarray(labels).astype(str), np.asarray(groups)
     asked = np.ones(len(names), bool) if query is None else np.asarray(query, bool)
@@ -75,9 +75,8 @@ def benchmark(
     cells, names, own_group, asked = cells[kept], names[kept], own_group[kept], asked[kept]
     classes, codes = np.unique(names, return_inverse=True)  # numbers, as a forest misreads classes named by digits
     told, fold_of, unconverged = np.zeros(len(codes), int), np.zeros(len(codes), int), 0
-    most = min(folds, len(np.unique(own_group)), int(np.bincount(codes).min()))
-    splits = StratifiedGroupKFold(most, shuffle=True, random_state=seed)
-    for fold, (learnt, left) in enumerate(splits.split(cells, codes, own_group)):
+    sides = _folds(codes, own_group, folds, seed)
+    for fold, (learnt, left) in enumerate(sides):
         model = classifier(kind, trees=trees, strength=strength, seed=seed)
         unconverged += fit(model, cells[learnt], codes[learnt])
         told[left], fold_of[left] = model.predict(cells[left]), fold
@@ -89,12 +88,27 @@ def benchmark(
     return Benchmark(
         interval=balanced_accuracy.interval(codes[asked], told[asked], own_group[asked], seed=seed),
         by_fold=tuple(by_fold),
+        folds=len(sides),
         classes=tuple(classes[scored].tolist()),
         counts=tuple(counts.tolist()),
         groups=len(np.unique(own_group[asked])),
         single_group_classes=tuple(single),
         unconverged=unconverged,
     )
+
+
+def _folds(
+    codes: np.ndarray, groups: np.ndarray, count: int, seed: int
+) -> list[tuple[Int[np.ndarray, " l"], Int[np.ndarray, " a"]]]:
+    """Cells to learn from and cells to ask about; every group whole, every class as evenly as groups allow."""
+    from sklearn.model_selection import StratifiedGroupKFold  # here, as it is slow to import
+
+    most = min(count, len(np.unique(groups)), int(np.bincount(codes).max()))  # scikit-learn asks for the last
+    splits = StratifiedGroupKFold(most, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # a rare one is in few folds
+        sides = list(splits.split(codes, codes, groups))
+    return [(learnt, asked) for learnt, asked in sides if len(asked)]
 
 
 def classifier(kind: Kind, *, trees: int = 500, strength: float = 1.0, seed: int = 0) -> Any:

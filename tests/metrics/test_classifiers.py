@@ -53,3 +53,17 @@ def test_a_fit_that_stops_early_is_counted():
     model[-1].estimator.max_iter = 1
     features, labels, _ = _cells()
     assert classifiers.fit(model, features, labels) > 0
+
+
+def test_a_rare_class_does_not_decide_the_folds():
+    """Three cells of a rare class in two groups: the others keep their five folds."""
+    features, labels, group = _cells()
+    labels = labels.copy()
+    labels[np.flatnonzero(group == 3)[:2]] = labels[np.flatnonzero(group == 7)[0]] = "rare"
+    told = classifiers.benchmark(features, labels, group)
+    assert (told.folds, len(told.by_fold)) == (5, 5)
+    assert "rare" in told.classes
+    few = classifiers.benchmark(features[group < 6], labels[group < 6], np.minimum(group[group < 6], 3))
+    assert few.folds == 4
+    sparse = np.repeat([0, 1, 2], 4)
+    assert classifiers.benchmark(features[:12], sparse, np.arange(12)).folds == 4

@@ -1,10 +1,9 @@
 """The inpainter's source encoder under other heads, so that ways to learn features differ in nothing but the task."""
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
-from hpax.nn.inpainter import DECODER_WIDTHS, SOURCE_WIDTHS, STRIDE, Decoder, Encoder, scaled
+from hpax.nn.inpainter import DECODER_WIDTHS, SOURCE_WIDTHS, STRIDE, Decoder, Encoder, pooled, scaled
 from hpax.types import Array
 
 
@@ -63,9 +62,3 @@ class Projector(nn.Module):
     def encode(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b k"]]:
         """As `nn.inpainter.Inpainter.encode`."""
         return pooled(self.source, images)
-
-
-def pooled(encoder: Encoder, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b k"]]:
-    """Layer → the maximum over space of its channels, after its ReLU."""
-    _, taps = encoder(images)
-    return {layer: jnp.max(tap, (1, 2)) for layer, tap in taps.items()}

@@ -108,11 +108,17 @@ class Inpainter(nn.Module):
 
     def encode(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b k"]]:
         """The features of cells: the maximum over space of each source layer `conv1` … `conv5` after its ReLU."""
-        _, taps = self.source(self._cast(images))
-        return {layer: tap.max((1, 2)).astype(images.dtype) for layer, tap in taps.items()}
+        features = pooled(self.source, self._cast(images))
+        return {layer: values.astype(images.dtype) for layer, values in features.items()}
 
     def _cast(self, images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         return images if self.dtype is None else images.astype(self.dtype)
+
+
+def pooled(encoder: Encoder, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b k"]]:
+    """Layer → the maximum over space of its channels, after its ReLU."""
+    _, taps = encoder(images)
+    return {layer: tap.max((1, 2)) for layer, tap in taps.items()}
 
 
 def scaled(widths: tuple[int, ...], factor: float) -> tuple[int, ...]:

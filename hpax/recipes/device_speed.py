@@ -267,12 +267,17 @@ def drawn_tally(images: int, cells: int, seed: int) -> Counts:
     )
 
 
+def drawn(cells: int, features: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features of cells in groups of about ten, and their groups."""
+    random = np.random.default_rng(seed)
+    table = random.standard_normal((cells, features), np.float32)
+    return table, random.integers(0, max(2, cells // 10), cells)
+
+
 def time_neighbours(work: Workload) -> Measured:
     """All cells are asked for, groups of about ten are left out."""
     cells, features = (500, 32) if work.fast else (30_889, 384)
-    draw = np.random.default_rng(work.seed)
-    table = draw.standard_normal((cells, features), np.float32)
-    groups = draw.integers(0, cells // 10, cells)
+    table, groups = drawn(cells, features, work.seed)
     seconds = work.stopwatch(lambda: neighbours.nearest(table, groups, k=11))
     rate = speed(2 * cells**2 * features / seconds, dataclasses.replace(work, dtype="float32"))
     return {"search (s)": seconds, **rate}, {"cells": cells}

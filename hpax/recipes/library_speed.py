@@ -27,7 +27,7 @@ from hpax.nn.inpainter import Inpainter
 from hpax.nn.reference import PlainInpainter, drawn_weights, hold_alike
 from hpax.predict.cells import of_crops
 from hpax.recipes.cells import Atlas, Data, open_cells
-from hpax.recipes.device_speed import Measured, updater
+from hpax.recipes.device_speed import Measured, drawn, updater
 from hpax.segment.cells import cell_images
 from hpax.tasks.inpaint import PairedInpainting
 from hpax.types import Array
@@ -68,13 +68,6 @@ def time_pipeline(*, proteins: int, data_dir: Path, width: float, batch_size: in
     }
     counts = {"cells": len(cells.training), "pairs": batch_size}
     return metrics, counts
-
-
-def drawn(cells: int, features: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features of cells in groups of about ten, and their groups."""
-    random = np.random.default_rng(seed)
-    table = random.standard_normal((cells, features), np.float32)
-    return table, random.integers(0, max(2, cells // 10), cells)
 
 
 def peak(cells: int, features: int, k: int, seed: int) -> float:

@@ -1,13 +1,14 @@
 """How fast fields are read from shards, and whether two storages show networks the same."""
 
-import time
+import functools
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from PIL import Image
 
 from hpax import atlas, data, images, simulate
+from hpax.metrics.timing import take_turns
 
 SEEN = 0.64  # µm per pixel; what weakly supervised networks are shown
 
@@ -48,13 +49,13 @@ def assert_same_is_seen(sources: dict[str, data.Source]) -> None:
 
 
 def read_in_turns(sources: dict[str, data.Source], *, reads: int, turns: int, seed: int) -> dict[str, list[float]]:
-    """Seconds of each source in every turn."""
+    """Seconds of each source in every turn; a first turn does not count."""
     order = np.random.default_rng(seed).integers(0, len(next(iter(sources.values()))), reads)
-    seconds: dict[str, list[float]] = {name: [] for name in sources}
-    for _ in range(turns):
-        for name, source in sources.items():
-            start = time.perf_counter()
-            for place in order.tolist():
-                shown(source, place)
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+    sides = {name: functools.partial(read, source, order) for name, source in sources.items()}
+    return take_turns(sides, turns)
+
+
+def read(source: data.Source, order: Int[np.ndarray, " r"]) -> None:
+    """Every field of `order` as a network is shown it."""
+    for place in order.tolist():
+        shown(source, place)

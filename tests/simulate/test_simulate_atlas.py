@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from experiments import simulate_atlas
 from hpax import atlas
+from hpax.data import read_folder
 from hpax.explore import atlas_sheets
 from hpax.metrics import field_statistics
 
@@ -77,7 +78,7 @@ def test_real_fields_at_native_size_are_averaged_down(tmp_path):
         pixels = np.zeros((1728, 1728), np.uint8)
         pixels[::2] = 200
         Image.fromarray(pixels).save(tmp_path / f"a_{colour}.png")
-    (picture,) = atlas_sheets.real_fields(tmp_path)
+    (picture,) = (atlas_sheets.reduced(field.image, field.um_per_pixel) for field in read_folder(tmp_path))
     assert picture.shape == (432, 432, 4)
     assert (picture == 100).all()
 
@@ -105,7 +106,10 @@ def test_main_writes_the_sheets_and_the_table(tmp_path):
 
 @pytest.mark.real
 def test_simulated_medians_lie_within_the_spread_of_real_fields(real_data):
-    real = [field_statistics.field_statistics(p) for p in atlas_sheets.real_fields(real_data / "hpa_fields")]
+    pictures = (
+        atlas_sheets.reduced(field.image, field.um_per_pixel) for field in read_folder(real_data / "hpa_fields")
+    )
+    real = [field_statistics.field_statistics(picture) for picture in pictures]
     simulated = [field_statistics.field_statistics(p) for p in atlas_sheets.simulated_fields(1, 24)]
     outside = [row["statistic"] for row in field_statistics.compare(simulated, real) if not row["within"]]
     assert outside == []

@@ -446,8 +446,7 @@ def test_a_table_that_somebody_wrote_keeps_its_labels_and_columns(server, wanted
     table.write_text(f"Score;id;labels;gene\n7;{wanted[0].id};5;MINE\n8;other;3;\n")
     wanted[0] = dataclasses.replace(wanted[0], notes={"labels": "", "gene": "GENE1", "cell_line": ""})
     run(server, wanted, tmp_path / "fields")
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = {row["id"]: row for row in csv.DictReader(file)}
+    rows = {row["id"]: row for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines())}
     assert list(rows) == [wanted[0].id, "other", *ids(wanted[1:])]
     first = {"antibody": "1", "labels": "5", "gene": "GENE1", "cell_line": "", "score": "7"}
     assert rows[wanted[0].id] == {"id": wanted[0].id, **first}

@@ -6,7 +6,6 @@ says by itself. Leaves
 labels.csv and index.html with the figure.
 """
 
-import csv
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -116,15 +115,15 @@ def points_of(
 
 def write_points(path: Path, points: Sequence[Point]) -> None:
     """One row for each score."""
-    from hpax import files
+    from hpax.commands import tables
 
-    with files.replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["beginning", "share of labels", "field mAP", "low (95%)", "high (95%)"])
-        for point in points:
-            score = point.score
-            numbers = (f"{value:.4f}" for value in (score.value, score.low, score.high))
-            rows.writerow([point.beginning, point.share, *numbers])
+    rows = []
+    for point in points:
+        names = ("field mAP", "low (95%)", "high (95%)")
+        numbers = (f"{value:.4f}" for value in (point.score.value, point.score.low, point.score.high))
+        scores = dict(zip(names, numbers, strict=True))
+        rows.append({"beginning": point.beginning, "share of labels": point.share, **scores})
+    tables.write(path, rows)
 
 
 def write_page(workdir: Path, points: Sequence[Point]) -> None:

@@ -34,7 +34,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     import anndata
     import numpy as np
 
-    from hpax import files
+    from hpax import atlas, files
     from hpax.analysis import embed, heterogeneity
     from hpax.explore import figures
 
@@ -43,7 +43,9 @@ def run(config: Config, workdir: Path) -> launch.Result:
     missing += [] if "prob" in cells.obsm else ["prob"]
     if missing:
         raise ValueError(f"{config.cells} must say field, protein and prob of each cell, {missing} are missing")
-    proteins, fields = (cells.obs[name].astype(str).to_numpy() for name in ("protein", "field"))
+    if config.by == "features" and list(cells.var_names) == list(atlas.LOCATIONS):
+        raise ValueError(f"X of {config.cells} holds probabilities, not features; give atlas.h5ad of explore_atlas")
+    proteins, fields = (heterogeneity.names(cells.obs[name]) for name in ("protein", "field"))
     named = proteins != ""
     values = np.asarray(cells.obsm["prob"] if config.by == "prob" else embed.principal(np.asarray(cells.X)), np.float32)
     ranking = heterogeneity.variability(

@@ -6,7 +6,6 @@ every statistic whether the simulated median lies within the 5–95% spread of t
 randomised fields are from real ones: grey levels, spectra, correlations, and how well a classifier tells patches apart.
 """
 
-import csv
 import dataclasses
 import typing
 from collections.abc import Sequence
@@ -39,25 +38,27 @@ class Config:
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Draw the sheets, compare the statistics; without real fields, only the simulated side."""
+    from hpax.commands import tables
+    from hpax.data import read_folder
     from hpax.explore import atlas_sheets as sheets
     from hpax.metrics.field_statistics import compare, field_statistics
 
     sheets.save(sheets.pattern_sheet(config.seed, config.cells), workdir / "patterns.jpg")
     pictures = {"simulated": sheets.simulated_fields(config.seed, config.simulated, config.realism)}
     if config.fields:
-        pictures["real"] = sheets.real_fields(config.fields)
+        pictures["real"] = [sheets.reduced(field.image, field.um_per_pixel) for field in read_folder(config.fields)]
     statistics = {side: [field_statistics(picture) for picture in images] for side, images in pictures.items()}
     sheets.save(sheets.field_sheet(pictures), workdir / "fields.jpg")
     sheets.save(sheets.statistics_sheet(pictures["simulated"], statistics), workdir / "simulated_against_real.jpg")
     rows = compare(statistics["simulated"], statistics.get("real", []))
-    _write_table(rows, workdir / "statistics.csv")
+    tables.write(workdir / "statistics.csv", rows)
     _print_table(rows)
     metrics = {row["statistic"]: row["simulated"] for row in rows}
     headline = ["nuclei per field", "nucleus area (µm²)"]
     if config.fields:
         metrics["share within the real spread"] = sum(row["within"] for row in rows) / len(rows)
         headline.append("share within the real spread")
-        gaps = domain_gaps(config, pictures["real"])
+        gaps = domain_gaps(config, **pictures)
         _print_gaps(gaps)
         for realism, gap in gaps.items():
             metrics |= gap_metrics(realism, gap)
@@ -66,8 +67,13 @@ def run(config: Config, workdir: Path) -> launch.Result:
     return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=headline)
 
 
-def domain_gaps(config: Config, real: "list[numpy.ndarray]") -> "dict[str, domain_gap.Gap]":
-    """How far fields of each realism are from real ones; nothing where either side has too few to cross-validate."""
+def domain_gaps(
+    config: Config, simulated: "list[numpy.ndarray]", real: "list[numpy.ndarray]"
+) -> "dict[str, domain_gap.Gap]":
+    """How far fields of each realism are from real ones; nothing where either side has too few to cross-validate.
+
+    `simulated` are those of the config's own realism.
+    """
     from hpax import simulate
     from hpax.explore.atlas_sheets import simulated_fields
     from hpax.metrics import domain_gap
@@ -76,8 +82,8 @@ def domain_gaps(config: Config, real: "list[numpy.ndarray]") -> "dict[str, domai
         return {}
     gaps = {}
     for realism in typing.get_args(simulate.Realism):
-        simulated = simulated_fields(config.seed, config.simulated, realism)
-        gaps[realism] = domain_gap.compare(simulated, real, channels=atlas.CHANNELS, folds=FOLDS)
+        own = simulated if realism == config.realism else simulated_fields(config.seed, config.simulated, realism)
+        gaps[realism] = domain_gap.compare(own, real, channels=atlas.CHANNELS, folds=FOLDS)
     return gaps
 
 
@@ -88,13 +94,6 @@ def gap_metrics(realism: str, gap: "domain_gap.Gap") -> dict[str, float]:
         found[f"{realism}: {name} levels apart"] = float(level)
         found[f"{realism}: {name} spectra apart"] = float(spectrum)
     return found
-
-
-def _write_table(rows: Sequence[dict], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _print_table(rows: Sequence[dict]) -> None:

@@ -49,7 +49,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.metrics import zero_shot
 
     masks = workdir.parents[1] / "masks" / config.segmenter
-    known = study.labelled_fields(
+    known, left_out = study.labelled_fields(
         config.fields, workdir, annotations=config.annotations, camera_bits=config.camera_bits
     )
     read = functools.partial(study.read, masks=masks, method=config.segmenter, um_per_pixel=config.um_per_pixel)
@@ -70,7 +70,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     page.write(workdir / "index.html", study.overview(reports, pictures, models=config.models, least=config.least))
     return launch.Result(
         metrics=zero_shot.named(reports),
-        counts=study.counts(told, reports),
+        counts={**study.counts(told, reports), **left_out},
         data="real",
         headline=[f"field mAP, {head}" for head in reports],
     )

@@ -77,3 +77,17 @@ def test_the_simulated_atlas_is_explored_end_to_end_and_goes_on_where_it_was(tmp
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     again = json.loads((folder / "result.json").read_text())
     assert again["metrics"] == record["metrics"]
+
+
+def test_probabilities_are_not_ranked_as_features(tmp_path, capsys):
+    from experiments import rank_proteins
+
+    labelled_cells(tmp_path / "cells.h5ad")
+    cells = anndata.read_h5ad(tmp_path / "cells.h5ad")
+    told = anndata.AnnData(
+        X=cells.obsm["prob"], obs=cells.obs, obsm=cells.obsm, var=pd.DataFrame(index=list(atlas.LOCATIONS))
+    )
+    told.write_h5ad(tmp_path / "told.h5ad")
+    command = ["--cells", str(tmp_path / "told.h5ad"), "--by", "features", "--workdir", str(tmp_path / "run")]
+    assert rank_proteins.main(command) == 1
+    assert "holds probabilities, not features" in capsys.readouterr().err

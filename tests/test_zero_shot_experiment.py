@@ -70,7 +70,7 @@ def test_the_table_and_the_page_name_classes_and_mistakes(done):
 
 def test_masks_are_kept_for_the_next_time(done):
     masks = done.parents[1] / "masks" / "classical"
-    assert len({path.name.split("_")[0] for path in masks.iterdir()}) >= 3
+    assert len({path.name.split("_")[0] for path in masks.rglob("*.png")}) >= 3
 
 
 def test_it_needs_labels(tmp_path):

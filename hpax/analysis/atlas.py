@@ -22,6 +22,7 @@ from PIL import Image
 from hpax import atlas, files
 from hpax.explore import colour, overlays
 from hpax.fields import Field
+from hpax.formats import kept_arrays
 from hpax.predict import submission
 from hpax.segment.cells import cell_images
 
@@ -67,23 +68,20 @@ class FieldCells:
 
 def load(path: str | os.PathLike[str], key: str) -> FieldCells | None:
     """What `FieldCells.save` wrote; None if it is not there, damaged, or was made of something else."""
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            if str(kept["key"]) != key:
-                return None
-            columns = {name.removeprefix("obs_"): kept[name] for name in kept.files if name.startswith("obs_")}
-            return FieldCells(
-                obs=pd.DataFrame(columns, index=pd.Index(kept["index"])),
-                prob=kept["prob"],
-                features=kept["features"],
-                labels=kept["labels"],
-                truth=kept["truth"],
-                thumbs=kept["thumbs"],
-                outlines=kept["outlines"],
-                picture=kept["picture"].tobytes(),
-            )
-    except (OSError, ValueError, KeyError, EOFError):
+    kept = kept_arrays.read(path, key)
+    if kept is None:
         return None
+    columns = {name.removeprefix("obs_"): kept[name] for name in kept if name.startswith("obs_")}
+    return FieldCells(
+        obs=pd.DataFrame(columns, index=pd.Index(kept["index"])),
+        prob=kept["prob"],
+        features=kept["features"],
+        labels=kept["labels"],
+        truth=kept["truth"],
+        thumbs=kept["thumbs"],
+        outlines=kept["outlines"],
+        picture=kept["picture"].tobytes(),
+    )
 
 
 def field_cells(

@@ -10,6 +10,7 @@ Adebayo et al. (2018). Any number of images and classes at once; a map without a
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -65,11 +66,35 @@ class Attention:
             raise ValueError(f"kind must be grad-cam or cam, got {kind!r}")
         look = self._grad_cam if kind == "grad-cam" else self._cam
         found = []
-        for start in range(0, len(images), BATCH):
+        for start in range(0, max(1, len(images)), BATCH):  # no image at all makes one batch of padding
             part = image_tools.as_float(images[start : start + BATCH])
             padded = np.pad(part, ((0, BATCH - len(part)), (0, 0), (0, 0), (0, 0)))
             found.append(np.asarray(look(padded), np.float32)[: len(part)])
         return np.concatenate(found)
+
+    def own_maps(
+        self, images: UInt[np.ndarray, "b h w c"], labels: Int[np.ndarray, " b"]
+    ) -> Float32[np.ndarray, "b y x"]:
+        """The Grad-CAM of one class for each image: `maps` of that class, for the work of one."""
+        found = []
+        for start in range(0, max(1, len(images)), BATCH):  # no image at all makes one batch of padding
+            part, own = images[start : start + BATCH], labels[start : start + BATCH]
+            missing = BATCH - len(part)
+            padded = np.pad(image_tools.as_float(part), ((0, missing), (0, 0), (0, 0), (0, 0)))
+            looked = self._own_grad_cam(padded, np.pad(own, (0, missing)))
+            found.append(np.asarray(looked, np.float32)[: len(part)])
+        return np.concatenate(found)
+
+    @functools.cached_property
+    def _own_grad_cam(self) -> Any:
+        variables = jax.device_put({"params": self.params, **self.model_state})
+        layer = tuple(self.layer.split("/"))
+
+        def look(images: Float[Array, "b h w c"], labels: Int[Array, " b"]) -> Float[Array, "b y x"]:
+            logits, of_slopes = _pulled_back(self.model, variables, layer, images)
+            return of_slopes(jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype))
+
+        return jax.jit(look)
 
     @functools.cached_property
     def _grad_cam(self) -> Any:
@@ -143,6 +168,16 @@ def _grad_cam(
     model: nn.Module, variables: Any, layer: tuple[str, ...], images: Float[Array, "b h w c"]
 ) -> Float[Array, "b y x n"]:
     """The layer's channels weighted by the mean slope of each class's logit, the positive part."""
+    logits, of_slopes = _pulled_back(model, variables, layer, images)
+    eye = jnp.eye(logits.shape[1], dtype=logits.dtype)
+    found = jax.lax.map(lambda one: of_slopes(jnp.broadcast_to(one, logits.shape)), eye)
+    return jnp.moveaxis(found, 0, -1)
+
+
+def _pulled_back(
+    model: nn.Module, variables: Any, layer: tuple[str, ...], images: Float[Array, "b h w c"]
+) -> tuple[Float[Array, "b n"], Callable[[Float[Array, "b n"]], Float[Array, "b y x"]]]:
+    """The logits, and what turns a choice of them, one-hot in each row, into the map of that class."""
     _, features = jax.eval_shape(functools.partial(_run, model, variables, layer), images)
 
     def logits_of(added: Float[Array, "b y x k"]) -> tuple[Float[Array, "b n"], Float[Array, "b y x k"]]:
@@ -150,11 +185,11 @@ def _grad_cam(
 
     logits, backward, kept = jax.vjp(logits_of, jnp.zeros(features.shape, features.dtype), has_aux=True)
 
-    def of_class(label: Array) -> Float[Array, "b y x"]:
-        (slopes,) = backward(jnp.zeros_like(logits).at[:, label].set(1))
+    def of_slopes(chosen: Float[Array, "b n"]) -> Float[Array, "b y x"]:
+        (slopes,) = backward(chosen)
         return jnp.maximum(jnp.einsum("byxk,bk->byx", kept, slopes.mean((1, 2))), 0)
 
-    return jnp.moveaxis(jax.lax.map(of_class, jnp.arange(logits.shape[1])), 0, -1)
+    return logits, of_slopes
 
 
 def overlaps(
@@ -165,8 +200,7 @@ def overlaps(
     Columns: cells, iou, control (by weights drawn anew); a class without cells has no row. The protein is channel 0.
     """
     lit = signal(crops[..., 0])
-    own = np.arange(len(crops))
-    found = [iou(looked.maps(crops)[own, :, :, labels], lit) for looked in (attention, attention.randomised(seed))]
+    found = [iou(looked.own_maps(crops, labels), lit) for looked in (attention, attention.randomised(seed))]
     table = pd.DataFrame({"class": np.array(atlas.LOCATIONS)[labels], "iou": found[0], "control": found[1]})
     grouped = table.groupby("class")
     return grouped[["iou", "control"]].mean().assign(cells=grouped.size())[["cells", "iou", "control"]]

@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Float64, Int, Num, Shaped
 
 from hpax import atlas
+from hpax.analysis import cluster
 
 Features = Float[np.ndarray, "n d"]
 Labels = Num[np.ndarray, "n 19"]
@@ -67,6 +68,7 @@ def variable_proteins(
                 rows[name] = [*pair, len(own), sd, float(own.mean())]
     columns = ["first", "second", "cells", "sd", "mean"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("protein")
+    table = table.astype({"cells": int, "sd": float, "mean": float})
     return table.sort_values("sd", ascending=False, kind="stable")
 
 
@@ -91,11 +93,9 @@ def cell_tree(features: Features, *, branches: int = 4, examples: int = 3) -> Ce
         raise ValueError(f"a tree needs 3 to 2000 cells, got {len(features)}; draw some of them")
     linkage = hierarchy.linkage(features.astype(np.float64), "average", optimal_ordering=True)
     order = hierarchy.leaves_list(linkage)
-    raw = hierarchy.fcluster(linkage, branches, "maxclust")
-    left_to_right = {old: new for new, old in enumerate(dict.fromkeys(raw[order].tolist()))}
-    branch = np.array([left_to_right[old] for old in raw.tolist()])
+    branch = cluster.cut(linkage, branches, order) - 1
     nearest = []
-    for number in range(len(left_to_right)):
+    for number in range(branch.max() + 1):
         own = np.flatnonzero(branch == number)
         apart = np.linalg.norm(features[own] - features[own].mean(0), axis=1)
         nearest.append(own[np.argsort(apart, kind="stable")[:examples]])

@@ -25,7 +25,6 @@ LE_CELLS = Settings()
 LU_PROTEINS = Settings(neighbours=20, min_dist=0.3, components=2)
 """Means of proteins in Lu et al. (2019), Figure 3."""
 
-LU_CELLS = Settings(neighbours=30, min_dist=0.3, components=2)
 """Single yeast cells in Lu et al. (2019), Supplementary Figure 3."""
 
 
@@ -40,9 +39,9 @@ def umap(
     Raises:
         ValueError: fewer than 5 rows, or features that are not finite.
     """
+    features = scatter.checked(features)
     if len(features) <= reference:
-        return np.asarray(_reducer(len(features), settings, seed).fit_transform(scatter.checked(features)), np.float32)
-    scatter.checked(features)
+        return np.asarray(_reducer(len(features), settings, seed).fit_transform(features), np.float32)
     drawn = np.sort(np.random.default_rng(seed).choice(len(features), reference, replace=False))
     reducer = _reducer(reference, settings, seed)
     places = np.empty((len(features), settings.components), np.float32)

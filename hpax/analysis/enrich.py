@@ -35,7 +35,7 @@ def read_gmt(path: str | os.PathLike[str]) -> dict[str, frozenset[str]]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
-        name, *rest = line.rstrip("\n").split("\t")
+        name, *rest = line.split("\t")
         genes = frozenset(gene.partition(",")[0].strip() for gene in rest[1:]) - {""}
         if not name or not genes:
             raise ValueError(f"{path}:{number} must be a term, a description and genes, by tabs; it is {line[:80]!r}")
@@ -69,15 +69,25 @@ def enrichment(
     chosen, whole = frozenset(genes), frozenset(background)
     if beyond := sorted(chosen - whole):
         raise ValueError(f"every gene must be in the background, {len(beyond)} are not, the first {beyond[0]!r}")
+    return _judged(_overlaps(chosen, len(whole), _within(sets, whole, least), tested))
+
+
+def _within(sets: GeneSets, background: frozenset[str], least: int) -> dict[str, frozenset[str]]:
+    """The terms that have enough genes of the background, and these genes."""
+    found = {term: members & background for term, members in sets.items()}
+    return {term: own for term, own in found.items() if len(own) >= least}
+
+
+def _overlaps(chosen: frozenset[str], background: int, sets: GeneSets, tested: Tested = "all") -> pd.DataFrame:
+    """What each term shares with a set of genes, not yet judged."""
     rows = []
-    for term, members in sets.items():
-        own = members & whole
+    for term, own in sets.items():
         shared = own & chosen
-        if len(own) >= least and (shared or tested == "all"):
-            fold = len(shared) * len(whole) / (len(own) * max(1, len(chosen)))
-            counts = [len(shared), len(chosen), len(own), len(whole)]
+        if shared or tested == "all":
+            fold = len(shared) * background / (len(own) * max(1, len(chosen)))
+            counts = [len(shared), len(chosen), len(own), background]
             rows.append([term, *counts, fold, 1.0, 1.0, ";".join(sorted(shared))])
-    return _judged(pd.DataFrame(rows, columns=COLUMNS))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def of_clusters(
@@ -92,9 +102,10 @@ def of_clusters(
     A gene that comes twice counts once in each cluster that it is in.
     """
     names = np.asarray(genes, str)
-    parts = []
+    whole = frozenset(names.tolist())
+    known, parts = _within(sets, whole, least), []
     for cluster in np.unique(clusters).tolist():
-        table = enrichment(set(names[clusters == cluster].tolist()), set(names.tolist()), sets, least=least)
+        table = _overlaps(frozenset(names[clusters == cluster].tolist()), len(whole), known)
         parts.append(table.assign(cluster=cluster))
     return _judged(pd.concat(parts, ignore_index=True))
 
@@ -117,10 +128,11 @@ def null_run(
     hot = _members(names, sets, least)
     _, places, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
     tails = _tails(len(index), hot.sum(1), sizes)
+    members = hot[:, index].astype(np.float32)
     found = np.zeros(permutations, np.int64)
     for number in range(permutations):
-        one_hot = np.eye(len(sizes))[random.permutation(places)]
-        overlap = np.rint(hot[:, index] @ one_hot).astype(int)
+        one_hot = np.eye(len(sizes), dtype=np.float32)[random.permutation(places)]
+        overlap = np.rint(members @ one_hot).astype(int)
         p = tails[np.arange(len(hot))[:, None], np.arange(len(sizes)), overlap].ravel()
         found[number] = (stats.false_discovery_control(p) <= fdr).sum() if p.size else 0
     return found

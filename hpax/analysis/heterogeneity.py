@@ -62,7 +62,7 @@ def single_per_cell(
     """
     places = [label for label in range(len(atlas.LOCATIONS)) if label != atlas.NEGATIVE]
     rows = []
-    for protein, own in _groups(proteins):
+    for protein, own in rows_by_name(proteins):
         locations = np.flatnonzero(image_labels[own][:, places].any(0))
         if len(locations) < 2 or len(own) < least:
             continue
@@ -103,8 +103,8 @@ def variability(
     if not np.isfinite(features).all():
         raise ValueError("features must be finite, some are not; leave these cells out")
     rows, drawn = [], []
-    for number, (protein, own) in enumerate(_groups(proteins)):
-        parts = [own[inner] for _, inner in _groups(fields[own]) if len(inner) > 1]
+    for number, (protein, own) in enumerate(rows_by_name(proteins)):
+        parts = [own[inner] for _, inner in rows_by_name(fields[own]) if len(inner) > 1]
         if len(own) < least or not parts:
             continue
         random = np.random.default_rng([seed, number])
@@ -112,8 +112,9 @@ def variability(
         rows.append([protein, int(sum(map(len, parts))), len(parts), value])
         drawn.append(resampled)
     table = pd.DataFrame(rows, columns=["protein", "cells", "fields", "variability"])
+    table = table.astype({"cells": int, "fields": int, "variability": float})
     if not len(table):
-        return table.assign(low=[], high=[]).set_index("protein")
+        return table.assign(low=np.empty(0), high=np.empty(0)).set_index("protein")
     usual = table["variability"].mean() or 1.0
     low, high = np.quantile(np.array(drawn), [(1 - level) / 2, (1 + level) / 2], axis=1) / usual
     table = table.assign(variability=table["variability"] / usual, low=low, high=high)
@@ -136,10 +137,15 @@ def _within_variance(
     return total / degrees, drawn / degrees
 
 
-def _groups(names: Names) -> Iterator[tuple[str, Int64[np.ndarray, " k"]]]:
+def names(column: pd.Series) -> Names:
+    """A column as text; what is missing is "", which names nothing."""
+    return column.astype(object).where(column.notna(), "").astype(str).to_numpy(str)
+
+
+def rows_by_name(names: Names) -> Iterator[tuple[str, Int64[np.ndarray, " k"]]]:
     """Name → ascending rows, by name."""
     found, inverse = np.unique(names.astype(str), return_inverse=True)
     order = np.argsort(inverse, kind="stable")
     ends = np.cumsum(np.bincount(inverse, minlength=len(found)))
     for number, name in enumerate(found):
-        yield str(name), np.sort(order[(ends[number - 1] if number else 0) : ends[number]])
+        yield str(name), order[(ends[number - 1] if number else 0) : ends[number]]

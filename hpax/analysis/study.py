@@ -40,6 +40,7 @@ class Options:
 class Study:
     """What was found; tables are empty where there was nothing to ask."""
 
+    options: Options
     cells: anndata.AnnData  # obsm X_pca, X_umap (3-D), refined; obs cluster, variability, within_protein
     proteins: pd.DataFrame  # by protein: cells, label, cluster, order, umap_1, umap_2, variability, low, high, sd, ...
     heat: Float[np.ndarray, "p d"]  # scaled means, rows as those of `proteins`
@@ -83,6 +84,7 @@ def run(cells: anndata.AnnData, options: Options, *, sets: enrich.GeneSets | Non
         remarks.append("no protein's name is in the gene sets: give genes as the sets name them")
     single = heterogeneity.single_per_cell(proteins, cells.obsm["labels"], cells.obsm["refined"], least=options.least)
     return Study(
+        options=options,
         cells=cells,
         proteins=table,
         heat=heat,
@@ -111,8 +113,7 @@ def refined(
     its most probable class where the labels of its field are not known.
     """
     shown = np.zeros_like(labels)
-    for _, rows in pd.Series(np.arange(len(prob))).groupby(fields):
-        own = rows.to_numpy()
+    for _, own in heterogeneity.rows_by_name(fields):
         of_field = labels[own[0]]
         if not of_field.any():
             shown[own] = _likely(prob[own])
@@ -141,8 +142,7 @@ def _terms(genes: list[str], background: list[str], sets: enrich.GeneSets | None
 
 def _proteins(cells: anndata.AnnData) -> tuple[np.ndarray, int]:
     """The protein of each cell, or its field's id; and how many of these stand in."""
-    names = cells.obs["protein"].astype(str).to_numpy()
-    fields = cells.obs["field"].astype(str).to_numpy()
+    names, fields = (heterogeneity.names(cells.obs[name]) for name in ("protein", "field"))
     unknown = names == ""
     return np.where(unknown, fields, names), len(np.unique(fields[unknown]))
 
@@ -191,11 +191,11 @@ def _spread(cells: anndata.AnnData, proteins: np.ndarray, scores: np.ndarray, op
 def _within(prob: Float[np.ndarray, "n 19"], proteins: np.ndarray) -> Float[np.ndarray, " n"]:
     """Where each cell lies along the direction in which its protein's cells differ most: their order in galleries."""
     found = np.zeros(len(prob))
-    for _, rows in pd.Series(np.arange(len(prob))).groupby(proteins):
-        own = prob[rows.to_numpy()].astype(np.float64)
+    for _, rows in heterogeneity.rows_by_name(proteins):
+        own = prob[rows].astype(np.float64)
         _, _, axes = np.linalg.svd(own - own.mean(0), full_matrices=False)
         axis = axes[0] * np.sign(axes[0][np.abs(axes[0]).argmax()])
-        found[rows.to_numpy()] = (own - own.mean(0)) @ axis
+        found[rows] = (own - own.mean(0)) @ axis
     return found
 
 

@@ -71,10 +71,11 @@ def of_folder(config: label.Config, call: Call) -> Fields:
     )
 
     def every() -> Iterator[Field]:
-        for field in known:
-            if field.id in prob:
-                size = asked or float(read_record(segmented, field.id).get("um_per_pixel", 0))
-                masks = Masks(*mask_files.read(folder, field.id))
+        for place, id in enumerate(known.ids):
+            if id in prob:
+                field = known[place]
+                size = asked or float(read_record(segmented, id).get("um_per_pixel", 0))
+                masks = Masks(*mask_files.read(folder, id))
                 yield dataclasses.replace(field, masks=masks, um_per_pixel=size or field.um_per_pixel)
 
     return Fields(every, len(prob), prob, failures)

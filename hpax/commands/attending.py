@@ -66,7 +66,7 @@ def picture(looked: attention.Attention, crops: np.ndarray, labels: np.ndarray) 
     most = min(EXAMPLES, int(np.bincount(labels).max()))
     for label in np.unique(labels).tolist():
         own = crops[labels == label][:most]
-        maps = looked.maps(own)[..., label]
+        maps = looked.own_maps(own, np.full(len(own), label))
         pictures = []
         for crop, plane in zip(own, maps, strict=True):
             pictures += [colour.picture(crop), labelled.heated(crop[..., :1], plane)]

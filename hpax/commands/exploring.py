@@ -102,7 +102,8 @@ def _tree(study: Study, protein: str, parts: Sequence[FieldCells], folder: Path)
     if len(rows) < 3:
         return []
     tree = compartments.cell_tree(study.cells.obsm["prob"][rows])
-    thumbs = np.concatenate([part.thumbs for part in parts if len(part.obs)])[rows]
+    fields = set(study.cells.obs["field"].astype(str).to_numpy()[rows].tolist())  # a field has one protein
+    thumbs = np.concatenate([part.thumbs for part in parts if part.obs["field"].iloc[0] in fields])
     paint = figures.dendrogram(tree.linkage, [thumbs[examples] for examples in tree.examples])
     return figures.save(folder / "cells_of_the_most_variable_protein", paint, height=6)
 
@@ -123,7 +124,7 @@ def view(
     with_thumb = np.flatnonzero(np.isin(fields, list(shown)))[:THUMBS]
     thumb_of = np.full(cells.n_obs, -1)
     thumb_of[with_thumb] = np.arange(len(with_thumb))
-    full = [part for part in parts if len(part.obs)]
+    full = [part for part in parts if part.obs["field"].iloc[0] in shown]
     numbers = ("probability", "variability", "area_um2")
     columns = {name: cells.obs[name].astype(str).to_numpy() for name in ("label", "protein", "cell_line", "field")}
     columns |= {"protein cluster": cells.obs["cluster"].astype(str).to_numpy()}
@@ -141,10 +142,10 @@ def view(
         columns=columns,
         details=_top_three(cells),
         order=cells.obs["within_protein"].to_numpy(float),
-        thumbs=np.concatenate([part.thumbs for part in full])[with_thumb],
+        thumbs=np.concatenate([part.thumbs for part in full])[:THUMBS],
         thumb_of=thumb_of,
-        fields={str(part.obs["field"].iloc[0]): part.picture for part in full if part.obs["field"].iloc[0] in shown},
-        outlines=np.concatenate([part.outlines for part in full]),
+        fields={str(part.obs["field"].iloc[0]): part.picture for part in full},
+        outlines=np.concatenate([part.outlines for part in parts]),
         listings=_listings(study),
         warnings=[*warnings, *study.remarks, *missing],
         provenance=provenance,
@@ -156,9 +157,8 @@ def _shown_fields(study: Study, seed: int) -> set[str]:
     fields = study.cells.obs.groupby("field", observed=True)["variability"].first()
     random = np.random.default_rng(seed).permutation(len(fields))
     ranked = fields.iloc[random].sort_values(ascending=False, kind="stable", na_position="last")
-    half = list(ranked.index[: FIELDS // 2])
-    rest = [name for name in fields.index[random] if name not in set(half)]
-    return {str(name) for name in [*half, *rest][:FIELDS]}
+    order = dict.fromkeys([*ranked.index[: FIELDS // 2], *fields.index[random]])
+    return {str(name) for name in list(order)[:FIELDS]}
 
 
 def _names(hot: np.ndarray) -> np.ndarray:
@@ -186,8 +186,9 @@ def _listings(study: Study) -> list[explorer.Listing]:
     found.append(explorer.Listing("Clusters of proteins", clusters, "protein cluster", "with their commonest label"))
     if len(study.enrichment):
         first = ["cluster", "term", "overlap", "cluster_genes", "term_genes", "background", "fold", "fdr"]
-        sure = study.enrichment[study.enrichment["fdr"] <= 0.05][first].head(SHOWN_ROWS)
-        caption = "terms at a false discovery rate of 5%; the background is all clustered proteins"
+        fdr = study.options.fdr
+        sure = study.enrichment[study.enrichment["fdr"] <= fdr][first].head(SHOWN_ROWS)
+        caption = f"terms at a false discovery rate of {fdr:.0%}; the background is all clustered proteins"
         found.append(explorer.Listing("Enriched terms", sure, "protein cluster", caption))
     images = study.images.reset_index().sort_values(["odd_share", "field"], ascending=[False, True]).head(SHOWN_ROWS)
     caption = "odd_share: cells beside the commonest set of labels; nuclei at the border are left out"

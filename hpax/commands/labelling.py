@@ -23,7 +23,7 @@ from hpax.commands.shares import FieldShare
 from hpax.data.failures import why
 from hpax.explore import colour, labelled, page
 from hpax.fields import Masks
-from hpax.formats import kaggle
+from hpax.formats import kaggle, kept_arrays
 from hpax.models import Network, load_network, segmenter
 from hpax.models.store import path_of
 from hpax.predict import combine, refine, submission
@@ -190,11 +190,7 @@ class Labeller:
 
 def _kept(path: Path, key: str) -> Said | None:
     """What was said before, if it still holds."""
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            return kept["said"] if str(kept["key"]) == key else None
-    except (OSError, ValueError, KeyError, EOFError):
-        return None
+    return (kept_arrays.read(path, key) or {}).get("said")
 
 
 @dataclasses.dataclass(frozen=True)

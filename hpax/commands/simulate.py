@@ -6,7 +6,6 @@ Leaves {id}_{red,green,blue,yellow}.png at 0.32 µm per pixel, fields.csv with t
 truth.csv with what every cell shows, as `hpax score` takes it. The same options draw the same pixels.
 """
 
-import csv
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,23 +41,24 @@ class Config:
 def work(config: Config, call: Call) -> Mapping[str, str]:
     """Draws field after field, then their tables."""
     from hpax import simulate
+    from hpax.commands import tables
     from hpax.formats import kaggle
 
     proteins = simulate.proteome(proteins=config.count, seed=config.seed, balanced=True)
-    lines = list(simulate.CELL_LINES)
+    lines = simulate.cell_lines(config.realism)
     config.fields.mkdir(parents=True, exist_ok=True)
-    rows: list[list[str]] = []
+    rows: list[dict[str, str]] = []
     with kaggle.writing(config.fields / TRUTH) as add, progress.shown("drawing fields", config.count) as bar:
         for number, protein in enumerate(proteins):
             line = lines[number % len(lines)]
             field = simulate.field(protein, line, 0, seed=config.seed, size=config.size, realism=config.realism)
             id = f"field{number:04d}"
             write_channels(config.fields, id, field.image)
-            rows.append([id, labels(field), field.protein, field.cell_line])
+            row = {"id": id, "label": labels(field), "gene": field.protein, "cell_line": field.cell_line}
+            rows.append(row)
             add(truth(id, field))
             bar.advance()
-    with files.replacing(config.fields / TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["id", "label", "gene", "cell_line"], *rows])
+    tables.write(config.fields / TABLE, rows)
     print(f"the fields: {config.fields}")
     return {}
 

@@ -1,6 +1,5 @@
 """Labels a folder's real fields by networks that never saw one, and says what that is worth."""
 
-import csv
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from hpax import atlas, models, progress
-from hpax.commands import folder
+import hpax
+from hpax import atlas, files, models, progress
+from hpax.commands import folder, tables
 from hpax.explore import colour, overlays, page
 from hpax.fields import Field, Masks
 from hpax.formats import masks as mask_files
@@ -40,24 +40,28 @@ class Predictions(NamedTuple):
 
 def labelled_fields(
     fields: Path, workdir: Path, *, annotations: str = "", camera_bits: int = 0
-) -> list[folder.FolderField]:
-    """The fields of a folder that have labels; what their cameras' full scale is, is kept in `workdir`.
+) -> tuple[list[folder.FolderField], dict[str, int]]:
+    """The fields of a folder that have labels, and how many are left out for what.
+
+    What their cameras' full scale is, is kept in `workdir`.
 
     Raises:
         ValueError: there is none.
     """
-    known, _ = folder.survey(fields, annotations)
+    known, faults = folder.survey(fields, annotations)
     labelled = [field for field in known if field.annotation.labels.any()]
     if not labelled:
         raise ValueError(f"no field in {fields} has labels; add a table with the columns id and label")
-    return folder.scaled(labelled, camera_bits, workdir / "full_scale.json")
+    left_out = {"fields without a label": len(known) - len(labelled), "fields that cannot be read": len(faults)}
+    return folder.scaled(labelled, camera_bits, workdir / "full_scale.json"), left_out
 
 
 def read(
     entry: folder.FolderField, *, masks: Path, method: Literal["networks", "classical"], um_per_pixel: float = 0.0
 ) -> Field:
-    """A field with its cells, which are found once and kept in the folder `masks`."""
+    """A field with its cells, which are found once and kept below `masks` by what they were found in."""
     field = entry.loader(um_per_pixel)()
+    masks = masks / files.digest(entry.digest(), f"{field.um_per_pixel} {hpax.__version__}")
     if not mask_files.flavours(masks, entry.id):
         masks.mkdir(parents=True, exist_ok=True)
         found = segmenter.by_name(method)(field.image, field.um_per_pixel)
@@ -105,8 +109,8 @@ def counts(told: Predictions, reports: Mapping[str, zero_shot.Report]) -> dict[s
 
 def write_classes(path: Path, reports: Mapping[str, zero_shot.Report]) -> None:
     """The table of classes as a file."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([zero_shot.columns(reports), *zero_shot.class_rows(reports)])
+    names = zero_shot.columns(reports)
+    tables.write(path, [dict(zip(names, row, strict=True)) for row in zero_shot.class_rows(reports)])
 
 
 def overview(

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import matplotlib.figure
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt, UInt8
 from skimage import measure
 
-from hpax import atlas, simulate
-from hpax.formats import fields as formats
+from hpax import atlas, images, simulate
+from hpax.explore import colour
 from hpax.metrics.field_statistics import UM_PER_PIXEL
 
 log = logging.getLogger(__name__)
@@ -19,21 +19,17 @@ log = logging.getLogger(__name__)
 def simulated_fields(seed: int, count: int, realism: simulate.Realism = "plain") -> list[UInt8[np.ndarray, "h w 4"]]:
     """`count` fields of as many proteins of a skewed proteome, in every cell line by turns."""
     proteins = simulate.proteome(proteins=count, seed=seed)
-    lines = sorted(simulate.CELL_LINES if realism == "plain" else simulate.ALL_CELL_LINES)
+    lines = simulate.cell_lines(realism)
     return [simulate.field(p, lines[p.index % len(lines)], 0, seed=seed, realism=realism).image for p in proteins]
 
 
-def real_fields(folder: Path) -> list[UInt8[np.ndarray, "h w 4"]]:
-    """Every field in `folder` at about 0.32 µm per pixel: native ones are averaged over 4×4 pixels."""
-    pictures = [formats.read_field(files) for files in formats.find_fields(folder)]
-    return [_reduced(picture) for picture in pictures]
-
-
-def _reduced(picture: np.ndarray) -> UInt8[np.ndarray, "h w 4"]:
-    if picture.dtype == np.uint16:
-        picture = picture / 257
-    factor = max(1, round(UM_PER_PIXEL / atlas.um_per_pixel(picture.shape[1])))
-    return np.rint(measure.block_reduce(picture, (factor, factor, 1), np.mean)).astype(np.uint8)
+def reduced(image: UInt[np.ndarray, "h w 4"], um_per_pixel: float) -> UInt8[np.ndarray, "y x 4"]:
+    """A field at about 0.32 µm per pixel, averaged over squares of finer ones; pixels that fill no square are cut."""
+    picture = images.as_bytes(image)
+    factor = max(1, round(UM_PER_PIXEL / um_per_pixel))
+    height, width = (side - side % factor for side in picture.shape[:2])
+    means = measure.block_reduce(picture[:height, :width], (factor, factor, 1), np.mean)
+    return np.rint(means).astype(np.uint8)
 
 
 def pattern_sheet(seed: int, count: int) -> matplotlib.figure.Figure:
@@ -74,15 +70,15 @@ def _cells_in_colour(field: simulate.SimulatedField, location: int, half: int = 
     for row, column in (np.rint(centre).astype(int) for centre in centres):
         crop = padded[row : row + 2 * half, column : column + 2 * half].astype(float)
         crop[..., atlas.PROTEIN] *= 255 / max(np.percentile(crop[..., atlas.PROTEIN], 99.7), 60)
-        crops.append(in_colour(crop))
+        crops.append(colour.picture(crop[..., :3] / 255))
     return crops
 
 
 def field_sheet(pictures: dict[str, list[UInt8[np.ndarray, "h w 4"]]], shown: int = 8) -> matplotlib.figure.Figure:
     """`shown` fields of each side, drawn evenly from its list, in the HPA's colours."""
     figure = matplotlib.figure.Figure(figsize=(16, 8.4 * len(pictures)), facecolor="black", layout="constrained")
-    for axes, (side, images) in zip(np.ravel(figure.subplots(len(pictures), 1)), pictures.items(), strict=True):
-        axes.imshow(_tiled([in_colour(image) for image in _spaced(images, shown)], columns=4))
+    for axes, (side, drawn) in zip(np.ravel(figure.subplots(len(pictures), 1)), pictures.items(), strict=True):
+        axes.imshow(_tiled([colour.picture(image[..., :3]) for image in _spaced(drawn, shown)], columns=4))
         axes.set_title(f"{side} (green protein, blue nucleus, red microtubules)", color="white", fontsize=16)
         axes.axis("off")
     return figure
@@ -98,7 +94,7 @@ def statistics_sheet(
         7, 6, height_ratios=[2.6, *[1] * 6], left=0.02, right=0.98, bottom=0.02, top=0.99, hspace=0.35, wspace=0.12
     )
     axes = figure.add_subplot(grid[0, :])
-    axes.imshow(_tiled([in_colour(image) for image in _spaced(simulated, 4)], columns=4))
+    axes.imshow(_tiled([colour.picture(image[..., :3]) for image in _spaced(simulated, 4)], columns=4))
     axes.axis("off")
     for place, name in enumerate(names):
         axes = figure.add_subplot(grid[1 + place // 6, place % 6])
@@ -112,12 +108,6 @@ def statistics_sheet(
         axes.tick_params(labelsize=7)
     figure.legend(*axes.get_legend_handles_labels(), loc="lower right")
     return figure
-
-
-def in_colour(picture: Float[np.ndarray, "h w 4"] | UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Red microtubules, green protein, blue nucleus, as the HPA shows them."""
-    order = [atlas.CHANNELS.index(name) for name in ("microtubules", "protein", "nucleus")]
-    return np.clip(picture[..., order], 0, 255).astype(np.uint8)
 
 
 def _spaced(images: list[np.ndarray], count: int) -> list[np.ndarray]:

@@ -82,8 +82,7 @@ def page(view: View) -> str:
     kept, remark = _drawn(view)
     warnings = [*view.warnings, *([remark] if remark else [])]
     script, style = _bokeh()
-    data = json.dumps(_data(view, kept), separators=(",", ":")).replace("</", "<\\/")
-    figure = json.dumps(_figure(view, kept), separators=(",", ":")).replace("</", "<\\/")
+    data, figure = _as_script(_data(view, kept)), _as_script(_figure(view, kept))
     own = {
         name: resources.files("hpax.explore").joinpath(f"explorer.{name}").read_text("utf-8") for name in ("css", "js")
     }
@@ -114,13 +113,18 @@ def page(view: View) -> str:
 """
 
 
+def _as_script(value: Any) -> str:
+    """A value as JSON that stands in a script: no text in it can end the script, or begin another."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
 def _bokeh() -> tuple[str, str]:
     """The markup of BokehJS, all of it inline."""
     try:
         from bokeh.resources import INLINE
     except ImportError as error:
         raise ImportError("the page needs bokeh; pip install 'hpax[explore]', or make the environment anew") from error
-    bundle = INLINE.clone(components=["bokeh", "bokeh-gl"]) if hasattr(INLINE, "clone") else INLINE
+    bundle = INLINE.clone(components=["bokeh", "bokeh-gl"])
     return bundle.render_js(), bundle.render_css()
 
 

@@ -11,7 +11,7 @@ from hpax import atlas
 from hpax.fields import Field, Masks
 from hpax.simulate import layout, patterns, randomised, stains
 from hpax.simulate.cell import Cell, Plane
-from hpax.simulate.morphology import ALL_CELL_LINES
+from hpax.simulate.morphology import ALL_CELL_LINES, CELL_LINES
 from hpax.simulate.optics import Optics, expose, strengths
 from hpax.simulate.proteome import Protein
 from hpax.simulate.streams import stream
@@ -23,6 +23,11 @@ DEFAULT_OPTICS = Optics()
 
 Realism = Literal["plain", "randomised"]
 """How a field looks: as one clean microscope sees one kind of each pattern, or as all of `ranges` allow."""
+
+
+def cell_lines(realism: Realism = "plain") -> list[str]:
+    """The cell lines that an atlas of that realism holds, in order."""
+    return sorted(CELL_LINES if realism == "plain" else ALL_CELL_LINES)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

@@ -96,3 +96,12 @@ def test_the_shipped_network_looks_at_the_protein_and_one_of_random_weights_does
     trained = np.nanmean(attention.iou(looked.maps(crops)[..., 2], lit))
     control = np.nanmean(attention.iou(looked.randomised(0).maps(crops)[..., 2], lit))
     assert trained > control
+
+
+def test_the_map_of_one_class_is_that_of_all_maps(nets):
+    images, labels = pictures(attention.BATCH + 1), np.arange(attention.BATCH + 1) % 19
+    own = nets["cell"].own_maps(images, labels)
+    every = nets["cell"].maps(images)
+    np.testing.assert_allclose(own, every[np.arange(len(images)), :, :, labels], rtol=1e-4, atol=1e-7)
+    assert nets["cell"].own_maps(images[:0], labels[:0]).shape == (0, *every.shape[1:3])
+    assert nets["cell"].maps(images[:0]).shape == (0, *every.shape[1:])

@@ -83,3 +83,15 @@ def test_variability_is_a_function_of_its_seed_and_refuses_what_is_not_finite():
     assert heterogeneity.variability(cells[0][:0], cells[1][:0], cells[2][:0]).empty
     with pytest.raises(ValueError, match="finite"):
         heterogeneity.variability(cells[0] * np.nan, *cells[1:])
+
+
+def test_too_few_cells_leave_an_empty_table_of_numbers():
+    names = np.array(["a", "a", "b"])
+    table = heterogeneity.variability(np.zeros((3, 2)), names, names, least=5)
+    assert not len(table)
+    assert {str(kind) for kind in table.dtypes} == {"int64", "float64"}
+
+
+def test_a_missing_name_names_nothing():
+    column = pd.Series(["p", None, np.nan, "", "nan"], dtype=object)
+    assert heterogeneity.names(column).tolist() == ["p", "", "", "", "nan"]

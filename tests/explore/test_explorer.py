@@ -88,6 +88,12 @@ def test_what_the_script_knows_is_what_was_given(page):
     assert sheet.size == (64 * 48, 48)
 
 
+def test_no_text_of_a_file_ends_a_script_or_begins_one():
+    told = explorer._as_script({"id": "</script><!--<script>"})
+    assert "<" not in told
+    assert json.loads(told) == {"id": "</script><!--<script>"}
+
+
 def test_beyond_the_most_cells_are_drawn_evenly_over_labels(monkeypatch):
     monkeypatch.setattr(explorer, "MOST", 20)
     rare = np.where(np.arange(60) < 4, "rare", "frequent")

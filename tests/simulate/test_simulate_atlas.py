@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from experiments import simulate_atlas
 from hpax import atlas
+from hpax.data import read_folder
 from hpax.explore import atlas_sheets
 from hpax.metrics import field_statistics
 
@@ -77,7 +78,7 @@ def test_real_fields_at_native_size_are_averaged_down(tmp_path):
         pixels = np.zeros((1728, 1728), np.uint8)
         pixels[::2] = 200
         Image.fromarray(pixels).save(tmp_path / f"a_{colour}.png")
-    (picture,) = atlas_sheets.real_fields(tmp_path)
+    (picture,) = (atlas_sheets.reduced(field.image, field.um_per_pixel) for field in read_folder(tmp_path))
     assert picture.shape == (432, 432, 4)
     assert (picture == 100).all()
 

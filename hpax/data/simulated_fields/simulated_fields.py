@@ -37,8 +37,10 @@ class Config(builder.Config):
         for name in ("cell_lines", "fields"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.cell_lines > len(lines(self.realism)):
-            raise ValueError(f"cell_lines must be at most {len(lines(self.realism))}, got {self.cell_lines}")
+        if self.cell_lines > len(simulate.cell_lines(self.realism)):
+            raise ValueError(
+                f"cell_lines must be at most {len(simulate.cell_lines(self.realism))}, got {self.cell_lines}"
+            )
         if self.realism != "plain" and (self.bleed_through or self.defocus):
             raise ValueError("randomised fields draw bleed_through and defocus; leave both at 0")
         super().__post_init__()
@@ -56,13 +58,8 @@ def pictures(config: Config, folder: pathlib.Path | None) -> list[builder.FieldG
     return [
         builder.FieldGroup(protein.name, (protein, cell_line), stratum=protein.locations[0])
         for protein in proteome
-        for cell_line in cell_lines(protein.name, config.cell_lines, lines(config.realism))
+        for cell_line in cell_lines(protein.name, config.cell_lines, simulate.cell_lines(config.realism))
     ]
-
-
-def lines(realism: simulate.Realism) -> list[str]:
-    """The cell lines that an atlas holds."""
-    return sorted(simulate.CELL_LINES if realism == "plain" else simulate.ALL_CELL_LINES)
 
 
 def cell_lines(protein: str, count: int, known: Sequence[str]) -> list[str]:

@@ -1,0 +1,17 @@
+"""Arrays that a command keeps for its next run, in an .npz with the key of what they were made of."""
+
+import os
+import zipfile
+
+import numpy as np
+
+
+def read(path: str | os.PathLike[str], key: str) -> dict[str, np.ndarray] | None:
+    """The arrays of a file whose array "key" is `key`; None if it is not there, damaged, or made of something else."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
+            if str(kept["key"]) != key:
+                return None
+            return {name: kept[name] for name in kept.files if name != "key"}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None

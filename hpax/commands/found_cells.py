@@ -132,7 +132,7 @@ def segment(config: Config, field: FolderField, load: Load, *, shown: bool) -> s
 def _begun(config: Config, id: str) -> dict[str, Any]:
     """What a record says of pictures and masks, which is all that is left of it until the field is measured again."""
     known = read_record(config.workdir, id)
-    kept = {name: known[name] for name in ("digest", "masks_digest", "corrected") if name in known}
+    kept: dict[str, Any] = {name: known[name] for name in ("digest", "masks_digest", "corrected") if name in known}
     if known:
         files.write_json(record_path(config.workdir, id), kept)
     thumbnail_path(config.workdir, id).unlink(missing_ok=True)

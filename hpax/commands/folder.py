@@ -123,7 +123,7 @@ def scaled(known: Sequence[FolderField], camera_bits: int, cache: Path) -> list[
         ValueError: it cannot be told, as the fields may come from several cameras; `camera_bits` would say it.
     """
     key = files.digest(json.dumps([hpax.__version__, camera_bits, [stamp(field.files.paths) for field in known]]))
-    kept = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
+    kept = files.read_json(cache)
     if kept.get("key") != key:
         found = fields.full_scale([field.files for field in known], bits=camera_bits)
         kept = {"key": key, "integers": found.integers, "floats": found.floats, "remark": found.remark}

@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import UInt
@@ -62,7 +61,7 @@ def estimated(known: Sequence[FolderField], asked: UmPerPixel, workdir: Path) ->
         return list(known), []
     sides = _sides(known)
     key = files.digest(json.dumps([hpax.__version__, [[side, list(map(state, own))] for side, own in sides.items()]]))
-    there = _kept(workdir / FILE)
+    there = files.read_json(workdir / FILE)
     if there.get("key") != key:
         guesses = [_guess(side, own) for side, own in sides.items()]
         there = {"key": key, "guesses": [dataclasses.asdict(guess) for guess in guesses]}
@@ -72,21 +71,17 @@ def estimated(known: Sequence[FolderField], asked: UmPerPixel, workdir: Path) ->
         print(f"note: {guess.remark(asked)}", file=sys.stderr)
     if asked != "auto":
         return list(known), guesses
-    estimates = kept(workdir)
+    estimates = _by_nuclei(guesses)
     return [dataclasses.replace(f, files=dataclasses.replace(f.files, estimates=estimates)) for f in known], guesses
 
 
 def kept(workdir: Path) -> tuple[tuple[int, float], ...]:
     """Longer side of fields in pixels, and µm per pixel by their nuclei, as they were found in a workdir."""
-    guesses = [Guess(**guess) for guess in _kept(workdir / FILE).get("guesses", ())]
+    return _by_nuclei([Guess(**guess) for guess in files.read_json(workdir / FILE).get("guesses", ())])
+
+
+def _by_nuclei(guesses: Sequence[Guess]) -> tuple[tuple[int, float], ...]:
     return tuple((guess.side, guess.nuclei) for guess in guesses if guess.nuclei is not None)
-
-
-def _kept(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 def _sides(known: Sequence[FolderField]) -> Mapping[int, list[FolderField]]:
@@ -105,8 +100,8 @@ def _sides(known: Sequence[FolderField]) -> Mapping[int, list[FolderField]]:
 
 def _guess(side: int, own: Sequence[FolderField]) -> Guess:
     stains = []
-    for place in np.unique(np.linspace(0, len(own) - 1, min(LOOKED_AT, len(own))).round().astype(int)):
-        if (stain := _stain(own[place])) is not None:
+    for field in fields.spread(own, LOOKED_AT):
+        if (stain := _stain(field)) is not None:
             stains.append(stain)
     width = atlas.um_per_pixel(side)
     found = pixel_size.estimate(stains, width)

@@ -15,7 +15,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 DRAFT = ".draft-"
@@ -272,6 +272,24 @@ def below(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
                 names.append(name)
             seen.add(real)
         yield from (pathlib.Path(parent, name) for name in sorted(names))
+
+
+def stamp(paths: Iterable[pathlib.Path]) -> list[list[Any]]:
+    """Names, sizes and times of files: while these are the same, so is what the files hold.
+
+    Of a folder, those of everything in it; of what is not there, such as the end of a broken link, the name alone.
+    """
+    told: list[list[Any]] = []
+    for path in sorted(paths):
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for each in inside:
+            try:
+                there = os.stat(each)
+            except OSError:  # who reads it says what is wrong with it
+                told.append([each.name])
+            else:
+                told.append([each.name, there.st_size, there.st_mtime_ns, there.st_ctime_ns])
+    return told
 
 
 class KnownDigests:

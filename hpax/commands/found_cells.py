@@ -16,10 +16,10 @@ from PIL import Image
 
 import hpax
 from hpax import atlas, files
-from hpax.commands.folder import FolderField, Load, content, stamp, state
-from hpax.commands.pixel_sizes import number
+from hpax.commands.folder import FolderField, Load, content, state
 from hpax.commands.segment import Config
 from hpax.data import failures
+from hpax.data.pixel_sizes import number
 from hpax.explore import overlays
 from hpax.fields import Field, Masks
 from hpax.formats import fields
@@ -56,7 +56,7 @@ def thumbnail_path(workdir: Path, id: str) -> Path:
 
 def masks_stamp(workdir: Path, id: str) -> list[list[Any]]:
     """The state of a field's masks in all their flavours."""
-    return stamp(mask_files.paths(workdir / "masks", id))
+    return files.stamp(mask_files.paths(workdir / "masks", id))
 
 
 def finished(field: FolderField, config: Config) -> bool:

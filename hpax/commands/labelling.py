@@ -13,13 +13,14 @@ from PIL import Image
 
 import hpax
 from hpax import atlas, files, models, progress
-from hpax.commands import pixel_sizes, plausibility, segment, segmenting, shares, tables
+from hpax.commands import plausibility, segment, segmenting, shares, tables
 from hpax.commands.command import Call
-from hpax.commands.folder import FolderField, Load, scaled, survey
+from hpax.commands.folder import FolderField, Load, scaled, sized, survey
 from hpax.commands.found_cells import masks_digest
 from hpax.commands.label import Config
 from hpax.commands.mask_folders import CellFinder, Cells, Given, Segmented
 from hpax.commands.shares import FieldShare
+from hpax.data import pixel_sizes
 from hpax.data.failures import why
 from hpax.explore import colour, labelled, page
 from hpax.fields import Masks
@@ -57,7 +58,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
         guesses: list[pixel_sizes.Guess] = []
         if config.masks is None or config.um_per_pixel == "auto":
             place = cells.workdir if config.masks is None else config.workdir
-            known, guesses = pixel_sizes.estimated(known, config.um_per_pixel, place)
+            known, guesses = sized(known, config.um_per_pixel, place / pixel_sizes.FILE)
         labeller = Labeller(config, ensemble, find, content(config.models))
         shown = segmenting.chosen(cells, known)
         if share is not None:

@@ -14,12 +14,12 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from hpax import data, files, launch, processes, progress
-from hpax.commands import pixel_sizes, plausibility, shares, tables
+from hpax.commands import plausibility, shares, tables
 from hpax.commands.command import Call
-from hpax.commands.folder import FolderField, scaled, survey
+from hpax.commands.folder import FolderField, scaled, sized, survey
 from hpax.commands.found_cells import finished, is_measured, read_record, rows, segment, thumbnail
 from hpax.commands.segment import ANEW, Config
-from hpax.data import building
+from hpax.data import building, pixel_sizes
 from hpax.data.failures import reasons
 from hpax.explore import overlays, page
 from hpax.fields import Masks
@@ -47,7 +47,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
     with shares.exclusive(config.workdir, share):
         claim(config)
         known = scaled(known, config.camera_bits, config.workdir / SCALE)
-        known, guesses = pixel_sizes.estimated(known, config.um_per_pixel, config.workdir)
+        known, guesses = sized(known, config.um_per_pixel, config.workdir / pixel_sizes.FILE)
         own = known if share is None else share.of(known)
         todo = [field for field in own if not finished(field, config)]
         failures |= segment_all(config, todo, shown=chosen(config, known))

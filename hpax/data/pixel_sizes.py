@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-import sys
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,16 +11,21 @@ from jaxtyping import UInt
 
 import hpax
 from hpax import atlas, files
-from hpax.commands.folder import FolderField, state
-from hpax.commands.segment import UmPerPixel
+from hpax.atlas import UmPerPixel
 from hpax.formats import fields, pictures
+from hpax.formats.fields import FieldFiles
 from hpax.segment import pixel_size
 
-FILE = "pixel_sizes.json"  # in a workdir
+FILE = "pixel_sizes.json"  # where what the nuclei say is kept
 LOOKED_AT = 24  # fields of a size, evenly spread by id, whose nuclei are found
 AGREE = 1.3  # a factor between the guess and the estimate that cell lines explain
 
 NUCLEUS = atlas.CHANNELS.index("nucleus")
+
+Estimates = tuple[tuple[int, float], ...]
+"""Longer side of fields in pixels, and µm per pixel by their nuclei."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,54 +56,64 @@ def number(asked: UmPerPixel) -> float:
     return 0.0 if isinstance(asked, str) else asked
 
 
-def estimated(known: Sequence[FolderField], asked: UmPerPixel, workdir: Path) -> tuple[list[FolderField], list[Guess]]:
-    """The fields, knowing the estimates where `asked` is auto; and what is guessed, by size, of those that state none.
+def guesses(known: Sequence[FieldFiles], cache: Path | None = None) -> list[Guess]:
+    """What is guessed, by size, of the fields whose files state no pixel size; nuclei are found in some of them.
 
-    Nothing is guessed where a number was asked for. What the nuclei say is kept in `workdir`, as long as the
-    set of fields is what it was.
+    It is kept in the file `cache` as long as the set of fields is what it was.
     """
-    if number(asked):
-        return list(known), []
     sides = _sides(known)
-    key = files.digest(json.dumps([hpax.__version__, [[side, list(map(state, own))] for side, own in sides.items()]]))
-    there = files.read_json(workdir / FILE)
-    if there.get("key") != key:
-        guesses = [_guess(side, own) for side, own in sides.items()]
-        there = {"key": key, "guesses": [dataclasses.asdict(guess) for guess in guesses]}
-        files.write_json(workdir / FILE, there)
-    guesses = [Guess(**guess) for guess in there["guesses"]]
-    for guess in guesses:
-        print(f"note: {guess.remark(asked)}", file=sys.stderr)
+    stamps = [[side, [fields.state(files) for files in own]] for side, own in sides.items()]
+    key = files.digest(json.dumps([hpax.__version__, stamps]))
+    there = {} if cache is None else files.read_json(cache)
+    if there.get("key") == key:
+        return [Guess(**guess) for guess in there["guesses"]]
+    found = [_guess(side, own) for side, own in sides.items()]
+    if cache is not None:
+        files.write_json(cache, {"key": key, "guesses": [dataclasses.asdict(guess) for guess in found]})
+    return found
+
+
+def estimates(folder: Path, asked: UmPerPixel, *, camera_bits: int = 0, cache: Path | None = None) -> Estimates:
+    """For the builders of fields, what nuclei say of those in `folder` where `asked` is auto; what is taken is logged.
+
+    Raises:
+        ValueError: the fields may come from several cameras; `camera_bits` would say it.
+    """
     if asked != "auto":
-        return list(known), guesses
-    estimates = _by_nuclei(guesses)
-    return [dataclasses.replace(f, files=dataclasses.replace(f.files, estimates=estimates)) for f in known], guesses
+        return ()
+    known = fields.survey(folder).fields
+    scale = fields.full_scale(known, bits=camera_bits)
+    found = guesses([dataclasses.replace(each, full_scale=scale) for each in known], cache)
+    for guess in found:
+        log.warning("%s", guess.remark(asked))
+    return by_nuclei(found)
 
 
-def kept(workdir: Path) -> tuple[tuple[int, float], ...]:
-    """Longer side of fields in pixels, and µm per pixel by their nuclei, as they were found in a workdir."""
-    return _by_nuclei([Guess(**guess) for guess in files.read_json(workdir / FILE).get("guesses", ())])
+def kept(cache: Path) -> Estimates:
+    """What nuclei said when a file `cache` was written."""
+    return by_nuclei([Guess(**guess) for guess in files.read_json(cache).get("guesses", ())])
 
 
-def _by_nuclei(guesses: Sequence[Guess]) -> tuple[tuple[int, float], ...]:
+def by_nuclei(guesses: Sequence[Guess]) -> Estimates:
+    """The sizes that nuclei gave, as `FieldFiles.estimates` has them."""
     return tuple((guess.side, guess.nuclei) for guess in guesses if guess.nuclei is not None)
 
 
-def _sides(known: Sequence[FolderField]) -> Mapping[int, list[FolderField]]:
+def _sides(known: Sequence[FieldFiles]) -> Mapping[int, list[FieldFiles]]:
     """Longer side → the fields of that size whose files state no pixel size."""
-    sides: dict[int, list[FolderField]] = {}
+    sides: dict[int, list[FieldFiles]] = {}
     for field in known:
         try:
-            stated = fields.stated_um_per_pixel(field.files)
+            stated = fields.stated_um_per_pixel(field)
         except (ValueError, OSError):  # who reads the field says what is wrong
             continue
-        shape = pictures.size(field.files.paths[NUCLEUS])
+        shape = pictures.size(field.paths[NUCLEUS])
         if stated is None and shape is not None:
             sides.setdefault(max(shape), []).append(field)
     return dict(sorted(sides.items()))
 
 
-def _guess(side: int, own: Sequence[FolderField]) -> Guess:
+def _guess(side: int, own: Sequence[FieldFiles]) -> Guess:
     stains = []
     for field in fields.spread(own, LOOKED_AT):
         if (stain := _stain(field)) is not None:
@@ -110,9 +125,9 @@ def _guess(side: int, own: Sequence[FolderField]) -> Guess:
     return Guess(side, len(own), width, found.um_per_pixel, found.nuclei)
 
 
-def _stain(field: FolderField) -> UInt[np.ndarray, "h w"] | None:
-    path, scale = field.files.paths[NUCLEUS], field.files.full_scale or fields.FullScale()
+def _stain(field: FieldFiles) -> UInt[np.ndarray, "h w"] | None:
+    path, scale = field.paths[NUCLEUS], field.full_scale or fields.FullScale()
     try:
-        return pictures.as_integers(path, pictures.read(path, planes=field.files.planes).pixels, scale)
+        return pictures.as_integers(path, pictures.read(path, planes=field.planes).pixels, scale)
     except (ValueError, OSError):  # as above
         return None

@@ -10,13 +10,14 @@ import pathlib
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int64, UInt
 from PIL import Image, UnidentifiedImageError
 
 from hpax import atlas, images
+from hpax.files import stamp
 from hpax.formats import pictures
 from hpax.formats.pictures import (
     FULL,
@@ -49,6 +50,7 @@ __all__ = [
     "read_field",
     "remarks",
     "spread",
+    "state",
     "stated_um_per_pixel",
     "survey",
 ]
@@ -314,6 +316,12 @@ def depth(found: Sequence[FieldFiles]) -> Literal[8, 16]:
             except (OSError, ValueError):  # who reads the field says what is wrong with it
                 continue
     return 8
+
+
+def state(files: FieldFiles) -> list[list[Any]]:
+    """The stamp of a field's files, and what the highest value in them means: while it is the same, its pixels are."""
+    scale = files.full_scale or FullScale()
+    return [*stamp(files.paths), [scale.integers, scale.floats, files.planes]]
 
 
 def spread(found: Sequence[Item], most: int) -> list[Item]:

@@ -95,7 +95,8 @@ def matched(config: Config, reference: "FeatureTable", others: "Sequence[Feature
             try:
                 table.of(obs.index)
             except ValueError as error:
-                raise launch.LaunchError(f"{error} (--missing drop)") from error
+                remedy = " (--missing drop)" if len(table.ids) else ""
+                raise launch.LaunchError(f"{error}{remedy}") from error
     if obs.empty:
         raise launch.LaunchError("the tables must share cells with a class, they share none; check the ids")
     return obs

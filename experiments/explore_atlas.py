@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from hpax import launch
+from hpax.atlas import UmPerPixel
 from hpax.recipes import configs
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Config:
     fields: Path | None = None  # folder of fields; None: the simulated atlas
     annotations: str = ""  # the labels' table in the folder; "": the only one there, if any
     masks: Path | None = None  # of a folder: the workdir of `hpax segment`, or masks; None: cells are found first
-    um_per_pixel: float = 0.0  # µm, of a folder; 0: as the files state, else 0.08 at 1728, 2048 and 3072 pixels
+    um_per_pixel: UmPerPixel = 0.0  # µm, of a folder; 0: as the files state, or by the width; auto: by the nuclei
     gene_sets: Path | None = None  # a .gmt file of the proteins' names; of the simulated atlas its planted locations
     locations: Path | None = None  # proteinatlas.org's subcellular_location.tsv: checks the gene sets on known genes
     models: tuple[Path, ...] = (Path("label-fields"), Path("label-cells"))  # that label cells; names or files

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import tyro
 
 from hpax import launch
+from hpax.atlas import UmPerPixel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Config:
     )  # names, or .safetensors, of both kinds or of one
     annotations: str = ""  # the labels' table in the folder; "": the only one there
     segmenter: Literal["networks", "classical"] = "networks"
-    um_per_pixel: float = 0.0  # µm; 0: as the files state, or by the width
+    um_per_pixel: UmPerPixel = 0.0  # µm; 0: as the files state, or by the width; auto: by the nuclei
     camera_bits: int = 0  # of channels with more than 8 bits, such as 12; 0: the fewest that hold all pixels
     tta: Annotated[int, tyro.conf.arg(aliases=("--turns",))] = 8  # views of each image: 1, or all 8 flips and rotations
     least: int = 4  # classes with fewer fields are left out of the means
@@ -45,14 +46,20 @@ def run(config: Config, workdir: Path) -> launch.Result:
 
     from hpax import models
     from hpax.commands import zero_shot_study as study
+    from hpax.data import pixel_sizes
     from hpax.explore import page
     from hpax.metrics import zero_shot
 
     masks = workdir.parents[1] / "masks" / config.segmenter
     known, left_out = study.labelled_fields(
-        config.fields, workdir, annotations=config.annotations, camera_bits=config.camera_bits
+        config.fields,
+        workdir,
+        annotations=config.annotations,
+        um_per_pixel=config.um_per_pixel,
+        camera_bits=config.camera_bits,
     )
-    read = functools.partial(study.read, masks=masks, method=config.segmenter, um_per_pixel=config.um_per_pixel)
+    size = pixel_sizes.number(config.um_per_pixel)
+    read = functools.partial(study.read, masks=masks, method=config.segmenter, um_per_pixel=size)
     told = study.predict(models.Ensemble.load(config.models, tta=config.tta), known, read)
     score = functools.partial(
         zero_shot.score, told.labels, ids=told.ids, groups=told.groups, least=config.least, seed=config.seed

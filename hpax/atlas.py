@@ -5,6 +5,7 @@ Sources: the class list and the 2018 ids are those of the two Kaggle competition
 """
 
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 
@@ -96,6 +97,9 @@ KAGGLE_2018: dict[int, int | None] = {
 
 NATIVE_UM_PER_PIXEL = 0.08  # µm; 63x objective, fields of 1728, 2048 and 3072 pixels
 NATIVE_WIDTHS = (1728, 2048, 3072)
+
+UmPerPixel = float | Literal["auto"]
+"""µm per pixel of fields; 0: as their files state, else by the width; auto: as the files state, else by the nuclei."""
 
 
 def location_of(term: str) -> int | None:

@@ -15,7 +15,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 DRAFT = ".draft-"
@@ -156,6 +156,14 @@ def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON object of a cache; empty where there is none, or one that is cut or no object."""
+    try:
+        return dict(json.loads(pathlib.Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 def as_json(value: Any) -> Any:
     """`value` as JSON holds it: dataclasses as objects, paths and enums as text, NaN and infinities as null."""
     if dataclasses.is_dataclass(value):
@@ -232,7 +240,8 @@ def content(path: str | os.PathLike[str], known: "KnownDigests | None" = None, *
     """A name for what a file or a folder holds: of a folder the names and contents of everything below it.
 
     Where it lies does not count, nor do times. `known` spares reading again what has not been touched. Links to
-    nothing, sockets and what may not be read count by their names; who needs them says what is wrong with them.
+    nothing, sockets and what may not be read count by their names; who needs them says what is wrong with them. Links
+    to folders count as what these hold, but by name alone where that has been counted before, as in a loop.
 
     Raises:
         FileNotFoundError: it is not there.
@@ -242,15 +251,45 @@ def content(path: str | os.PathLike[str], known: "KnownDigests | None" = None, *
     if not path.is_dir():
         path.stat()
         return digest(known(path), size=size)
-    paths = []
-    for folder, folders, names in os.walk(path):
-        folders.sort()
-        paths += [pathlib.Path(folder, name) for name in sorted(names)]
+    paths = list(below(path))
     parts: list[bytes | str] = []
     with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
         for each, own in zip(paths, pool.map(known, paths), strict=True):
             parts += [os.fsencode(each.relative_to(path).as_posix()), own]
     return digest(*parts, size=size)
+
+
+def below(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Every file below a folder in order, also where links to folders lead; of links to what was there before, each."""
+    seen = {os.path.realpath(folder)}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        for name in list(folders):
+            path = pathlib.Path(parent, name)
+            real = os.path.realpath(path)
+            if path.is_symlink() and real in seen:
+                folders.remove(name)
+                names.append(name)
+            seen.add(real)
+        yield from (pathlib.Path(parent, name) for name in sorted(names))
+
+
+def stamp(paths: Iterable[pathlib.Path]) -> list[list[Any]]:
+    """Names, sizes and times of files: while these are the same, so is what the files hold.
+
+    Of a folder, those of everything in it; of what is not there, such as the end of a broken link, the name alone.
+    """
+    told: list[list[Any]] = []
+    for path in sorted(paths):
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for each in inside:
+            try:
+                there = os.stat(each)
+            except OSError:  # who reads it says what is wrong with it
+                told.append([each.name])
+            else:
+                told.append([each.name, there.st_size, there.st_mtime_ns, there.st_ctime_ns])
+    return told
 
 
 class KnownDigests:
@@ -263,9 +302,8 @@ class KnownDigests:
     def __init__(self, path: pathlib.Path | None = None):
         self.path, self.read = path, 0  # bytes that had to be read
         self._known: dict[str, list[Any]] = {}
-        if path is not None and path.exists():
-            with contextlib.suppress(OSError, ValueError, TypeError):
-                self._known = dict(json.loads(path.read_text(encoding="utf-8")))
+        if path is not None:
+            self._known = read_json(path)
 
     def __call__(self, path: pathlib.Path) -> str:
         """The digest of a file; "" of what cannot be read."""

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import time
+import types
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ import tifffile
 from PIL import Image
 
 from experiments import build_cells
-from hpax import atlas, data
-from hpax.commands import found_cells
+from hpax import atlas, data, files
+from hpax.commands import found_cells, segment, segmenting
+from hpax.data import building
 from hpax.data.hpa_fields import dummy
 from hpax.formats import fields, masks
 from hpax.segment import classical
@@ -299,9 +301,9 @@ def test_processes_share_the_work_and_change_nothing(source, whole, tmp_path):
 @pytest.mark.real
 def test_real_fields_have_cells_in_every_one(real_data, tmp_path):
     some = fields.find_fields(real_data / "hpa_fields")
-    chosen = [*some[1:60:12], *(files for files in some if files.paths[0].suffix == ".jpg")]
+    chosen = [*some[1:60:12], *(each for each in some if each.paths[0].suffix == ".jpg")]
     (tmp_path / "fields").mkdir()
-    for path in (path for files in chosen for path in files.paths):
+    for path in (path for each in chosen for path in each.paths):
         shutil.copy(path, tmp_path / "fields")
     start = time.perf_counter()
     command = ["--fields", str(tmp_path / "fields"), "--workdir", str(tmp_path / "work"), "--segmenter", "classical"]
@@ -318,3 +320,149 @@ def test_a_broken_link_fails_its_field_alone(own, tmp_path):
     assert main(own, tmp_path / "work", "--no-overlays") == 1
     assert [row["id"] for row in table(tmp_path / "work", "failures")] == [first.id]
     assert len(table(tmp_path / "work", "fields")) == 3
+
+
+ID = "00000000-bb9b-11e8"
+QUICK = ("--no-shards", "--no-overlays")
+
+
+def correct(workdir, flavour="png", index=1):
+    """Removes a cell by hand; returns the masks that are left."""
+    found, nuclei = masks.read(workdir / "masks", ID, flavour=flavour)
+    found, nuclei = (np.where(plane == index, 0, plane) for plane in (found, nuclei))
+    image = np.zeros((SIZE, SIZE, 4), np.uint8)
+    told = {"image": image, "um_per_pixel": dummy.UM_PER_PIXEL, "flavour": flavour}
+    masks.write(workdir / "masks", ID, found, nuclei, **told)
+    return found, nuclei
+
+
+def assert_masks(workdir, right, *flavours):
+    assert masks.flavours(workdir / "masks", ID) == list(flavours)
+    for flavour in flavours:
+        np.testing.assert_array_equal(masks.read(workdir / "masks", ID, flavour=flavour), right)
+    assert len([row for row in table(workdir) if row["field"] == ID]) == len(np.unique(right[0])) - 1
+
+
+def test_corrected_masks_outlive_another_version(own, tmp_path, monkeypatch):
+    work = tmp_path / "work"
+    assert main(own, work, *QUICK) == 0
+    right = correct(work)
+    assert main(own, work, *QUICK) == 0
+    monkeypatch.setattr(found_cells, "hpax", types.SimpleNamespace(__version__="99"))
+    again = Clock()
+    monkeypatch.setattr(found_cells, "by_name", lambda *_: again)
+    assert main(own, work, *QUICK) == 0
+    assert again.calls == 3  # the other fields
+    assert_masks(work, right, "png")
+    assert "its masks were changed" in next(row for row in table(work, "fields") if row["id"] == ID)["notes"]
+    assert "corrected" not in table(work, "fields")[0]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_corrected_masks_outlive_a_run_that_broke_off(own, tmp_path, monkeypatch, error):
+    def broken(*_):
+        raise error
+
+    work = tmp_path / "work"
+    assert main(own, work, *QUICK) == 0
+    right = correct(work)
+    with monkeypatch.context() as patch:
+        patch.setattr(found_cells, "measurements", broken)
+        assert main(own, work, *QUICK) in (1, 2, 130)
+    assert not found_cells.is_measured(work, ID)
+    assert main(own, work, *QUICK) == 0
+    assert_masks(work, right, "png")
+
+
+def test_what_is_found_anew_does_not_look_corrected(own, tmp_path, monkeypatch):
+    def broken(*_):
+        raise KeyboardInterrupt
+
+    work = tmp_path / "work"
+    assert main(own, work, *QUICK) == 0
+    monkeypatch.setattr(found_cells, "hpax", types.SimpleNamespace(__version__="99"))
+    with monkeypatch.context() as patch:
+        patch.setattr(found_cells, "by_name", lambda *_: lambda image, size: classical.segment(image, size / 1.5))
+        patch.setattr(found_cells, "measurements", broken)
+        assert main(own, work, *QUICK) == 130
+    assert main(own, work, *QUICK) == 0
+    assert not any("changed" in row["notes"] for row in table(work, "fields"))
+
+
+@pytest.mark.parametrize("flavour", ["png", "ome-tiff"])
+def test_a_correction_of_either_flavour_wins_and_both_end_alike(own, tmp_path, flavour):
+    work, both = tmp_path / "work", ("--masks", "png", "ome-tiff")
+    assert main(own, work, *QUICK, *both) == 0
+    right = correct(work, flavour)
+    assert main(own, work, *QUICK, *both) == 0
+    assert_masks(work, right, "png", "ome-tiff")
+    masks.remove(work / "masks", ID, flavour="ome-tiff" if flavour == "png" else "png")
+    assert main(own, work, *QUICK, *both) == 0  # a lost flavour is written again
+    assert_masks(work, right, "png", "ome-tiff")
+
+
+def test_flavours_corrected_differently_fail_their_field_alone(own, tmp_path):
+    work, both = tmp_path / "work", ("--masks", "png", "ome-tiff")
+    assert main(own, work, *QUICK, *both) == 0
+    correct(work, "png", 1)
+    right = correct(work, "ome-tiff", 2)
+    assert main(own, work, *QUICK, *both) == 1
+    (failure,) = table(work, "failures")
+    assert failure["id"] == ID
+    assert "differ as png and ome-tiff; keep one" in failure["reason"]
+    masks.remove(work / "masks", ID, flavour="png")
+    assert main(own, work, *QUICK, *both) == 0
+    assert_masks(work, right, "png", "ome-tiff")
+
+
+def damaged(folder):
+    (folder / f"{ID}_cells.png").write_bytes(b"no picture")
+
+
+def doubled(folder):
+    tifffile.imwrite(folder / f"{ID}_cells.tif", np.zeros((SIZE, SIZE), np.uint16))
+
+
+@pytest.mark.parametrize("harm", [damaged, doubled])
+def test_bad_masks_fail_their_field_alone(own, tmp_path, harm):
+    work = tmp_path / "work"
+    assert main(own, work) == 0
+    harm(work / "masks")
+    assert main(own, work) == 1
+    (failure,) = table(work, "failures")
+    assert failure["id"] == ID
+    assert f"{ID}_cells" in failure["reason"]
+    assert len(table(work, "fields")) == 3
+    assert len(list((work / "masks").glob(f"{ID}*"))) >= 2  # nothing of them is deleted
+    assert dict(shards(own, work).failures) == {ID: failure["reason"]}
+
+
+def test_pixels_that_are_not_square_any_more_fail_their_field_alone(own, tmp_path, monkeypatch):
+    def crooked(field, shape, asked):
+        if field.id == ID:
+            raise ValueError("states pixels that are not square")
+        return size(field, shape, asked)
+
+    command = ["--fields", str(own), "--workdir", str(tmp_path / "work"), "--segmenter", "classical", "--no-shards"]
+    command += ["--um-per-pixel", "auto"]
+    assert build_cells.main(command) == 0
+    size = found_cells.FolderField.pixel_size
+    monkeypatch.setattr(found_cells.FolderField, "pixel_size", crooked)
+    assert build_cells.main(command) == 1
+    assert table(tmp_path / "work", "failures") == [{"id": ID, "reason": "states pixels that are not square"}]
+
+
+def test_what_is_known_of_files_outlives_the_shards(own, tmp_path, monkeypatch):
+    work = tmp_path / "work"
+    monkeypatch.setattr(files, "WORTH_KEEPING", 0)
+    monkeypatch.setattr(files, "SETTLED", -1)
+    assert main(own, work, "--no-overlays") == 0
+    kept = work / "shards" / building.DIGESTS
+    known = kept.read_bytes()
+    config = segment.Config(own, work)
+    known_fields, _ = segmenting.survey(own)
+    record = found_cells.read_record(work, ID)
+    files.write_json(found_cells.record_path(work, ID), {**record, "masks_digest": "other"})
+    segmenting.clear_shards(config, known_fields)
+    assert kept.read_bytes() == known
+    assert sorted(path.name for path in (work / "shards").iterdir()) == sorted([building.DIGESTS, "made_of.json"])

@@ -67,3 +67,11 @@ def test_contents_count_and_not_times(source, tmp_path):
     assert copy.digest() == field.digest()
     tifffile.imwrite(copy.files.paths[1], tifffile.imread(copy.files.paths[1]) ^ 1)
     assert copy.digest() != field.digest()
+
+
+def test_a_cache_that_was_cut_is_made_again(source, tmp_path):
+    known, _ = folder.survey(source)
+    cache = tmp_path / "scale.json"
+    first = folder.scaled(known, 0, cache)
+    cache.write_text(cache.read_text()[:40])
+    assert folder.scaled(known, 0, cache) == first

@@ -209,3 +209,31 @@ def test_what_names_its_file_already_is_passed_on(tmp_path):
         (tmp_path / ("n" * 300)).read_text()
     with pytest.raises(ValueError, match=r"^/a is blue$"), files.reading("/a", "x"):
         raise ValueError("/a is blue")
+
+
+def test_links_to_folders_count_as_what_these_hold_and_loops_end(tmp_path):
+    for name in ("a", "elsewhere/in"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "elsewhere" / "in" / "x").write_text("1")
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "elsewhere")
+    first = files.content(tmp_path / "a")
+    (tmp_path / "elsewhere" / "in" / "x").write_text("2")
+    second = files.content(tmp_path / "a")
+    (tmp_path / "elsewhere" / "in" / "loop").symlink_to(tmp_path / "a")
+    third = files.content(tmp_path / "a")
+    (tmp_path / "elsewhere" / "in" / "loop").rename(tmp_path / "elsewhere" / "in" / "other")
+    assert len({first, second, third, files.content(tmp_path / "a")}) == 4
+    assert [path.name for path in files.below(tmp_path / "a")] == ["other", "x"]
+
+
+def test_a_real_folder_counts_though_a_link_led_there_before(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "x").write_text("1")
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    assert [path.relative_to(tmp_path).as_posix() for path in files.below(tmp_path)] == ["a/x", "b/x"]
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"a": 1', "[1, 2]", "3", "null"])
+def test_a_cache_that_is_cut_or_no_object_is_none(tmp_path, text):
+    (tmp_path / "kept.json").write_text(text)
+    assert files.read_json(tmp_path / "kept.json") == files.read_json(tmp_path / "nowhere.json") == {}

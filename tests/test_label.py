@@ -314,3 +314,29 @@ def test_networks_that_ship_are_taken_where_none_is_named_and_the_page_says_how_
     assert "How far to trust each class" in text
     assert "label-fields: average precision on real fields" in text
     assert "labelled by label-fields, label-cells." in text
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("more", [(), ("--share", "1/1")])
+def test_an_error_that_nobody_foresaw_fails_its_field_alone(folder, network, tmp_path, monkeypatch, capsys, more):
+    predict = models.Ensemble.predict
+
+    def full(self, field):
+        if field.id == "00000000-bb9b-11e8":
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return predict(self, field)
+
+    monkeypatch.setattr(models.Ensemble, "predict", full)
+    assert run(folder, tmp_path / "work", network, *more) == 1
+    assert "failed: 00000000-bb9b-11e8: RuntimeError: RESOURCE_EXHAUSTED" in capsys.readouterr().err
+    assert [path.stem for path in (tmp_path / "work" / "fields").iterdir()] == ["00000001-bb9b-11e8"]
+    if not more:
+        assert list(answers(tmp_path / "work")) == ["00000001-bb9b-11e8"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_networks_are_read_once(folder, network, tmp_path, monkeypatch):
+    tape, load = [], labelling.load_network
+    monkeypatch.setattr(labelling, "load_network", lambda name: tape.append(name) or load(name))
+    assert run(folder, tmp_path / "work", network) == 0
+    assert tape == [network]

@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from hpax import launch
+from hpax import files, launch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,3 +297,37 @@ def test_a_result_is_not_that_of_a_file_that_has_changed_since(tmp_path, capsys)
     capsys.readouterr()
     assert launch.main(Reading, run, argv=command) == 2
     assert "labels.csv); choose another --workdir or delete that folder" in capsys.readouterr().err
+
+
+@dataclasses.dataclass(frozen=True)
+class Wide(Reading):
+    """The same, with something to sweep."""
+
+    width: int = 1
+
+
+def test_what_arms_read_is_looked_through_once_and_kept(tmp_path, monkeypatch):
+    source, tape = tmp_path / "images", []
+    source.mkdir()
+    (source / "a.png").write_bytes(b"pixels")
+    os.utime(source / "a.png", (0, 0))
+    monkeypatch.setattr(files, "WORTH_KEEPING", 0)
+    monkeypatch.setattr(files, "SETTLED", -1)
+    of_file, content = files._of_file, files.content
+    monkeypatch.setattr(files, "_of_file", lambda path: tape.append(path.name) or of_file(path))
+    monkeypatch.setattr(files, "content", lambda path, known=None: tape.append(path.name) or content(path, known))
+    command = ["--source", str(source), "--workdir", str(tmp_path / "run"), "--sweep", "width"]
+
+    def run(config, workdir):
+        return launch.Result(metrics={"a": 1.0}, counts={}, data="real", headline=[])
+
+    def main(*more):
+        tape.clear()
+        sweeps = {"width": launch.grid(width=[1, 2, 3])}
+        assert launch.main(Wide, run, sweeps=sweeps, argv=[*command, *more]) == 0
+        return list(tape)
+
+    assert main("--show-config") == []
+    assert not (tmp_path / "run").exists()
+    assert main() == ["images", "a.png"]
+    assert main() == ["images"]  # all arms are finished

@@ -1,15 +1,22 @@
 """Where no file states how large pixels are: the guess and the nuclei are both told, and `auto` takes the nuclei."""
 
+import functools
 import json
+import shutil
 import sys
 
 import pandas as pd
 import pytest
 from PIL import Image
 
-from hpax import atlas
-from hpax.commands import pixel_sizes, plausibility, segment
+import hpax
+from hpax import atlas, data
+from hpax.commands import folder as folders
+from hpax.commands import plausibility, segment
+from hpax.data import pixel_sizes
 from hpax.formats import fields
+from hpax.recipes import cells as recipe_cells
+from hpax.recipes import configs, datasets
 from tests.segment.test_pixel_size import stain
 
 TRUE = 0.2  # µm; by the width it would be twice as much
@@ -58,8 +65,30 @@ def test_a_stated_size_is_taken_before_any_estimate(tmp_path):
     assert fields.pixel_size(files, (300, 300)).source == "width"
 
 
+def test_python_takes_the_nuclei_too(folder, caplog):
+    assert {field.um_per_pixel for field in hpax.read_folder(folder)} == {0.4096}
+    (size,) = {field.um_per_pixel for field in hpax.read_folder(folder, um_per_pixel="auto")}
+    assert size == pytest.approx(TRUE, rel=0.12)
+    assert "which is taken" in caplog.text
+
+
+def test_recipes_take_the_nuclei_too(folder, tmp_path, monkeypatch):
+    labelled = tmp_path / "labelled"
+    shutil.copytree(folder, labelled)
+    (labelled / "labels.csv").write_text("id,label\n" + "".join(f"f{seed},{seed}\n" for seed in range(4)))
+    config = configs.Data(fields=labelled, um_per_pixel="auto", masks="classical", data_dir=tmp_path / "data")
+    (size,) = {field.um_per_pixel for field in datasets.open_folder(config)}
+    assert size == pytest.approx(TRUE, rel=0.12) or size == pytest.approx(0.32, rel=0.01)  # stored no finer than that
+
+    monkeypatch.setattr(pixel_sizes, "_guess", lambda *_: pytest.fail("nuclei were looked for again"))
+    build = functools.partial(data.build, min_cells=1)
+    monkeypatch.setattr(data, "build", build)
+    cells = recipe_cells.open_cells(configs.CellData(fields=labelled, um_per_pixel="auto", data_dir=tmp_path / "data"))
+    assert cells.everything.table["um_per_pixel"].to_numpy() == pytest.approx(TRUE, rel=0.12)
+
+
 def test_a_number_leaves_nothing_to_guess(tmp_path):
-    assert pixel_sizes.estimated([], 0.3, tmp_path) == ([], [])
+    assert folders.sized([], 0.3, tmp_path / pixel_sizes.FILE) == ([], [])
     assert list(tmp_path.iterdir()) == []
 
 

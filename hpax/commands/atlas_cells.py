@@ -18,6 +18,7 @@ from hpax.analysis.atlas import FieldCells
 from hpax.commands import label, labelling
 from hpax.commands.command import Call
 from hpax.commands.found_cells import masks_digest, read_record
+from hpax.data.pixel_sizes import number
 from hpax.data.reading import read_folder
 from hpax.fields import Field, Masks
 from hpax.formats import masks as mask_files
@@ -54,10 +55,6 @@ def of_folder(config: label.Config, call: Call) -> Fields:
     Raises:
         FileNotFoundError, ValueError: as `hpax label`.
     """
-    if config.um_per_pixel == "auto":
-        raise ValueError(
-            "um_per_pixel of an atlas must be a number, got 'auto'; run hpax segment so, and give its --masks"
-        )
     asked = config.um_per_pixel
     failures = labelling.run(config, call)
     prob = submission.by_field(anndata.read_h5ad(config.workdir / submission.TABLE))
@@ -74,7 +71,9 @@ def of_folder(config: label.Config, call: Call) -> Fields:
         for place, id in enumerate(known.ids):
             if id in prob:
                 field = known[place]
-                size = asked or float(read_record(segmented, id).get("um_per_pixel", 0))
+                size = number(asked)
+                if not asked:
+                    size = float(read_record(segmented, id).get("um_per_pixel", 0))
                 masks = Masks(*mask_files.read(folder, id))
                 yield dataclasses.replace(field, masks=masks, um_per_pixel=size or field.um_per_pixel)
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from hpax.atlas import UmPerPixel
 from hpax.commands.command import Call, Command
 
 
@@ -29,7 +30,7 @@ class Config:
     workdir: Path = Path("runs/embed")
     layers: tuple[str, ...] = ()  # such as conv3; none: all
     annotations: str = ""  # of the fields: the labels' table in the folder; "": the only one there, if any
-    um_per_pixel: float = 0.0  # µm, of the fields; 0: as the files state, else 0.08 at 1728, 2048 and 3072 pixels
+    um_per_pixel: UmPerPixel = 0.0  # µm, of the fields; 0: as the files state, or by the width; auto: by nuclei
     camera_bits: int = 0  # of channels with more than 8 bits, such as 12; 0: the fewest that hold all pixels
 
     def __post_init__(self) -> None:

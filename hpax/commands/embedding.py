@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Float32, UInt
 
 from hpax import atlas, data, files, launch, models
-from hpax.commands import embedding_page, pixel_sizes
+from hpax.commands import embedding_page
 from hpax.commands.command import Call
 from hpax.commands.embed import Config
+from hpax.data import pixel_sizes
 from hpax.features import extract
 from hpax.formats import fields
 from hpax.formats import masks as mask_files
@@ -87,19 +88,19 @@ def _as_segmented(config: Config) -> Config:
     if config.masks is None or not path.is_file():
         return config
     there = json.loads(path.read_text(encoding="utf-8"))
-    stated = there.get("um_per_pixel", 0)
-    um_per_pixel = config.um_per_pixel or (0.0 if stated == "auto" else float(stated))
+    um_per_pixel = config.um_per_pixel or there.get("um_per_pixel", 0.0)
     camera_bits = config.camera_bits or int(there.get("camera_bits", 0))
     return dataclasses.replace(config, um_per_pixel=um_per_pixel, camera_bits=camera_bits)
 
 
-def _estimates(config: Config) -> tuple[tuple[int, float], ...]:
-    """What nuclei said of fields that state no pixel size, where `hpax segment --um-per-pixel auto` left the masks."""
-    path = (config.masks or Path()) / "config.json"
-    if config.masks is None or config.um_per_pixel or not path.is_file():
+def _estimates(config: Config, folder: Path) -> pixel_sizes.Estimates:
+    """What nuclei say of fields that state no pixel size: what they said when `hpax segment` left the masks, if so."""
+    if config.um_per_pixel != "auto":
         return ()
-    there = json.loads(path.read_text(encoding="utf-8"))
-    return pixel_sizes.kept(config.masks) if there.get("um_per_pixel") == "auto" else ()
+    if config.masks is not None and (said := pixel_sizes.kept(config.masks / pixel_sizes.FILE)):
+        return said
+    bits, cache = config.camera_bits, config.workdir / pixel_sizes.FILE
+    return pixel_sizes.estimates(folder, "auto", camera_bits=bits, cache=cache)
 
 
 def _record(config: Config, call: Call, source: data.Source, *, seconds: float) -> None:
@@ -135,8 +136,8 @@ def _of_fields(config: Config, encoder: models.Encoder, folder: Path) -> data.So
         masks="" if masks is None else str(masks),
         bits=fields.depth(fields.survey(folder).fields),
         annotations=config.annotations,
-        um_per_pixel=config.um_per_pixel,
-        estimates=_estimates(config),
+        um_per_pixel=pixel_sizes.number(config.um_per_pixel),
+        estimates=_estimates(config, folder),
         camera_bits=config.camera_bits,
         crop_um=size * encoder.network.um_per_pixel,
         crop_size=size,

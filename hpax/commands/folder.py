@@ -3,9 +3,8 @@
 import dataclasses
 import functools
 import json
-import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,10 @@ import numpy as np
 
 import hpax
 from hpax import files
+from hpax.atlas import UmPerPixel
+from hpax.data import pixel_sizes
 from hpax.data.hpa_fields import hpa_fields
+from hpax.data.pixel_sizes import Guess
 from hpax.fields import Field
 from hpax.formats import fields
 
@@ -83,24 +85,6 @@ def survey(
     return known, {id: str(fault) for id, fault in found.faults.items()}
 
 
-def stamp(paths: Iterable[Path]) -> list[list[Any]]:
-    """Names, sizes and times of files: while these are the same, so is what the files hold.
-
-    Of a folder, those of everything in it; of what is not there, such as the end of a broken link, the name alone.
-    """
-    told: list[list[Any]] = []
-    for path in sorted(paths):
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        for each in inside:
-            try:
-                state = os.stat(each)
-            except OSError:  # who reads it says what is wrong with it
-                told.append([each.name])
-            else:
-                told.append([each.name, state.st_size, state.st_mtime_ns, state.st_ctime_ns])
-    return told
-
-
 def content(field: FolderField, record: Mapping[str, Any]) -> str:
     """The digest of a field; that of its record if its files were not touched since, and mean what they meant."""
     if record.get("digest") and record.get("stamp") == state(field):
@@ -110,8 +94,7 @@ def content(field: FolderField, record: Mapping[str, Any]) -> str:
 
 def state(field: FolderField) -> list[list[Any]]:
     """The stamp of a field's files, and what the highest value in them means."""
-    scale = field.files.full_scale or fields.FullScale()
-    return [*stamp(field.files.paths), [scale.integers, scale.floats, field.files.planes]]
+    return fields.state(field.files)
 
 
 def scaled(known: Sequence[FolderField], camera_bits: int, cache: Path) -> list[FolderField]:
@@ -122,8 +105,8 @@ def scaled(known: Sequence[FolderField], camera_bits: int, cache: Path) -> list[
     Raises:
         ValueError: it cannot be told, as the fields may come from several cameras; `camera_bits` would say it.
     """
-    key = files.digest(json.dumps([hpax.__version__, camera_bits, [stamp(field.files.paths) for field in known]]))
-    kept = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
+    key = files.digest(json.dumps([hpax.__version__, camera_bits, [files.stamp(field.files.paths) for field in known]]))
+    kept = files.read_json(cache)
     if kept.get("key") != key:
         found = fields.full_scale([field.files for field in known], bits=camera_bits)
         kept = {"key": key, "integers": found.integers, "floats": found.floats, "remark": found.remark}
@@ -132,3 +115,19 @@ def scaled(known: Sequence[FolderField], camera_bits: int, cache: Path) -> list[
         print(f"note: {kept['remark']}", file=sys.stderr)
     scale = fields.FullScale(kept["integers"], kept["floats"], kept["remark"])
     return [dataclasses.replace(field, files=dataclasses.replace(field.files, full_scale=scale)) for field in known]
+
+
+def sized(known: Sequence[FolderField], asked: UmPerPixel, cache: Path) -> tuple[list[FolderField], list[Guess]]:
+    """The fields, knowing what nuclei say if `asked` is auto; and what is guessed, by size, of those that state none.
+
+    Nothing is guessed where a number was asked for. What the nuclei say is kept in the file `cache`.
+    """
+    if pixel_sizes.number(asked):
+        return list(known), []
+    guesses = pixel_sizes.guesses([field.files for field in known], cache)
+    for guess in guesses:
+        print(f"note: {guess.remark(asked)}", file=sys.stderr)
+    if asked != "auto":
+        return list(known), guesses
+    estimates = pixel_sizes.by_nuclei(guesses)
+    return [dataclasses.replace(f, files=dataclasses.replace(f.files, estimates=estimates)) for f in known], guesses

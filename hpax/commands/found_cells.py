@@ -1,11 +1,11 @@
 """The cells of fields of a folder, found once: masks, a record of each field, an overlay.
 
 A record holds what was measured, and of which pictures and masks. It is believed as long as both are what they were:
-other pictures are segmented, other masks (corrected by hand) are measured again. What a table says of a field is no
-part of its record.
+other pictures are segmented, other masks (corrected by hand) are measured again. Masks that were corrected once are
+never segmented anew as long as the pictures stay; of several flavours, the corrected one replaces the others. What a
+table says of a field is no part of its record.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +16,10 @@ from PIL import Image
 
 import hpax
 from hpax import atlas, files
-from hpax.commands.folder import FolderField, Load, content, stamp, state
-from hpax.commands.pixel_sizes import number
+from hpax.commands.folder import FolderField, Load, content, state
 from hpax.commands.segment import Config
+from hpax.data import failures
+from hpax.data.pixel_sizes import number
 from hpax.explore import overlays
 from hpax.fields import Field, Masks
 from hpax.formats import fields
@@ -39,11 +40,13 @@ def record_path(workdir: Path, id: str) -> Path:
 
 
 def read_record(workdir: Path, id: str) -> dict[str, Any]:
-    """The record of a field; empty if there is none that can be read."""
-    try:
-        return dict(json.loads(record_path(workdir, id).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
+    """The record of a field; empty if there is none that can be read, without cells if it was not measured."""
+    return files.read_json(record_path(workdir, id))
+
+
+def is_measured(workdir: Path, id: str) -> bool:
+    """Whether a field has its whole record."""
+    return "cells" in read_record(workdir, id)
 
 
 def thumbnail_path(workdir: Path, id: str) -> Path:
@@ -53,20 +56,25 @@ def thumbnail_path(workdir: Path, id: str) -> Path:
 
 def masks_stamp(workdir: Path, id: str) -> list[list[Any]]:
     """The state of a field's masks in all their flavours."""
-    return stamp(mask_files.paths(workdir / "masks", id))
+    return files.stamp(mask_files.paths(workdir / "masks", id))
 
 
 def finished(field: FolderField, config: Config) -> bool:
-    """Whether the field has been segmented as it is now, and its masks are those that were measured."""
-    there = set(mask_files.flavours(config.workdir / "masks", field.id))
+    """Whether the field has been segmented as it is now, and its masks are those that were measured.
+
+    Not if its pictures or masks cannot be read; `segment` says what is wrong with them.
+    """
     known = read_record(config.workdir, field.id)
-    if not known.get("digest") or known.get("version") != hpax.__version__ or not set(config.masks) <= there:
+    if "cells" not in known or known.get("version") != hpax.__version__:
         return False
-    if known["digest"] != content(field, known):
+    try:
+        if known["digest"] != content(field, known):
+            return False
+        if config.um_per_pixel == "auto" and known["um_per_pixel"] != _size(field, known).um_per_pixel:
+            return False  # other fields came, and changed what the nuclei say
+        return _same_masks(config, field.id, known)
+    except (ValueError, OSError):
         return False
-    if config.um_per_pixel == "auto" and known["um_per_pixel"] != _size(field, known).um_per_pixel:
-        return False  # other fields came, and changed what the nuclei say
-    return _same_masks(config, field.id, known)
 
 
 def _size(field: FolderField, known: Mapping[str, Any]) -> fields.PixelSize:
@@ -74,9 +82,16 @@ def _size(field: FolderField, known: Mapping[str, Any]) -> fields.PixelSize:
 
 
 def _same_masks(config: Config, id: str, known: Mapping[str, Any]) -> bool:
+    there = mask_files.flavours(config.workdir / "masks", id)
+    if not set(config.masks) <= set(there):
+        return False
     if known["masks_stamp"] == masks_stamp(config.workdir, id):
         return True
-    return known["masks_digest"] == masks_digest(Masks(*mask_files.read(config.workdir / "masks", id)))
+    return {masks_digest(_read(config, id, flavour)) for flavour in there} == {known["masks_digest"]}
+
+
+def _read(config: Config, id: str, flavour: mask_files.Flavour) -> Masks:
+    return Masks(*mask_files.read(config.workdir / "masks", id, flavour=flavour))
 
 
 def masks_digest(masks: Masks) -> str:
@@ -91,39 +106,72 @@ def segment(config: Config, field: FolderField, load: Load, *, shown: bool) -> s
     No field stops the others, whatever is wrong with it.
     """
     try:
-        known = read_record(config.workdir, field.id)
-        digest = field.digest()
-        record_path(config.workdir, field.id).unlink(missing_ok=True)
-        thumbnail_path(config.workdir, field.id).unlink(missing_ok=True)
         start = time.perf_counter()
-        masks = _corrected(config, field, known) if known.get("digest") == digest else None
+        known = _begun(config, field.id)
+        digest = field.digest()
+        masks = _corrected(config, field.id, known) if known.get("digest") == digest else None
+        corrected = masks is not None
         if masks is None:
+            record_path(config.workdir, field.id).unlink(missing_ok=True)  # else what is found next looks corrected
             mask_files.remove(config.workdir / "masks", field.id)
             masks = _find(config, field, load())
-            note = []
-        else:
-            note = ["its masks were changed since they were found"]
         told = _measured(config, field, load(), masks, shown=shown)
-        told["notes"] += note
-        told |= {"digest": digest, "stamp": state(field), "masks_digest": masks_digest(masks)}
+        if corrected:
+            _write_alike(config, field.id, load(), masks)
+            told["notes"].append("its masks were changed since they were found")
+        told |= {"digest": digest, "stamp": state(field), "masks_digest": masks_digest(masks), "corrected": corrected}
         told |= {"masks_stamp": masks_stamp(config.workdir, field.id)}
         told |= {"version": hpax.__version__}
         told |= {"seconds": round(time.perf_counter() - start, 4)}
         files.write_json(record_path(config.workdir, field.id), told)
         return ""
-    except (ValueError, OSError) as error:
-        return str(error)
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        return failures.why(error)
 
 
-def _corrected(config: Config, field: FolderField, known: Mapping[str, Any]) -> Masks | None:
-    """The masks that are there, if all flavours are and they are not those that were found."""
+def _begun(config: Config, id: str) -> dict[str, Any]:
+    """What a record says of pictures and masks, which is all that is left of it until the field is measured again."""
+    known = read_record(config.workdir, id)
+    kept: dict[str, Any] = {name: known[name] for name in ("digest", "masks_digest", "corrected") if name in known}
+    if known:
+        files.write_json(record_path(config.workdir, id), kept)
+    thumbnail_path(config.workdir, id).unlink(missing_ok=True)
+    return kept
+
+
+def _corrected(config: Config, id: str, known: Mapping[str, Any]) -> Masks | None:
+    """The masks of a field that were corrected by hand, now or before; None where those that were found are there.
+
+    Raises:
+        ValueError: two flavours were corrected differently, or a file is damaged.
+    """
     folder = config.workdir / "masks"
-    if not set(config.masks) <= set(mask_files.flavours(folder, field.id)):
+    there = {flavour: _read(config, id, flavour) for flavour in mask_files.flavours(folder, id)}
+    changed: dict[str, mask_files.Flavour] = {}
+    for flavour, masks in there.items():
+        changed.setdefault(masks_digest(masks), flavour)
+    changed.pop(known["masks_digest"], None)
+    if len(changed) > 1:
+        told = " and ".join(changed.values())
+        raise ValueError(f"the masks of field {id} in {folder} were changed, and differ as {told}; keep one of them")
+    if not changed and not known.get("corrected"):
         return None
-    masks = Masks(*mask_files.read(folder, field.id))
-    return None if known["masks_digest"] == masks_digest(masks) else masks
+    return there[next(iter(changed.values()))] if changed else next(iter(there.values()), None)
+
+
+def _write_alike(config: Config, id: str, read: Field, masks: Masks) -> None:
+    """Writes corrected masks in every flavour that lacks them or holds others."""
+    folder, own = config.workdir / "masks", masks_digest(masks)
+    there = mask_files.flavours(folder, id)
+    for flavour in sorted({*there, *config.masks}):
+        if flavour not in there or masks_digest(_read(config, id, flavour)) != own:
+            mask_files.remove(folder, id, flavour=flavour)  # under whatever name; cut short, they are missing
+            _write(config, id, read, masks, flavour)
+
+
+def _write(config: Config, id: str, read: Field, masks: Masks, flavour: mask_files.Flavour) -> None:
+    folder, size = config.workdir / "masks", read.um_per_pixel
+    mask_files.write(folder, id, masks.cells, masks.nuclei, image=read.image, um_per_pixel=size, flavour=flavour)
 
 
 def _find(config: Config, field: FolderField, read: Field) -> Masks:
@@ -133,15 +181,7 @@ def _find(config: Config, field: FolderField, read: Field) -> Masks:
         raise ValueError(f"{path} is blank, every pixel is {image[0, 0, NUCLEUS]}; no nucleus can be found")
     masks = by_name(config.segmenter, config.networks)(image, read.um_per_pixel)
     for flavour in config.masks:
-        mask_files.write(
-            config.workdir / "masks",
-            field.id,
-            masks.cells,
-            masks.nuclei,
-            image=image,
-            um_per_pixel=read.um_per_pixel,
-            flavour=flavour,
-        )
+        _write(config, field.id, read, masks, flavour)
     return masks
 
 

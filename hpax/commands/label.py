@@ -21,8 +21,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from hpax.atlas import UmPerPixel
 from hpax.commands.command import Call, Command
-from hpax.commands.segment import UmPerPixel
 
 
 @dataclasses.dataclass(frozen=True)

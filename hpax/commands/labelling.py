@@ -13,13 +13,15 @@ from PIL import Image
 
 import hpax
 from hpax import atlas, files, models, progress
-from hpax.commands import pixel_sizes, plausibility, segment, segmenting, shares, tables
+from hpax.commands import plausibility, segment, segmenting, shares, tables
 from hpax.commands.command import Call
-from hpax.commands.folder import FolderField, Load, scaled, survey
+from hpax.commands.folder import FolderField, Load, scaled, sized, survey
 from hpax.commands.found_cells import masks_digest
 from hpax.commands.label import Config
 from hpax.commands.mask_folders import CellFinder, Cells, Given, Segmented
 from hpax.commands.shares import FieldShare
+from hpax.data import pixel_sizes
+from hpax.data.failures import why
 from hpax.explore import colour, labelled, page
 from hpax.fields import Masks
 from hpax.formats import kaggle, kept_arrays
@@ -43,7 +45,8 @@ def run(config: Config, call: Call) -> dict[str, str]:
     """
     start = time.perf_counter()
     known, failures = survey(config.fields, config.annotations, planes=config.planes)
-    ensemble = models.Ensemble.of(networks(config.models), tta=config.tta)
+    loaded = networks(config.models)
+    ensemble = models.Ensemble.of(loaded, tta=config.tta)
     cells = of_segment(config)
     if config.masks is None:
         segmenter.by_name(cells.segmenter, cells.networks)  # before anything is written, if it cannot be made
@@ -55,7 +58,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
         guesses: list[pixel_sizes.Guess] = []
         if config.masks is None or config.um_per_pixel == "auto":
             place = cells.workdir if config.masks is None else config.workdir
-            known, guesses = pixel_sizes.estimated(known, config.um_per_pixel, place)
+            known, guesses = sized(known, config.um_per_pixel, place / pixel_sizes.FILE)
         labeller = Labeller(config, ensemble, find, content(config.models))
         shown = segmenting.chosen(cells, known)
         if share is not None:
@@ -72,8 +75,8 @@ def run(config: Config, call: Call) -> dict[str, str]:
     with files.exclusive(config.workdir):
         remarks = [f"Doubtful: {doubt}" for doubt in sizes.doubts()]
         remarks += [guess.remark(config.um_per_pixel) for guess in guesses]
-        opening = page.Section("First", told_first(config, sizes, remarks))
-        _leave(config, overview(config, known, table, failures, opening), rows)
+        opening = page.Section("First", told_first(config, loaded, sizes, remarks))
+        _leave(config, overview(config, loaded, known, table, failures, opening), rows)
         for doubt in sizes.doubts():
             print(f"doubtful: {doubt}")
         print(f"{table.n_obs} cells of {len(known)} fields")
@@ -229,9 +232,9 @@ def label_all(
                 writer.add(field.id, cells.masks, said, um_per_pixel=cells.um_per_pixel, obs=field.origin)
                 rows += refined(config, field, cells.masks, own)
                 sizes.add(cells)
-            except (ValueError, OSError) as error:
-                failures[field.id] = str(error)
-                bar.say(f"failed: {field.id}: {error}")
+            except Exception as error:  # no field stops the others, whatever is wrong with it
+                failures[field.id] = why(error)
+                bar.say(f"failed: {field.id}: {failures[field.id]}")
     return rows, failures, sizes
 
 
@@ -246,9 +249,9 @@ def label_share(
             bar.advance()
             try:
                 labeller(field, shown=field.id in first, on_sheet=field.id in shown)
-            except (ValueError, OSError) as error:
-                failures[field.id] = str(error)
-                bar.say(f"failed: {field.id}: {error}")
+            except Exception as error:  # no field stops the others, whatever is wrong with it
+                failures[field.id] = why(error)
+                bar.say(f"failed: {field.id}: {failures[field.id]}")
     print(f"share {share}: {len(own)} of {len(known)} fields; once all are done, the same without --share")
     return failures
 
@@ -288,7 +291,9 @@ def _leave(config: Config, overview: str, rows: Sequence[Mapping[str, str]]) -> 
     page.write(config.workdir / "index.html", overview)
 
 
-def told_first(config: Config, sizes: Sizes, remarks: Sequence[str]) -> list[page.Text | page.Table | page.Picture]:
+def told_first(
+    config: Config, loaded: Sequence[Network], sizes: Sizes, remarks: Sequence[str]
+) -> list[page.Text | page.Table | page.Picture]:
     """What to know before any label: doubts, how large pixels were taken to be, which networks learnt what."""
     blocks: list[page.Text | page.Table | page.Picture] = [page.Text(remark) for remark in remarks]
     blocks.append(page.Table(["pixel size", "fields"], list(sizes.pixels.items())))
@@ -296,7 +301,7 @@ def told_first(config: Config, sizes: Sizes, remarks: Sequence[str]) -> list[pag
         found = segmenter.described(config.segmenter)
         blocks.append(page.Table(["cells found by", "of which its card says"], found))
     rows: list[list[str | float]] = []
-    for network in networks(config.models):
+    for network in loaded:
         title = network.card.partition("\n")[0].lstrip("# ") or "without a card"
         rows.append([title, models.card_summary(network.card) or "nothing", f"{network.um_per_pixel:g}"])
     blocks.append(page.Table(["labelled by", "of which its card says", "µm per pixel that it sees"], rows))
@@ -305,6 +310,7 @@ def told_first(config: Config, sizes: Sizes, remarks: Sequence[str]) -> list[pag
 
 def overview(
     config: Config,
+    loaded: Sequence[Network],
     known: Sequence[FolderField],
     table: anndata.AnnData,
     failures: Mapping[str, str],
@@ -315,7 +321,7 @@ def overview(
     rows: list[list[str | float]] = [[name, int(counts.get(name, 0))] for name in atlas.LOCATIONS]
     told = page.Table(["most probable label", "cells"], rows, f"{table.n_obs} cells of {len(known)} fields")
     sections = [first, page.Section("Labels", [told])]
-    if trust := trust_tables(networks(config.models)):
+    if trust := trust_tables(loaded):
         sections.append(page.Section("How far to trust each class", trust))
     if failures:
         sections.append(page.Section("Failed", [tables.listing("why", sorted(failures.items()), "the log")]))

@@ -15,10 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from hpax.atlas import UmPerPixel
 from hpax.commands.command import Call, Command
-
-UmPerPixel = float | Literal["auto"]
-"""µm per pixel; 0: as the files state, else by the width; auto: as the files state, else by the nuclei."""
 
 ANEW = ("workers", "shown", "share")  # options that an interrupted run may change
 

@@ -14,21 +14,22 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from hpax import data, files, launch, processes, progress
-from hpax.commands import pixel_sizes, plausibility, shares, tables
+from hpax.commands import plausibility, shares, tables
 from hpax.commands.command import Call
-from hpax.commands.folder import FolderField, scaled, survey
-from hpax.commands.found_cells import finished, read_record, rows, segment, thumbnail
+from hpax.commands.folder import FolderField, scaled, sized, survey
+from hpax.commands.found_cells import finished, is_measured, read_record, rows, segment, thumbnail
 from hpax.commands.segment import ANEW, Config
+from hpax.data import building, pixel_sizes
+from hpax.data.failures import reasons
 from hpax.explore import overlays, page
 from hpax.fields import Masks
 from hpax.formats import fields
 from hpax.formats import masks as mask_files
 from hpax.models import segmenter
 
-TOLD = 3  # reasons of failures, where nothing else can be told
 COLUMNS = 4  # of the sheet of overlays
 SCALE = "full_scale.json"  # in a workdir
-PRIVATE = ("digest", "stamp", "masks_digest", "masks_stamp", "version")  # of a record, for nobody's table
+PRIVATE = ("digest", "stamp", "masks_digest", "masks_stamp", "corrected", "version")  # of a record, for nobody's table
 
 
 def run(config: Config, call: Call) -> dict[str, str]:
@@ -46,7 +47,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
     with shares.exclusive(config.workdir, share):
         claim(config)
         known = scaled(known, config.camera_bits, config.workdir / SCALE)
-        known, guesses = pixel_sizes.estimated(known, config.um_per_pixel, config.workdir)
+        known, guesses = sized(known, config.um_per_pixel, config.workdir / pixel_sizes.FILE)
         own = known if share is None else share.of(known)
         todo = [field for field in own if not finished(field, config)]
         failures |= segment_all(config, todo, shown=chosen(config, known))
@@ -72,8 +73,8 @@ def finish(
     Raises:
         ValueError: no field has a cell.
     """
-    done = [field for field in known if read_record(config.workdir, field.id)]
-    own = {id: reason for id, reason in failures.items() if not read_record(config.workdir, id)}
+    done = [field for field in known if is_measured(config.workdir, field.id)]
+    own = {id: reason for id, reason in failures.items() if not is_measured(config.workdir, id)}
     scale = next((field.files.full_scale for field in known if field.files.full_scale), None)
     remarks = [scale.remark] if scale is not None and scale.remark else []
     remarks += [guess.remark(config.um_per_pixel) for guess in guesses]
@@ -125,8 +126,7 @@ def claim(config: Config) -> None:
 
 def chosen(config: Config, known: Sequence[FolderField]) -> set[str]:
     """The ids of the fields on the sheet: `shown` of them, evenly spread."""
-    places = np.unique(np.linspace(0, len(known) - 1, config.shown).round().astype(int)) if known else ()
-    return {known[place].id for place in places}
+    return {field.id for field in fields.spread(known, config.shown)}
 
 
 def segment_all(config: Config, todo: Sequence[FolderField], *, shown: set[str]) -> dict[str, str]:
@@ -182,7 +182,7 @@ def tell(
     write_tables(config, done, failures)
     summary = summarise(config, done)
     if not summary.cells:
-        why = f": {'; '.join(list(dict.fromkeys(failures.values()))[:TOLD])}" if failures else ""
+        why = f": {reasons(failures)}" if failures else ""
         raise ValueError(f"no cell in any of {len(known)} fields, {len(failures)} of which failed{why}")
     picture = sheet(config, done)
     with files.replacing(config.workdir / "overlays.jpg") as draft:
@@ -287,7 +287,7 @@ def first(
 
 
 def clear_shards(config: Config, done: Sequence[FolderField]) -> None:
-    """Removes shards, whole or begun, of pictures or masks that have changed since."""
+    """Removes shards, whole or begun, of pictures or masks that have changed since; digests of files stay."""
     folder = config.workdir / "shards"
     parts = []
     for field in done:
@@ -295,8 +295,12 @@ def clear_shards(config: Config, done: Sequence[FolderField]) -> None:
         parts.append(f"{field.id} {record['digest']} {record['masks_digest']}")
     now = {"digest": files.digest(*parts)}
     path = folder / "made_of.json"
-    if folder.exists() and (not path.exists() or json.loads(path.read_text(encoding="utf-8")) != now):
-        shutil.rmtree(folder)
+    if folder.exists() and files.read_json(path) != now:
+        for each in folder.iterdir():
+            if each.is_dir():
+                shutil.rmtree(each)
+            elif each.name != building.DIGESTS:
+                each.unlink()
     files.write_json(path, now)
 
 

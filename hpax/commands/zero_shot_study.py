@@ -10,7 +10,9 @@ from jaxtyping import Float, UInt8
 
 import hpax
 from hpax import atlas, files, models, progress
+from hpax.atlas import UmPerPixel
 from hpax.commands import folder, tables
+from hpax.data import pixel_sizes
 from hpax.explore import colour, overlays, page
 from hpax.fields import Field, Masks
 from hpax.formats import masks as mask_files
@@ -39,11 +41,11 @@ class Predictions(NamedTuple):
 
 
 def labelled_fields(
-    fields: Path, workdir: Path, *, annotations: str = "", camera_bits: int = 0
+    fields: Path, workdir: Path, *, annotations: str = "", um_per_pixel: UmPerPixel = 0.0, camera_bits: int = 0
 ) -> tuple[list[folder.FolderField], dict[str, int]]:
     """The fields of a folder that have labels, and how many are left out for what.
 
-    What their cameras' full scale is, is kept in `workdir`.
+    What their cameras' full scale is, and what nuclei say of their pixels, is kept in `workdir`.
 
     Raises:
         ValueError: there is none.
@@ -53,7 +55,8 @@ def labelled_fields(
     if not labelled:
         raise ValueError(f"no field in {fields} has labels; add a table with the columns id and label")
     left_out = {"fields without a label": len(known) - len(labelled), "fields that cannot be read": len(faults)}
-    return folder.scaled(labelled, camera_bits, workdir / "full_scale.json"), left_out
+    labelled = folder.scaled(labelled, camera_bits, workdir / "full_scale.json")
+    return folder.sized(labelled, um_per_pixel, workdir / pixel_sizes.FILE)[0], left_out
 
 
 def read(

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import datetime
 import email.utils
+import errno
 import functools
 import http.client
 import pathlib
@@ -24,6 +25,7 @@ _CHUNK = 2**16  # bytes
 _LONGEST_PAUSE = 60.0  # seconds
 _PASSING = {408, 425, 429, *range(500, 600)}
 _BROKEN_LINES = (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException, ssl.SSLError)
+_NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}  # of an OSError without a class
 
 
 class Refused(Exception):
@@ -92,6 +94,10 @@ class Downloader:
                 fault = error
             except ValueError as error:
                 raise Refused(f"answers with nonsense: {str(error)[:200]}") from error
+            except OSError as error:
+                if error.errno not in _NO_ROUTE:  # of the disk
+                    raise
+                fault = error
         raise Refused(f"{_told(fault)}; gave up after {self.manners.attempts} attempts")
 
     def _turn(self) -> float:

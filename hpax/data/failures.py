@@ -32,8 +32,18 @@ def read(folder: pathlib.Path) -> dict[str, str]:
         return {row["id"]: row["reason"] for row in csv.DictReader(file)}
 
 
+def why(error: Exception) -> str:
+    """What to tell of an error that ended the work on one item; its kind, too, where nobody foresaw it."""
+    return str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
+
+
 def summary(failed: Mapping[str, str]) -> str:
     """How many items failed, and the first reasons."""
-    reasons = list(dict.fromkeys(reason for _, reason in sorted(failed.items())))
-    more = f"; and {len(reasons) - TOLD} other reasons" if len(reasons) > TOLD else ""
-    return f"{len(failed)} could not be read, as {'; '.join(reasons[:TOLD])}{more}"
+    return f"{len(failed)} could not be read, as {reasons(failed)}"
+
+
+def reasons(failed: Mapping[str, str]) -> str:
+    """The first reasons, and how many others there are."""
+    told = list(dict.fromkeys(reason for _, reason in sorted(failed.items())))
+    more = f"; and {len(told) - TOLD} other reasons" if len(told) > TOLD else ""
+    return f"{'; '.join(told[:TOLD])}{more}"

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from hpax import atlas, files
 from hpax.data.download import Downloader, Missing, RateLimit, Refused
-from hpax.formats import fields, proteinatlas
+from hpax.formats import fields, proteinatlas, tables
 
 TABLE = "fields.csv"
 
@@ -65,7 +65,8 @@ def fetch(
     are called `.part`, and a later run goes on with them. What fails is reported, and the rest goes on.
 
     Raises:
-        ValueError: `base` is no web address, or another process fetches into `folder`.
+        ValueError: `base` is no web address, another process fetches into `folder`, or the table there is none of
+            fields; nothing is fetched then.
     """
     if urllib.parse.urlsplit(base).scheme not in ("http", "https"):
         raise ValueError(f"base must be an http or https address, got {base!r}")
@@ -73,12 +74,13 @@ def fetch(
     folder.mkdir(parents=True, exist_ok=True)
     with files.exclusive(folder):
         files.clear_drafts(folder)
+        known = _read_table(folder / TABLE)
         one = functools.partial(_fetch_field, folder=folder, base=base)
         outcomes = _fetch_all(one, wanted, manners or RateLimit(), progress)
         there = [f for f in wanted if not outcomes[f.id].absent and not outcomes[f.id].failures]
         failures = [failure for f in wanted for failure in outcomes[f.id].failures]
         failures += _empty_wells(wanted, outcomes, base)
-        _write_table(folder / TABLE, there)
+        _write_table(folder / TABLE, known, there)
         _write_failures(folder / proteinatlas.FAILURES, failures)
     was = [f.id for f in there if outcomes[f.id].present]
     return Report(was, [f.id for f in there if not outcomes[f.id].present], failures)
@@ -162,15 +164,35 @@ def _empty_wells(
             yield Failure(image, url, f"none of the fields {', '.join(field.field for field in members)} is there")
 
 
-def _write_table(path: pathlib.Path, there: Sequence[proteinatlas.FieldRequest]) -> None:
-    """Adds fields to the table of those that earlier lists brought."""
+def _read_table(path: pathlib.Path) -> dict[str, Mapping[str, str]]:
+    """The rows of the table that earlier lists brought or somebody wrote, by id; none where it is not there.
+
+    Raises:
+        ValueError: it has no column id, or a row without one, or whose id another row has.
+    """
+    if not path.exists():
+        return {}
+    if "id" not in (names := tables.columns(path)):
+        raise ValueError(f"{path} needs the column id, got {tables.listed(names)}; rename the one that holds ids")
     rows: dict[str, Mapping[str, str]] = {}
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = {row["id"]: row for row in csv.DictReader(file)}
+    for row in tables.read(path):
+        if not (id := row.values.get("id", "")):
+            raise ValueError(f"{row.where}: there is no id; give one, or remove the row")
+        if rows.setdefault(id, row.values) != row.values:
+            raise ValueError(f"{row.where}: id {id} comes twice; keep one row")
+    return rows
+
+
+def _write_table(
+    path: pathlib.Path, known: Mapping[str, Mapping[str, str]], there: Sequence[proteinatlas.FieldRequest]
+) -> None:
+    """Adds fields to the rows of a table; where these have a value and the list has none, they keep it."""
+    rows = dict(known)
     for field in there:
-        rows[field.id] = {"id": field.id, "antibody": str(field.antibody), **field.notes}
-    _write_csv(path, ("id", "antibody", *proteinatlas.NOTES), rows.values())
+        told = {"id": field.id, "antibody": str(field.antibody), **field.notes}
+        rows[field.id] = {**rows.get(field.id, {}), **{name: value for name, value in told.items() if value}}
+    others = [name for row in known.values() for name in row]
+    _write_csv(path, list(dict.fromkeys(("id", "antibody", *proteinatlas.NOTES, *others))), rows.values())
 
 
 def _write_failures(path: pathlib.Path, failures: Sequence[Failure]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from hpax import atlas
-from hpax.formats import fields, proteinatlas, tables
+from hpax.formats import fields, pictures, proteinatlas, tables
 from hpax.formats.fields import FieldFiles
 from hpax.formats.tables import Annotation
 
@@ -119,7 +119,8 @@ def size_remarks(folder: pathlib.Path, found: Sequence[FieldFiles], um_per_pixel
     against: list[str] = []
     for files in found:
         try:
-            size = fields.pixel_size(files, (1, 1), um_per_pixel)
+            shape = (pictures.size(files.paths[-1]) if files.estimates else None) or (1, 1)
+            size = fields.pixel_size(files, shape, um_per_pixel)
         except (ValueError, OSError):  # who reads the field says what is wrong with it
             continue
         if size.source == "width":

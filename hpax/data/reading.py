@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hpax.data import folders
+from hpax.atlas import UmPerPixel
+from hpax.data import folders, pixel_sizes
 from hpax.fields import Field
 from hpax.formats import fields, proteinatlas
 
@@ -53,7 +54,7 @@ class FieldFolder:
 
 
 def read_folder(
-    folder: str | pathlib.Path, *, um_per_pixel: float = 0.0, camera_bits: int = 0, annotations: str = ""
+    folder: str | pathlib.Path, *, um_per_pixel: UmPerPixel = 0.0, camera_bits: int = 0, annotations: str = ""
 ) -> FieldFolder:
     """The fields of a folder, with the labels of its table where it has one.
 
@@ -62,7 +63,8 @@ def read_folder(
 
     Args:
         folder: of pictures {id}_{red,green,blue,yellow}.png, .jpg or .tif, anywhere in it.
-        um_per_pixel: µm; 0: as the files state, else 0.08 at 1728, 2048 and 3072 pixels.
+        um_per_pixel: µm; 0: as the files state, else 0.08 at 1728, 2048 and 3072 pixels; auto: else by the nuclei,
+            which are looked for in some of the fields.
         camera_bits: of channels with more than 8 bits, such as 12; 0: the fewest that hold all pixels.
         annotations: the name of the table of labels; "": the only one there, if any.
 
@@ -73,9 +75,11 @@ def read_folder(
     folder = pathlib.Path(folder)
     survey = fields.survey(folder)
     scale = fields.full_scale(survey.fields, bits=camera_bits)
-    scaled = [dataclasses.replace(files, full_scale=scale) for files in survey.fields]
+    size = pixel_sizes.number(um_per_pixel)
+    estimates = pixel_sizes.estimates(folder, um_per_pixel, camera_bits=camera_bits)
+    scaled = [dataclasses.replace(files, full_scale=scale, estimates=estimates) for files in survey.fields]
     known = dataclasses.replace(folders.annotated(folder, scaled, annotations), faults=survey.faults)
-    for remark in (*known.remarks(), scale.remark, *folders.size_remarks(folder, scaled, um_per_pixel)):
+    for remark in (*known.remarks(), scale.remark, *folders.size_remarks(folder, scaled, size)):
         if remark:
             log.warning("%s", remark)
-    return FieldFolder(known, um_per_pixel)
+    return FieldFolder(known, size)

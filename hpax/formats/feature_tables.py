@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
+from hpax import files
+
 if TYPE_CHECKING:
     import anndata  # is slow to import, so who needs it does
 
@@ -41,6 +43,8 @@ class FeatureTable:
         missing = [str(name) for name, place in zip(ids, places, strict=True) if place < 0]
         if missing:
             shown = ", ".join(missing[:NAMED]) + (", …" if len(missing) > NAMED else "")
+            if not len(self.ids):
+                raise ValueError(f"{self.name} has no rows, but must have all {len(places)} cells: {shown}")
             raise ValueError(
                 f"{self.name} must have all {len(places)} cells, it lacks {len(missing)}: {shown}; its own ids are "
                 f"such as {self.ids[0]}: rename them, or compare the cells that both have"
@@ -69,11 +73,7 @@ def read(path: str | os.PathLike[str]) -> FeatureTable:
 
 def of_anndata(table: "anndata.AnnData", name: str) -> FeatureTable:
     """The table that an AnnData object in memory is."""
-    if table.X is None:
-        kept = ", ".join(table.obsm) or "nothing"
-        raise ValueError(f"{name} must hold features in X, it is empty and obsm holds {kept}; move them to X")
-    if table.n_obs * table.n_vars > MAX_NUMBERS:
-        raise ValueError(f"{name} has {table.n_obs} × {table.n_vars} numbers, more than {MAX_NUMBERS}; split it")
+    _check(table, name, filled=table.X is not None)
     dense = table.X.toarray() if hasattr(table.X, "toarray") else table.X
     features = np.asarray(dense, np.float32)
     layers = table.var["layer"].astype(str).to_numpy() if "layer" in table.var else np.full(table.n_vars, name)
@@ -84,19 +84,29 @@ def of_anndata(table: "anndata.AnnData", name: str) -> FeatureTable:
 def _of_anndata(path: pathlib.Path) -> FeatureTable:
     import anndata
 
+    with files.reading(path, "write it again as AnnData (write_h5ad)"):
+        backed = anndata.read_h5ad(path, backed="r")  # with X left in the file, whatever it expands to
     try:
-        table = anndata.read_h5ad(path)
-    except Exception as error:  # damaged files can raise nearly anything
-        raise ValueError(f"{path} cannot be read as AnnData: {error}") from error
+        _check(backed, path.name, filled="X" in backed.file)
+        with files.reading(path, "write it again as AnnData (write_h5ad)"):
+            table = backed.to_memory()
+    finally:
+        backed.file.close()
     return of_anndata(table, path.stem)
 
 
+def _check(table: "anndata.AnnData", name: str, *, filled: bool) -> None:
+    if not filled:
+        kept = ", ".join(table.obsm) or "nothing"
+        raise ValueError(f"{name} must hold features in X, it is empty and obsm holds {kept}; move them to X")
+    if table.n_obs * table.n_vars > MAX_NUMBERS:
+        raise ValueError(f"{name} has {table.n_obs} × {table.n_vars} numbers, more than {MAX_NUMBERS}; split it")
+
+
 def _of_csv(path: pathlib.Path) -> FeatureTable:
-    try:
+    with files.reading(path, "write it again as CSV, the cells' ids first"):
         table = pd.read_csv(path, converters={0: str})  # ids stay text, "001" and "NA" are some; an index does not
         table = table.set_index(table.columns[0]) if isinstance(table.index, pd.RangeIndex) else table
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as CSV: {error}") from error
     text = [str(name) for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
     if text or table.shape[1] == 0:
         told = f"{', '.join(text[:NAMED])} are not" if text else "there is none"

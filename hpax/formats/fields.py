@@ -10,13 +10,14 @@ import pathlib
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int64, UInt
 from PIL import Image, UnidentifiedImageError
 
 from hpax import atlas, images
+from hpax.files import stamp
 from hpax.formats import pictures
 from hpax.formats.pictures import (
     FULL,
@@ -48,9 +49,13 @@ __all__ = [
     "read_channel",
     "read_field",
     "remarks",
+    "spread",
+    "state",
     "stated_um_per_pixel",
     "survey",
 ]
+
+Item = TypeVar("Item")
 
 BITS = (8, 10, 12, 14, 16)  # of cameras
 SURVEYED = 1000  # fields at most whose pixels are read to find the full scale of a set
@@ -278,7 +283,7 @@ def full_scale(found: Sequence[FieldFiles], *, bits: int = 0) -> FullScale:
     if bits:
         return FullScale.of_bits(bits)
     levels, brightest, floats = np.zeros(FULL + 1, np.int64), {}, 0.0
-    for files in _spread(found, SURVEYED):
+    for files in spread(found, SURVEYED):
         own = np.zeros(FULL + 1, np.int64)
         try:
             peaks = [_count(path, own, files.planes) for path in files.paths if not is_8_bit(path)]
@@ -313,7 +318,14 @@ def depth(found: Sequence[FieldFiles]) -> Literal[8, 16]:
     return 8
 
 
-def _spread(found: Sequence[FieldFiles], most: int) -> Sequence[FieldFiles]:
+def state(files: FieldFiles) -> list[list[Any]]:
+    """The stamp of a field's files, and what the highest value in them means: while it is the same, its pixels are."""
+    scale = files.full_scale or FullScale()
+    return [*stamp(files.paths), [scale.integers, scale.floats, files.planes]]
+
+
+def spread(found: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of them, evenly spread; the first and the last are among them, where there are two."""
     places = np.unique(np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int))
     return [found[place] for place in places] if len(found) else []
 

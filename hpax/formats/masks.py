@@ -82,14 +82,35 @@ def paths(folder: str | os.PathLike[str], id: str) -> list[Path]:
     return [path for path in (folder / name for name in names) if path.exists()]
 
 
-def remove(folder: str | os.PathLike[str], id: str) -> None:
-    """Removes the masks of a field, in whichever flavours the folder holds them."""
+def remove(folder: str | os.PathLike[str], id: str, *, flavour: Flavour | None = None) -> None:
+    """Removes the masks of a field, of one flavour, or of all that the folder holds."""
     for path in paths(folder, id):
+        if flavour is not None and _flavour(path) != flavour:
+            continue
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
+def _flavour(path: Path) -> Flavour:
+    """The flavour of one of `paths`."""
+    if path.name.endswith(".ome.zarr"):
+        return "ome-zarr"
+    return "ome-tiff" if path.name.endswith((".ome.tif", ".ome.tiff")) else "png"
+
+
+def present(folder: str | os.PathLike[str], id: str) -> bool:
+    """Whether a folder holds masks of a field, or what only `read` can say is wrong with them."""
+    try:
+        return bool(flavours(folder, id))
+    except ValueError:
+        return True
+
+
 def flavours(folder: str | os.PathLike[str], id: str) -> list[Flavour]:
-    """In which flavours a folder holds the masks of a field."""
+    """In which flavours a folder holds the masks of a field.
+
+    Raises:
+        ValueError: of one there are several files.
+    """
     folder = Path(folder)
     there = {
         "png": all(_found(folder, id, name) for name in NAMES),
@@ -117,8 +138,10 @@ def _ome_tiff(folder: Path, id: str) -> Path:
     return longer if longer.exists() else folder / f"{id}.ome.tif"
 
 
-def read(folder: str | os.PathLike[str], id: str) -> tuple[Plane, Plane]:
-    """The cells and nuclei of one field, in whichever flavour the folder holds them; a nucleus has its cell's index.
+def read(folder: str | os.PathLike[str], id: str, *, flavour: Flavour | None = None) -> tuple[Plane, Plane]:
+    """The cells and nuclei of one field, in the first flavour that the folder holds; a nucleus has its cell's index.
+
+    With `flavour`, those that the folder holds in it.
 
     Nuclei whose numbers are others than their cells' are matched by overlap (`fields.matched`); those that no cell
     covers are left out, and their count is logged.
@@ -128,7 +151,8 @@ def read(folder: str | os.PathLike[str], id: str) -> tuple[Plane, Plane]:
         ValueError: a file is damaged or too large, cells and nuclei differ in shape, an index exceeds their pixels,
             all cells have one number, or far cells share one.
     """
-    folder, found = Path(folder), flavours(folder, id)
+    folder = Path(folder)
+    found = [own for own in flavours(folder, id) if flavour in (None, own)]
     if not found:
         raise FileNotFoundError(f"{folder} holds no masks of field {id}; expected {id}_cells.png and {id}_nuclei.png")
     if found[0] == "png":

@@ -93,7 +93,7 @@ def _of_version_2(folder: Path) -> Layout:
     if told.get("order", "C") != "C" or told.get("filters"):
         raise ValueError(f"{folder} has filters, or columns first; write it in C order without filters")
     dtype = np.dtype(str(told["dtype"]))
-    separator = str(told.get("dimension_separator", "."))
+    separator = _separator(folder, told.get("dimension_separator", "."))
     packer = told.get("compressor")
     packed = () if packer is None else (str(packer["id"]),)
     return Layout(
@@ -116,14 +116,21 @@ def _of_version_3(folder: Path) -> Layout:
     if (codecs[0].get("configuration") or {}).get("endian") == "big":
         dtype = dtype.newbyteorder(">")
     chunks = tuple(map(int, told["chunk_grid"]["configuration"]["chunk_shape"]))
-    fill, encoding = float(told.get("fill_value") or 0), _encoding(told)
+    fill, encoding = float(told.get("fill_value") or 0), _encoding(folder, told)
     return Layout(tuple(map(int, told["shape"])), chunks, dtype, fill, tuple(reversed(names[1:])), encoding)
 
 
-def _encoding(told: Mapping[str, Any]) -> Callable[[tuple[int, ...]], str]:
+def _separator(folder: Path, told: Any) -> str:
+    """What is between the numbers in a chunk's name, where a stranger may have written a path."""
+    if told not in (".", "/"):
+        raise ValueError(f"{folder} must have . or / between the numbers of a chunk, got {str(told)[:80]!r}")
+    return str(told)
+
+
+def _encoding(folder: Path, told: Mapping[str, Any]) -> Callable[[tuple[int, ...]], str]:
     encoding = told.get("chunk_key_encoding") or {}
     default = encoding.get("name", "default") == "default"
-    separator = str((encoding.get("configuration") or {}).get("separator", "/" if default else "."))
+    separator = _separator(folder, (encoding.get("configuration") or {}).get("separator", "/" if default else "."))
     prefix = ("c",) if default else ()
     return lambda place: separator.join((*prefix, *map(str, place)))
 
@@ -164,7 +171,7 @@ def _unpacked(name: str, data: bytes, size: int) -> bytes:
 
 def _size_of_zstd(data: bytes) -> int:
     """How much the one frame of a zstd stream expands to, by its header (RFC 8878, 3.1.1.1)."""
-    if len(data) < 18 and not data.startswith(b"\x28\xb5\x2f\xfd"):
+    if len(data) < 6 or not data.startswith(b"\x28\xb5\x2f\xfd"):
         raise ValueError("it is no zstd stream")
     flags = data[4]
     single, kind = bool(flags & 0x20), flags >> 6

@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -170,19 +170,20 @@ def digest(config: Any, *more: Any) -> str:
     return files.digest(*parts, size=4)
 
 
-def contents(config: Any, known: files.KnownDigests | None = None, *, workdir: Path | None = None) -> dict[str, str]:
+def contents(
+    config: Any, content: Callable[[Path], str] = files.content, *, workdir: Path | None = None
+) -> dict[str, str]:
     """Path → a name for what it holds, of every file and folder that a config names and that is there to be read.
 
     Folders that results are written to are not: `data_dir`, and those around `workdir`.
     """
-    known = files.KnownDigests() if known is None else known
     found = {}
     for name, value in paths(config).items():
         for each in value if isinstance(value, tuple | list) else (value,):
             if not isinstance(each, Path) or name.rpartition(".")[2] in OUTPUTS or not each.exists():
                 continue
             if workdir is None or not workdir.resolve().is_relative_to(each.resolve()):
-                found[f"{name} {each}"] = files.content(each, known)
+                found[f"{name} {each}"] = content(each)
     return found
 
 

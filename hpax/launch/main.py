@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import functools
 import json
 import sys
 import time
@@ -21,6 +22,9 @@ from hpax.launch.record import Result, origin, record
 
 PAGE = "index.html"
 """The page that a run may leave in its folder."""
+
+DIGESTS = ".digests.json"
+"""What large files held, in the workdir, so that they are not read again as long as nobody touches them."""
 
 MADE_OF = "made_of.json"
 """What the files and folders that a config names held, in the folder of a run that reads any."""
@@ -81,6 +85,7 @@ def main(
         if launcher.show_config:
             print(json.dumps({str(arm.folder): plain(arm.config) for arm in todo}, indent=1))
             return 0
+        todo = _with_contents(todo, launcher.workdir)
         records = {arm.folder: _finished(arm) for arm in todo}
         for number, arm in enumerate(todo, 1):
             state = "finished before" if records[arm.folder] else "running"
@@ -126,13 +131,21 @@ def arms(config: Any, launcher: Launcher, sweeps: Mapping[str, Sequence[Differen
         raise LaunchError(f"a sweep needs arms of different names, {launcher.sweep!r} has {names}")
     for difference in differences:
         _check(config, difference)
-    todo, known = [], files.KnownDigests()
+    todo = []
     for name, difference in zip(names, differences, strict=True):
         for seed in dict.fromkeys(launcher.seeds or (config.seed,)):
             own = replaced(config, {**difference, "seed": seed})
-            held = contents(own, known, workdir=launcher.workdir)
-            todo.append(Arm(name, own, launcher.workdir / name / f"seed{seed}", held))
+            todo.append(Arm(name, own, launcher.workdir / name / f"seed{seed}"))
     return todo
+
+
+def _with_contents(todo: Sequence[Arm], workdir: Path) -> list[Arm]:
+    """The arms, knowing what the files and folders that they name hold; each is looked through once."""
+    known = files.KnownDigests(workdir / DIGESTS)
+    content = functools.cache(functools.partial(files.content, known=known))
+    told = [dataclasses.replace(arm, contents=contents(arm.config, content, workdir=workdir)) for arm in todo]
+    known.keep()
+    return told
 
 
 def _check(config: Any, difference: Difference) -> None:

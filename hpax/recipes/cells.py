@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Float32, Shaped, UInt
 
 from hpax import atlas, data, files
+from hpax.data import pixel_sizes
 from hpax.data.simulated_fields import simulated_fields
 from hpax.formats import fields, masks
 from hpax.models.encoder import PREPARE
@@ -102,7 +103,10 @@ def open_cells(config: Data, seed: int = 0) -> Cells:
             source=folder,
             masks="" if config.masks is None else str(masks.located(config.masks)),
             bits=fields.depth(fields.survey(folder).fields) if folder.is_dir() else 8,
-            um_per_pixel=config.um_per_pixel,
+            um_per_pixel=pixel_sizes.number(config.um_per_pixel),
+            estimates=pixel_sizes.estimates(
+                folder, config.um_per_pixel, camera_bits=config.bits, cache=config.data_dir / pixel_sizes.FILE
+            ),
             camera_bits=config.bits,
             progress=True,
         )

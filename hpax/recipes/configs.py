@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hpax.atlas import UmPerPixel
+
 if TYPE_CHECKING:
     import numpy
     import optax
@@ -308,7 +310,7 @@ class Data:
 
     fields: Path | None = None  # folder of fields with a table of labels; None: the simulated atlas
     annotations: str = ""  # the labels' table in the folder; "": the only one there
-    um_per_pixel: float = 0.0  # µm of a folder's pixels; 0: as the files say, else by the width
+    um_per_pixel: UmPerPixel = 0.0  # µm of a folder's pixels; 0: as the files say, or by the width; auto: by nuclei
     bits: int = 0  # of the camera, for files of 16 bits; 0: the fewest that hold every pixel of the folder
     masks: Literal["networks", "classical", "true"] = "networks"  # what finds the cells, or the simulation's truth
     mask_folder: Path | None = None  # the workdir of `hpax segment`, or a folder of masks; None: they are found
@@ -345,7 +347,7 @@ class CellData:
     fields: Path | None = None  # folder of real fields, whose cells are cut out; implies --cells hpa
     folder: Path | None = None  # published crops of --cells human or yeast; of hpa the same as --fields
     masks: Path | None = None  # of real fields: workdir of `hpax segment`, or a folder of masks; None: Otsu nuclei
-    um_per_pixel: float = 0.0  # µm of a folder's pixels; 0: as the files say, else by the width
+    um_per_pixel: UmPerPixel = 0.0  # µm of a folder's pixels; 0: as the files say, or by the width; auto: by nuclei
     bits: int = 0  # of the camera, for files of 16 bits; 0: the fewest that hold every pixel of the folder
     data_dir: Path = Path("runs/data")  # where shards are built, once
     atlas: CellAtlas = CellAtlas()  # simulated

@@ -16,7 +16,7 @@ import rich.progress
 from rich.console import Console
 
 from hpax import data, files
-from hpax.data import FieldSource, mask_sources, splits
+from hpax.data import FieldSource, mask_sources, pixel_sizes, splits
 from hpax.formats import fields
 from hpax.formats import masks as mask_files
 from hpax.models import segmenter
@@ -91,7 +91,13 @@ def open_folder(config: Data, *, labelled: bool = True) -> FieldSource:
             annotations=config.annotations,
             bits=fields.depth(fields.survey(config.fields).fields),
             camera_bits=config.bits,
-            um_per_pixel=config.um_per_pixel,
+            um_per_pixel=pixel_sizes.number(config.um_per_pixel),
+            estimates=pixel_sizes.estimates(
+                config.fields,
+                config.um_per_pixel,
+                camera_bits=config.bits,
+                cache=config.data_dir / pixel_sizes.FILE,
+            ),
             progress=True,
         )
     )

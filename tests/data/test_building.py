@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from hpax import atlas, files
-from hpax.data import Source, build, hpa_fields, simulated_cells
+from hpax.data import Source, build, building, hpa_fields, simulated_cells
 from hpax.data.building import fingerprint
 from hpax.data.building.__main__ import main
 from hpax.data.cell_crops import DataSet, dummy
@@ -106,6 +106,19 @@ def test_digests_of_large_sources_are_kept_beside_what_was_built(source, tmp_pat
     first = build("cell_crops", tmp_path / "data", source=source, size=8)
     monkeypatch.setattr(files, "_of_file", None)
     assert build("cell_crops", tmp_path / "data", source=source, size=8).info.full_name == first.info.full_name
+
+
+def test_digests_are_kept_though_the_build_is_stopped(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "WORTH_KEEPING", 0)
+    monkeypatch.setattr(files, "SETTLED", -1)
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "_prepare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build("cell_crops", tmp_path / "data", source=source, size=8)
+    of_file, tape = files._of_file, []
+    monkeypatch.setattr(files, "_of_file", lambda path: tape.append(path) or of_file(path))
+    build("cell_crops", tmp_path / "data", source=source, size=8)
+    assert not [path for path in tape if path.is_relative_to(source)]
 
 
 def test_a_build_holds_one_example_at_a_time(tmp_path):

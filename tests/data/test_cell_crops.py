@@ -68,8 +68,9 @@ def break_file(folder):
     (folder / "X_1_A1" / "1_A1_1_4_red.tif").write_bytes(b"")
 
 
-def break_name(folder):
+def break_names(folder):
     (folder / "X_1_A1").rename(folder / "X")
+    (folder / "Y_2_A1").rename(folder / "Y")
 
 
 def break_all(folder):
@@ -80,7 +81,7 @@ def break_all(folder):
 @pytest.mark.parametrize(
     ("breaks", "told"),
     [
-        (break_name, "not named as a human image"),
+        (break_names, "not named as a human image"),
         (break_all, "holds no files"),
     ],
 )
@@ -129,3 +130,12 @@ def test_real_crops(real_data, tmp_path, organism, count, channels):
         stored = fields.read_channel(folder / "AAC1" / "AAC1_1_rfp_10_gfp.tif")
         row = cells.table.index.get_loc("AAC1_1_10")
         np.testing.assert_array_equal(cells[row]["image"][..., 0], stored)
+
+
+def test_a_folder_of_another_name_is_left_out_and_named(tmp_path):
+    dummy.write(tmp_path / "source", "human", {"X_1_A1": 5, "Y_2_A1": 6}, size=8)
+    (tmp_path / "source" / "X_1_A1").rename(tmp_path / "source" / "X")
+    cells = build("cell_crops", tmp_path / "data", source=tmp_path / "source", min_cells=1)
+    assert len(cells) == 6
+    assert list(cells.failures) == ["X"]
+    assert "X is not named as a human image" in cells.failures["X"]

@@ -2,11 +2,15 @@
 
 import collections
 import csv
+import dataclasses
 import datetime
 import email.utils
+import errno
 import hashlib
+import http.client
 import http.server
 import io
+import os
 import re
 import subprocess
 import sys
@@ -434,3 +438,63 @@ def test_the_module_runs():
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "--max-bytes" in run.stdout
     assert run.stderr == ""
+
+
+def test_a_table_that_somebody_wrote_keeps_its_labels_and_columns(server, wanted, tmp_path):
+    (tmp_path / "fields").mkdir()
+    table = tmp_path / "fields" / fetch.TABLE
+    table.write_text(f"Score;id;labels;gene\n7;{wanted[0].id};5;MINE\n8;other;3;\n")
+    wanted[0] = dataclasses.replace(wanted[0], notes={"labels": "", "gene": "GENE1", "cell_line": ""})
+    run(server, wanted, tmp_path / "fields")
+    rows = {row["id"]: row for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines())}
+    assert list(rows) == [wanted[0].id, "other", *ids(wanted[1:])]
+    first = {"antibody": "1", "labels": "5", "gene": "GENE1", "cell_line": "", "score": "7"}
+    assert rows[wanted[0].id] == {"id": wanted[0].id, **first}
+    assert rows["other"]["score"] == "8"
+    assert rows[wanted[1].id]["labels"] == "0|16"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("field,label\na,1\n", "fields.csv needs the column id, got field, label; rename"),
+        ("id,label\na,1\n,2\n", "fields.csv, line 3: there is no id"),
+        ("id,label\na,1\na,2\n", "fields.csv, line 3: id a comes twice"),
+    ],
+)
+def test_a_table_of_no_fields_is_told_of_before_anything_is_fetched(server, wanted, tmp_path, text, told):
+    (tmp_path / "fields").mkdir()
+    (tmp_path / "fields" / fetch.TABLE).write_text(text)
+    with pytest.raises(ValueError, match=told):
+        run(server, wanted, tmp_path / "fields")
+    assert not server.asked
+    assert (tmp_path / "fields" / fetch.TABLE).read_text() == text
+
+
+@pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN])
+def test_a_line_that_goes_while_bytes_come_is_asked_again(server, wanted, tmp_path, monkeypatch, number):
+    faults = [OSError(number, os.strerror(number))]
+    read1 = http.client.HTTPResponse.read1
+
+    def read(reply, *size):
+        if faults:
+            raise faults.pop()
+        return read1(reply, *size)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read1", read)
+    assert run(server, wanted, tmp_path / "fields", workers=1) == fetch.Report([], ids(wanted), [])
+    faults += [OSError(number, os.strerror(number))] * 5
+    server.files[wanted[0].url("nucleus", base="")] = picture(99)
+    (tmp_path / "fields" / wanted[0].file("nucleus")).unlink()
+    report = run(server, wanted, tmp_path / "fields", workers=1)
+    assert [failure.id for failure in report.failures] == [wanted[0].id]
+    assert f"{os.strerror(number)}; gave up after 5 attempts" in report.failures[0].reason
+
+
+def test_a_full_disk_is_no_fault_of_the_line(server, wanted, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read1", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(server, wanted, tmp_path / "fields")

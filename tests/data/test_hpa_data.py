@@ -9,7 +9,7 @@ from skimage.segmentation import expand_labels
 
 from hpax import atlas, images
 from hpax.data import CellBatches, PairBatches, build
-from hpax.data.hpa_fields import dummy
+from hpax.data.hpa_fields import dummy, hpa_fields
 from hpax.fields import Masks
 from hpax.formats import fields as files
 from hpax.formats import masks as mask_files
@@ -329,3 +329,14 @@ def test_twelve_bits_span_what_is_stored(tmp_path):
     assert max(int(found[place]["image"].max()) for place in range(2)) == round(highest / 4095 * 65535)
     stated = build("hpa_fields", tmp_path / "data", **options, camera_bits=14)
     assert max(int(stated[place]["image"].max()) for place in range(2)) == round(highest / 16383 * 65535)
+
+
+def test_a_folder_without_a_whole_field_is_looked_through_once(tmp_path, monkeypatch):
+    dummy.write(tmp_path / "source", kaggle=2, proteinatlas=0, size=16)
+    for path in (tmp_path / "source").rglob("*_blue.*"):
+        path.unlink()
+    tape, survey = [], files.survey
+    monkeypatch.setattr(files, "survey", lambda folder: tape.append(folder) or survey(folder))
+    with pytest.raises(ValueError, match=r"2 could not be read, as .* lacks its nucleus \(blue\) channel"):
+        hpa_fields.pictures(hpa_fields.Config(), tmp_path / "source")
+    assert len(tape) == 1

@@ -54,7 +54,7 @@ def test_wrong_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="it is empty and obsm holds X_pca"):
         feature_tables.read(tmp_path / "e.h5ad")
     (tmp_path / "x.h5ad").write_bytes(b"no")
-    with pytest.raises(ValueError, match="cannot be read as AnnData"):
+    with pytest.raises(ValueError, match=r"x\.h5ad cannot be read: .*; write it again as AnnData"):
         feature_tables.read(tmp_path / "x.h5ad")
     (tmp_path / "x.pkl").write_bytes(b"no")
     with pytest.raises(ValueError, match=r"must be an \.h5ad or a \.csv"):
@@ -81,3 +81,18 @@ def test_ids_of_a_csv_are_text(tmp_path):
     with pytest.raises(ValueError, match="it lacks 1: c") as told:
         feature_tables.read(path).of(["c"])
     assert "--" not in str(told.value)  # a flag belongs to the command that has it
+
+
+def test_a_table_is_bounded_before_its_features_are_read(tmp_path, monkeypatch):
+    matrix = scipy.sparse.csr_matrix((3, 3), dtype=np.float32)
+    anndata.AnnData(matrix, obs=pd.DataFrame(index=IDS)).write_h5ad(tmp_path / "wide.h5ad")
+    monkeypatch.setattr(feature_tables, "MAX_NUMBERS", 8)
+    monkeypatch.setattr(anndata.AnnData, "to_memory", lambda _: pytest.fail("it was expanded"))
+    with pytest.raises(ValueError, match=r"wide\.h5ad has 3 × 3 numbers, more than 8"):
+        feature_tables.read(tmp_path / "wide.h5ad")
+
+
+def test_a_table_without_rows_says_so(tmp_path):
+    table = feature_tables.FeatureTable("mine", pd.Index([]), {"mine": np.zeros((0, 2), np.float32)}, pd.DataFrame())
+    with pytest.raises(ValueError, match="mine has no rows, but must have all 1 cells: a_1"):
+        table.of(["a_1"])

@@ -282,3 +282,8 @@ def test_the_real_fields_are_all_read(real_data):
     annotations = fields.read_annotations(real_data / "hpa_fields" / "fields.csv")
     sizes = collections.Counter(fields.read_field(files).shape[:2] for files in found if files.id in annotations)
     assert sizes == {(512, 512): 72, (2048, 2048): 4, (1728, 1728): 1}
+
+
+@pytest.mark.parametrize(("count", "most", "places"), [(0, 3, []), (1, 3, [0]), (3, 9, [0, 1, 2]), (9, 3, [0, 4, 8])])
+def test_some_of_many_are_evenly_spread(count, most, places):
+    assert fields.spread(range(count), most) == places

@@ -170,3 +170,25 @@ def test_the_length_of_a_zstd_stream_is_read_from_its_header():
     for length in (1, 255, 256, 65_791, 65_792, 300_000):
         packed = numcodecs.Zstd().encode(np.zeros(length, np.uint8))
         assert zarr_planes._size_of_zstd(packed) == length
+
+
+@pytest.mark.parametrize("separator", ["/../../../x/", "", None])
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_chunk_s_name_leads_nowhere_else(tmp_path, separator, version):
+    folder = tmp_path / "a.ome.zarr"
+    of_version_2(folder, None) if version == 2 else of_version_3(folder, "auto")
+    path = folder / "labels/cells" / ("s0/.zarray" if version == 2 else "0/zarr.json")
+    told = json.loads(path.read_text())
+    if version == 2:
+        told["dimension_separator"] = separator
+    else:
+        told["chunk_key_encoding"] = {"name": "default", "configuration": {"separator": separator}}
+    path.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match=r"must have \. or / between the numbers of a chunk"):
+        masks.read(tmp_path, "a")
+
+
+@pytest.mark.parametrize("data", [b"", b"\x28\xb5\x2f\xfd", bytes(40), b"\x00" * 4 + b"\x20\x05" + bytes(30)])
+def test_what_is_no_zstd_stream_is_told(data):
+    with pytest.raises(ValueError, match="it is no zstd stream"):
+        zarr_planes._size_of_zstd(data)

@@ -22,7 +22,7 @@ from hpax.formats import tables
 
 log = logging.getLogger(__name__)
 
-_DIGESTS = ".digests.json"  # in a data_dir, where sources are large
+DIGESTS = ".digests.json"  # in a data_dir, where sources are large
 _DRAFT = "draft"  # in a workshop: what TFDS makes of finished shards
 DATA_SETS = ("simulated_fields", "simulated_cells", "cell_crops", "hpa_fields", "hpa_cells", "dsb2018_nuclei")
 
@@ -64,8 +64,9 @@ def build(
     if name not in DATA_SETS:
         raise ValueError(f"no data set {name!r}; there are {', '.join(DATA_SETS)}")
     module = importlib.import_module(f"hpax.data.{name}")
-    known = files.KnownDigests(pathlib.Path(data_dir, _DIGESTS))
+    known = files.KnownDigests(pathlib.Path(data_dir, DIGESTS))
     config = _config(module, source, options, known)
+    known.keep()  # before what may fail or be stopped
     with intact(pathlib.Path(data_dir, name, config.name)):
         builder = _create(module.DataSet, data_dir, config)
     if not pathlib.Path(builder.data_dir).exists():
@@ -78,7 +79,6 @@ def build(
             _prepare(unfinished, source, workshop / _DRAFT / "downloads")
             _move(pathlib.Path(unfinished.data_dir), pathlib.Path(builder.data_dir))
         builder = _create(module.DataSet, data_dir, config)
-    known.keep()
     built = Source(builder, split)
     if built.failures:
         where = pathlib.Path(builder.data_dir, failures.NAME)
@@ -202,6 +202,6 @@ def fingerprint(source: str | os.PathLike, known: files.KnownDigests | None = No
     if packed := archive.locate(source):
         return archive.fingerprint(packed)
     source = pathlib.Path(source)
-    if not any(names for _, _, names in os.walk(source)):
+    if next(files.below(source), None) is None:
         raise FileNotFoundError(f"{source} holds no files; give the folder of the real images")
     return files.digest(files.content(source, known), *tables.beside(source))

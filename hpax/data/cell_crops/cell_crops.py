@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from hpax import images
-from hpax.data import builder
+from hpax.data import builder, failures
 from hpax.data.shards import Failure, attempted
 from hpax.formats import fields
 
@@ -110,7 +110,7 @@ class CellCrops(builder.Builder):
         layout, pictures, left_out = LAYOUTS[config.organism], [], 0
         for image in _images(folder):
             if not (name := layout.folder.fullmatch(image.name)):
-                raise ValueError(f"{image} is not named as a {config.organism} image; expected {layout.folder.pattern}")
+                continue  # a fault
             if len(survey(image, layout)[0]) >= config.min_cells:
                 pictures.append(
                     builder.FieldGroup(name["protein"], image)
@@ -120,15 +120,23 @@ class CellCrops(builder.Builder):
         if left_out:
             log.warning("cell_crops left out %d images with fewer than %d cells", left_out, config.min_cells)
         if not pictures:
-            raise FileNotFoundError(f"{folder} holds no {config.organism} image of at least {config.min_cells} cells")
+            told = f"{folder} holds no {config.organism} image of at least {config.min_cells} cells"
+            faults = CellCrops.faults(config, folder)
+            raise FileNotFoundError(f"{told}; {failures.summary(faults)}" if faults else told)
         return pictures
 
     @staticmethod
     def faults(config: Config, folder: pathlib.Path) -> dict[str, str]:
-        """Cells that lack a channel, or have one twice."""
+        """Folders that are not named as images, and cells that lack a channel, or have one twice."""
+        layout = LAYOUTS[config.organism]
         found: dict[str, str] = {}
         for image in _images(folder):
-            found |= survey(image, LAYOUTS[config.organism])[1]
+            if layout.folder.fullmatch(image.name):
+                found |= survey(image, layout)[1]
+            else:
+                found[image.name] = (
+                    f"{image} is not named as a {config.organism} image ({layout.folder.pattern}); rename it"
+                )
         return found
 
     @staticmethod

@@ -9,11 +9,10 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Integer
-from PIL import Image
 
 from hpax.data import builder
 from hpax.data.shards import Failure, attempted
-from hpax.formats import fields, label_images
+from hpax.formats import fields, label_images, pictures
 
 CITATION = """@article{caicedo2019nucleus,
   title={Nucleus segmentation across imaging experiments: the 2018 Data Science Bowl},
@@ -120,8 +119,4 @@ def _pngs(folder: pathlib.Path) -> dict[str, pathlib.Path]:
 
 def _width(path: pathlib.Path) -> int:
     """0 of what is no image, as who reads it says."""
-    try:
-        with Image.open(path) as image:
-            return image.width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return 0
+    return (pictures.size(path) or (0, 0))[1]

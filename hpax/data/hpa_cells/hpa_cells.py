@@ -99,7 +99,7 @@ class HpaCells(builder.Builder):
         if not config.masks:
             return hpa_fields.pictures(config, folder)
         found = fields.survey(folder).fields
-        segmented = [files for files in found if mask_files.flavours(config.masks, files.id)]
+        segmented = [files for files in found if mask_files.present(config.masks, files.id)]
         if not segmented:
             raise FileNotFoundError(f"{config.masks} holds masks of none of the {len(found)} fields in {folder}")
         if len(segmented) < len(found):
@@ -112,7 +112,7 @@ class HpaCells(builder.Builder):
         found = hpa_fields.faults(folder)
         if not config.masks:
             return found
-        return {id: reason for id, reason in found.items() if mask_files.flavours(config.masks, id)}
+        return {id: reason for id, reason in found.items() if mask_files.present(config.masks, id)}
 
     @staticmethod
     def examples(config: Config, picture: builder.FieldGroup) -> Iterator[builder.Example | Failure]:

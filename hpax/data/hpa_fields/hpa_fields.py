@@ -103,13 +103,17 @@ def _whole(folder: pathlib.Path) -> Sequence[fields.FieldFiles]:
     """The fields that have all their channels; if none has, what is wrong with the first ones."""
     found = fields.survey(folder)
     if not found.fields:
-        raise ValueError(f"{folder} holds no whole field: {failures.summary(faults(folder))}")
+        raise ValueError(f"{folder} holds no whole field: {failures.summary(_reasons(found))}")
     return found.fields
 
 
 def faults(folder: pathlib.Path) -> dict[str, str]:
     """Id → what is wrong with a field that lacks a channel, or whose files cannot be told apart."""
-    return {id: str(fault) for id, fault in fields.survey(folder).faults.items()}
+    return _reasons(fields.survey(folder))
+
+
+def _reasons(found: fields.Survey) -> dict[str, str]:
+    return {id: str(fault) for id, fault in found.faults.items()}
 
 
 def _full_scale(config: Reading, folder: pathlib.Path, found: Sequence[fields.FieldFiles]) -> fields.FullScale | None:

@@ -159,7 +159,10 @@ def attention(
     )
     if not len(table):
         return {}
-    return {"attention: IoU": table["iou"].mean(), "attention: IoU of random weights": table["control"].mean()}
+    return {
+        "attention: IoU": float(table["iou"].mean()),
+        "attention: IoU of random weights": float(table["control"].mean()),
+    }
 
 
 def null_run(config: Config, found: "Study", sets: "GeneSets | None") -> dict[str, float]:

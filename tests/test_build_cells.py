@@ -358,6 +358,26 @@ def test_corrected_masks_outlive_another_version(own, tmp_path, monkeypatch):
     assert "corrected" not in table(work, "fields")[0]
 
 
+def test_corrected_masks_are_never_replaced_though_pictures_are_others(own, tmp_path):
+    work = tmp_path / "work"
+    assert main(own, work, *QUICK) == 0
+    right = correct(work)
+    before = found_cells.read_record(work, ID)["digest"]
+    for path in list(own.rglob(f"{ID}_*.png")):  # a field of 12 bits: another full scale, the same pictures
+        deep = np.asarray(Image.open(path)).astype(np.uint16) * 16
+        Image.fromarray(deep).save(path.with_name(path.name.replace(ID, "deep")))
+    assert main(own, work, *QUICK) == 0
+    assert found_cells.read_record(work, ID)["digest"] != before
+    assert_masks(work, right, "png")
+    (path,) = own.rglob(f"{ID}_green.png")
+    Image.fromarray(np.asarray(Image.open(path)) // 2).save(path)
+    assert main(own, work, *QUICK) == 1
+    (failure,) = table(work, "failures")
+    assert "corrected by hand; remove its masks" in failure["reason"]
+    masks.remove(work / "masks", ID)
+    assert main(own, work, *QUICK) == 0
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_corrected_masks_outlive_a_run_that_broke_off(own, tmp_path, monkeypatch, error):
     def broken(*_):

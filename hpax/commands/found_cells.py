@@ -2,8 +2,8 @@
 
 A record holds what was measured, and of which pictures and masks. It is believed as long as both are what they were:
 other pictures are segmented, other masks (corrected by hand) are measured again. Masks that were corrected once are
-never segmented anew as long as the pictures stay; of several flavours, the corrected one replaces the others. What a
-table says of a field is no part of its record.
+never replaced: of other pictures, the field fails until somebody removes them. Of several flavours, the corrected one
+replaces the others. What a table says of a field is no part of its record.
 """
 
 import time
@@ -108,8 +108,8 @@ def segment(config: Config, field: FolderField, load: Load, *, shown: bool) -> s
     try:
         start = time.perf_counter()
         known = _begun(config, field.id)
-        digest = field.digest()
-        masks = _corrected(config, field.id, known) if known.get("digest") == digest else None
+        digest, pictures = field.digest(), files.digest(*field.files.paths)
+        masks = _corrected(config, field.id, known, pictures) if "pictures" in known else None
         corrected = masks is not None
         if masks is None:
             record_path(config.workdir, field.id).unlink(missing_ok=True)  # else what is found next looks corrected
@@ -119,7 +119,8 @@ def segment(config: Config, field: FolderField, load: Load, *, shown: bool) -> s
         if corrected:
             _write_alike(config, field.id, load(), masks)
             told["notes"].append("its masks were changed since they were found")
-        told |= {"digest": digest, "stamp": state(field), "masks_digest": masks_digest(masks), "corrected": corrected}
+        told |= {"digest": digest, "stamp": state(field), "pictures": pictures}
+        told |= {"masks_digest": masks_digest(masks), "corrected": corrected}
         told |= {"masks_stamp": masks_stamp(config.workdir, field.id)}
         told |= {"version": hpax.__version__}
         told |= {"seconds": round(time.perf_counter() - start, 4)}
@@ -132,18 +133,18 @@ def segment(config: Config, field: FolderField, load: Load, *, shown: bool) -> s
 def _begun(config: Config, id: str) -> dict[str, Any]:
     """What a record says of pictures and masks, which is all that is left of it until the field is measured again."""
     known = read_record(config.workdir, id)
-    kept: dict[str, Any] = {name: known[name] for name in ("digest", "masks_digest", "corrected") if name in known}
+    kept: dict[str, Any] = {name: known[name] for name in ("pictures", "masks_digest", "corrected") if name in known}
     if known:
         files.write_json(record_path(config.workdir, id), kept)
     thumbnail_path(config.workdir, id).unlink(missing_ok=True)
     return kept
 
 
-def _corrected(config: Config, id: str, known: Mapping[str, Any]) -> Masks | None:
+def _corrected(config: Config, id: str, known: Mapping[str, Any], pictures: str) -> Masks | None:
     """The masks of a field that were corrected by hand, now or before; None where those that were found are there.
 
     Raises:
-        ValueError: two flavours were corrected differently, or a file is damaged.
+        ValueError: two flavours were corrected differently, a file is damaged, or the pictures are others since.
     """
     folder = config.workdir / "masks"
     there = {flavour: _read(config, id, flavour) for flavour in mask_files.flavours(folder, id)}
@@ -154,9 +155,14 @@ def _corrected(config: Config, id: str, known: Mapping[str, Any]) -> Masks | Non
     if len(changed) > 1:
         told = " and ".join(changed.values())
         raise ValueError(f"the masks of field {id} in {folder} were changed, and differ as {told}; keep one of them")
-    if not changed and not known.get("corrected"):
+    if not there or not (changed or known.get("corrected")):
         return None
-    return there[next(iter(changed.values()))] if changed else next(iter(there.values()), None)
+    if known["pictures"] != pictures:
+        raise ValueError(
+            f"the pictures of field {id} are others than those whose masks were corrected by hand; remove its masks "
+            f"from {folder} to find them anew, or bring the pictures back"
+        )
+    return there[next(iter(changed.values()))] if changed else next(iter(there.values()))
 
 
 def _write_alike(config: Config, id: str, read: Field, masks: Masks) -> None:

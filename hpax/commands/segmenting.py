@@ -29,7 +29,8 @@ from hpax.models import segmenter
 
 COLUMNS = 4  # of the sheet of overlays
 SCALE = "full_scale.json"  # in a workdir
-PRIVATE = ("digest", "stamp", "masks_digest", "masks_stamp", "corrected", "version")  # of a record, for nobody's table
+PRIVATE = ("digest", "stamp", "pictures", "masks_digest", "masks_stamp", "corrected", "version")
+"""Of a record, for nobody's table."""
 
 
 def run(config: Config, call: Call) -> dict[str, str]:

@@ -151,7 +151,8 @@ def run_folder(config: Config, recipe: configs.Weak, shelf: "Shelf", workdir: Pa
     ensemble = weak_labels.train_ensemble(recipe, source, source.part([]), shelf)
     keep(weak_study.Trained(ensemble, None, None), workdir)
     if config.test is not None:
-        there = dataclasses.replace(config.data, fields=config.test, mask_folder=None, annotations="")
+        finder = "networks" if isinstance(config.data.masks, Path) else config.data.masks  # those are of other fields
+        there = dataclasses.replace(config.data, fields=config.test, masks=finder, annotations="")
         test = datasets.open_folder(there, labelled=False)
         metrics |= folder_study.label_folder(ensemble, test, workdir / "test", config.truth)
         counts["test fields"] = len(test)

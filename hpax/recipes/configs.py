@@ -304,6 +304,10 @@ class Atlas:
     realism: Literal["plain", "randomised"] = "plain"  # "randomised": as real fields vary (hpax.simulate)
 
 
+Finder = Literal["networks", "classical"]
+"""What finds cells by their markers."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Data:
     """Which fields, what finds their cells, and where what is made of them is kept."""
@@ -312,8 +316,7 @@ class Data:
     annotations: str = ""  # the labels' table in the folder; "": the only one there
     um_per_pixel: UmPerPixel = 0.0  # µm of a folder's pixels; 0: as the files say, or by the width; auto: by nuclei
     bits: int = 0  # of the camera, for files of 16 bits; 0: the fewest that hold every pixel of the folder
-    masks: Literal["networks", "classical", "true"] = "networks"  # what finds the cells, or the simulation's truth
-    mask_folder: Path | None = None  # the workdir of `hpax segment`, or a folder of masks; None: they are found
+    masks: Finder | Literal["true"] | Path = "networks"  # finds the cells, or their folder or hpax segment's workdir
     data_dir: Path = Path("runs/data")  # where shards are built and masks are kept, once
     atlas: Atlas = Atlas()
 

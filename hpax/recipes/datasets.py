@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import rich.progress
@@ -21,7 +21,7 @@ from hpax.formats import fields
 from hpax.formats import masks as mask_files
 from hpax.models import segmenter
 from hpax.recipes import distil
-from hpax.recipes.configs import Atlas, Data
+from hpax.recipes.configs import Atlas, Data, Finder
 from hpax.recipes.configs import DataKind as Kind
 
 __all__ = [
@@ -129,14 +129,14 @@ def _atlas(config: Data, split: str, seed: int) -> FieldSource:
 def _with_masks(config: Data, source: FieldSource) -> FieldSource:
     if config.masks == "true":
         return source.with_masks(mask_sources.ground_truth)
-    if config.mask_folder is not None:
-        return source.with_masks(mask_sources.from_folder(mask_files.located(config.mask_folder)))
+    if isinstance(config.masks, Path):
+        return source.with_masks(mask_sources.from_folder(mask_files.located(config.masks)))
     folder = config.data_dir / "masks" / segmenter.content_name(config.masks) / source.dataset
     find_cells(source, config.masks, folder)
     return source.with_masks(mask_sources.from_folder(folder))
 
 
-def find_cells(source: FieldSource, kind: Literal["networks", "classical"], folder: Path) -> None:
+def find_cells(source: FieldSource, kind: Finder, folder: Path) -> None:
     """Leaves the masks of every field in `folder`, as found from its markers; those that are there stay."""
     folder.mkdir(parents=True, exist_ok=True)
     todo = [place for place, id in enumerate(source.ids) if not mask_files.flavours(folder, id)]

@@ -8,6 +8,7 @@ import pathlib
 import anndata
 import numpy as np
 import pytest
+import tyro
 from PIL import Image
 
 from experiments import combine_labels
@@ -17,7 +18,7 @@ from hpax.data.hpa_fields import dummy
 from hpax.fields import Field
 from hpax.formats import kaggle, label_images
 from hpax.formats import masks as mask_files
-from hpax.recipes import classify, datasets, localize
+from hpax.recipes import classify, configs, datasets, localize
 
 SIZE = 128  # pixels; four cells to a field
 FIELDS = 13
@@ -184,7 +185,7 @@ def test_other_masks_are_taken_where_they_are_given(folder, tmp_path):
     found = mask_sources.from_folder(tmp_path / "masks")(Field(id=source.fields[0].id, image=image, um_per_pixel=0.32))
     np.testing.assert_array_equal(found.cells, squares)
     # the folder around them, as the workdir of `hpax segment` is
-    config = datasets.Data(fields=folder, um_per_pixel=0.32, mask_folder=tmp_path, data_dir=tmp_path / "data")
+    config = datasets.Data(fields=folder, um_per_pixel=0.32, masks=tmp_path, data_dir=tmp_path / "data")
     split = datasets.open_fields(config, seed=1)
     assert [len(part) > 0 for part in split[:3]] == [True] * 3
     assert sum(map(len, split[:3])) == FIELDS - 1
@@ -226,3 +227,9 @@ def test_a_split_names_every_field_once(folder, tmp_path):
     assert np.bincount(fold).min() == 6
     for label in (0, 1, 2):
         assert set(fold[found.labels[found.labelled][:, label] > 0].tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("own", [["networks"], ["classical"], ["runs/cells", "folder"]])
+def test_masks_are_found_or_come_from_a_folder_by_one_option(own):
+    told = tyro.cli(configs.Data, args=["--masks", own[0]])
+    assert told.masks == (pathlib.Path(own[0]) if len(own) > 1 else own[0])

@@ -57,6 +57,8 @@ class Labelled:
         told = []
         if self.unlabelled:
             told.append(f"{len(self.unlabelled)} of {len(self.fields)} fields in {self.folder} have no label")
+        if self.table is None:
+            told += passed_over(self.folder)
         if self.unknown_ids:
             some = _some(self.unknown_ids)
             told.append(f"{len(self.unknown_ids)} ids in {self.table} are of no field in {self.folder}, such as {some}")
@@ -89,10 +91,8 @@ def labelled(folder: str | pathlib.Path, annotations: str = "") -> Labelled:
 
 def _why(found: Labelled) -> str:
     if found.table is None:
-        return (
-            "there is no table; put one (.csv or .tsv) with the columns id and label at the top of that folder, or "
-            "name it (annotations)"
-        )
+        there = next(passed_over(found.folder), "there is no table; put one (.csv or .tsv) at the top of that folder")
+        return f"{there}; it needs the columns id and label, or name another table (annotations)"
     if found.annotations:
         return f"{found.table} names their ids, but no class; fill in its labels"
     ids = f"such as {_some(found.unknown_ids)}, where fields are called {_some([f.id for f in found.fields])}"
@@ -161,6 +161,13 @@ def find_table(folder: pathlib.Path, annotations: str = "") -> pathlib.Path | No
         if able:
             return able[0]
     return None
+
+
+def passed_over(folder: pathlib.Path) -> Iterator[str]:
+    """What is said of the tables at a folder's top that hold no labels."""
+    for path in _tables(folder):
+        if not tables.holds_labels(path):
+            yield f"{path} is passed over, as its columns are {tables.listed(tables.columns(path))}"
 
 
 def _tables(folder: pathlib.Path) -> list[pathlib.Path]:

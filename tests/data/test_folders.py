@@ -1,12 +1,13 @@
 """Folders of fields with a table, as Kaggle ships them, as people keep them; what is missing is said at once."""
 
 import logging
+import re
 
 import numpy as np
 import pytest
 
 from hpax import data
-from hpax.data import build
+from hpax.data import build, folders
 from hpax.data.hpa_fields import dummy
 from hpax.formats import fields
 
@@ -75,6 +76,12 @@ def test_no_label_at_all_is_an_error_at_once_that_says_where_the_table_belongs(k
     monkeypatch.setattr(fields, "read_field", lambda *_: pytest.fail("pixels were read"))
     with pytest.raises(ValueError, match=r"none of 2 fields in .*test has a label: there is no table; put one"):
         data.labelled(kaggle / "test")
+    (kaggle / "test" / "my.csv").write_text("id,location\ntest-00000000-bb9b-11e8,Cytosol\n")
+    told = r"my.csv is passed over, as its columns are id, location"
+    with pytest.raises(ValueError, match=rf"{told}; it needs the columns id and label"):
+        data.labelled(kaggle / "test")
+    assert re.search(told, "".join(folders.annotated(kaggle / "test", []).remarks()))
+    (kaggle / "test" / "my.csv").unlink()
     (kaggle / "test.csv").write_text("id,label\nx,3\n")
     with pytest.raises(ValueError, match=r"test.csv has other ids, such as x, where fields are called test-0"):
         data.labelled(kaggle / "test")

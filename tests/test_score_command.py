@@ -57,6 +57,9 @@ def test_the_result_and_the_pictures(files, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert f"mean over 19 classes{' ' * 20}  {record['map_fixed']:.4f}" in printed
     assert "true cells matched" in printed
+    for name in ("fixed", "present"):
+        low, high = (record["bootstrap"][f"map_{name}"][end] for end in ("low", "high"))
+        assert f"mAP ({name}) over resampled images: {low:.4f} to {high:.4f} (95%)" in printed
 
 
 def test_verified_classes_and_parts_from_files(files, tmp_path):

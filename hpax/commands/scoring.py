@@ -202,8 +202,12 @@ def print_extras(record: Mapping[str, Any]) -> None:
     for other in record["by_iou"][1:]:
         print(f"at IoU {other['iou']:g}: {other['map_fixed']:.4f} fixed, {other['map_present']:.4f} present")
     if "bootstrap" in record:
-        spread = record["bootstrap"]["map_fixed"]
-        print(f"mAP over resampled images: {spread['low']:.4f} to {spread['high']:.4f} (95%), sd {spread['sd']:.4f}")
+        for name in ("fixed", "present"):
+            spread = record["bootstrap"][f"map_{name}"]
+            told = f"{spread['low']:.4f} to {spread['high']:.4f} (95%), sd {spread['sd']:.4f}"
+            print(f"mAP ({name}) over resampled images: {told}")
+        if record["bootstrap"]["map_fixed"]["high"] <= record["bootstrap"]["map_fixed"]["value"]:
+            print("fixed: few images; a class that a resample misses counts as 0 in it, so its interval lies low")
     for part, numbers in record.get("split", {}).items():
         print(f"{part}: mAP {numbers['map_fixed']:.4f} on {numbers['images']} images")
     if "against" in record:

@@ -159,14 +159,33 @@ def _unpacked(name: str, data: bytes, size: int) -> bytes:
     import numcodecs  # of zarr, and as slow to import
 
     if name == "blosc":
-        if len(data) < 16 or int.from_bytes(data[4:8], "little") > size:
-            raise ValueError(f"it expands to more than {size} bytes")
+        _check_blosc(data, size)
         return bytes(numcodecs.Blosc().decode(data))
     if name == "zstd":
         if _size_of_zstd(data) > size:
             raise ValueError(f"it expands to more than {size} bytes")
         return bytes(numcodecs.Zstd().decode(data))
     raise ValueError(f"its chunks are packed by {name}; gzip, zlib, zstd and blosc are read")
+
+
+def _check_blosc(data: bytes, size: int) -> None:
+    """That a Blosc chunk is as its header says, which the C library believes and reads beyond its end if it is not."""
+    if len(data) < 16:
+        raise ValueError("it is no Blosc chunk")
+    expanded, block, packed = (int.from_bytes(data[start : start + 4], "little") for start in (4, 8, 12))
+    if expanded > size:
+        raise ValueError(f"it expands to more than {size} bytes")
+    if expanded < size:
+        raise ValueError(f"it must expand to {size} bytes, it expands to {expanded}")
+    if packed != len(data) or not 0 < block <= max(size, 1):
+        raise ValueError(f"it says that it has {packed} bytes in blocks of {block}, it has {len(data)}")
+    blocks = -(-size // block)
+    starts = np.frombuffer(data, "<u4", blocks, 16) if 16 + 4 * blocks <= len(data) else np.zeros(1, np.uint32)
+    plain = bool(data[2] & 2)  # stored as it is, without the table of blocks
+    if not plain and (starts.min() < 16 + 4 * blocks or starts.max() >= len(data)):
+        raise ValueError("its blocks begin outside of it")
+    if plain and len(data) != size + 16:
+        raise ValueError(f"it must hold {size} bytes as they are, it holds {len(data) - 16}")
 
 
 def _size_of_zstd(data: bytes) -> int:

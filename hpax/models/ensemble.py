@@ -131,6 +131,8 @@ def read(folder: pathlib.Path) -> Ensemble:
         names, views = list(index["networks"]), index["tta"]
         if not 0 < len(names) <= MAX_MEMBERS or any(pathlib.PurePath(str(name)).name != name for name in names):
             raise ValueError(f"it must name 1 to {MAX_MEMBERS} files in its folder, got {names[:3]}")
+        if missing := [name for name in names if not (folder / name).is_file()]:
+            raise ValueError(f"it names {missing[0][:80]!r}, which is not there")
         if type(views) is not int:
             raise ValueError(f"its tta must be a number of views, got {views!r}")
         tta.check(views)

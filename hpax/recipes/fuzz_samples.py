@@ -1,19 +1,23 @@
 """Small files of every kind that hpax reads, and what reads them: what `fuzz_files` makes mutants of."""
 
+import functools
 import io
 import shutil
 import struct
 import tempfile
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import numcodecs
 import numpy as np
 import tifffile
+import zarr
 from PIL import Image
 
-from hpax import models
+from hpax import files, models
 from hpax.data import archive
 from hpax.formats import fields, kaggle, label_images, mutants, ome, pictures, proteinatlas, tables
 from hpax.formats.fuzzing import Sample
@@ -94,7 +98,48 @@ def _masks() -> list[Sample]:
         Sample("lzw.tif", "binary", _image(pixels, "TIFF", compression="tiff_lzw"), label_images.read),
         Sample("float.tif", "binary", _tiff(pixels.astype(np.float32)), label_images.read),
         Sample("a.ome.tif", "binary", both, ome.read_tiff),
+        *_zarrs(pixels),
     ]
+
+
+def _zarrs(pixels: np.ndarray) -> list[Sample]:
+    """Metadata and a chunk of each version of Zarr, the others of whose files stay as they are."""
+    image = np.zeros((*pixels.shape, 4), np.uint16)
+    with tempfile.TemporaryDirectory() as folder:
+        ome.write_zarr(Path(folder, "a"), image, {"cells": pixels}, 0.3)
+        packed = numcodecs.Blosc(cname="zstd")
+        options: dict[str, Any] = {"zarr_format": 2, "compressors": packed, "chunks": pixels.shape}
+        zarr.create_array(Path(folder, "b"), data=pixels, **options)
+        three, array = (_below(Path(folder, name)) for name in "ab")
+    two = {f"labels/cells/0/{name}": data for name, data in array.items()}
+    of_label = functools.partial(ome.read_zarr, mask="cells")
+    return [
+        _part("label.json", "text", three, "labels/cells/zarr.json", of_label),
+        _part("array.json", "text", three, "labels/cells/0/zarr.json", of_label),
+        _part("chunk", "binary", three, "labels/cells/0/c/0/0", of_label),
+        _part("zarray.json", "text", two, "labels/cells/0/.zarray", of_label),
+        _part("blosc", "binary", two, "labels/cells/0/0.0", of_label),
+    ]
+
+
+def _part(
+    name: str, content: mutants.Content, whole: Mapping[str, bytes], place: str, read: Callable[[Path], Any]
+) -> Sample:
+    """A file of a folder that is read as a whole."""
+    return Sample(name, content, whole[place], functools.partial(_within, whole, place, read))
+
+
+def _below(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files.below(folder)}
+
+
+def _within(whole: Mapping[str, bytes], name: str, read: Callable[[Path], Any], path: Path) -> Any:
+    """Reads a folder, one of whose files is the one at `path`."""
+    folder = path.with_name(f"{path.name}.folder")
+    for own, data in whole.items():
+        (folder / own).parent.mkdir(parents=True, exist_ok=True)
+        (folder / own).write_bytes(path.read_bytes() if own == name else data)
+    return read(folder)
 
 
 def _networks() -> list[Sample]:
@@ -106,9 +151,14 @@ def _networks() -> list[Sample]:
     head = b"\x80\2\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\2M\xe9\3."
     torch = head + system + state + b"\x80\2]X\1\0\0\x000a."
     torch += struct.pack("<q6f", 6, *range(6))
+    ensemble = {
+        models.ensemble.INDEX: b'{"networks": ["0.safetensors"], "tta": 8}',
+        "0.safetensors": Path(models.store.path_of("label-cells")).read_bytes(),
+    }
     return [
         Sample("net.safetensors", "safetensors", _network(), models.load_network),
         Sample("state.pth", "binary", torch, torch_pth.load),
+        _part("index.json", "text", ensemble, models.ensemble.INDEX, models.load),
     ]
 
 

@@ -1,6 +1,7 @@
 """Masks as other programs write them in OME-TIFF and OME-Zarr: the indices come back, or the file is named."""
 
 import json
+import struct
 
 import numcodecs
 import numpy as np
@@ -192,3 +193,33 @@ def test_a_chunk_s_name_leads_nowhere_else(tmp_path, separator, version):
 def test_what_is_no_zstd_stream_is_told(data):
     with pytest.raises(ValueError, match="it is no zstd stream"):
         zarr_planes._size_of_zstd(data)
+
+
+BLOSC_LIES = {
+    "longer than it is": (12, 2**20, "it says that it has 1048576 bytes"),
+    "of more pixels": (4, 2**20, "it expands to more than 1440 bytes"),
+    "of fewer pixels": (4, 2, "it must expand to 1440 bytes, it expands to 2"),
+    "of no block": (8, 0, "in blocks of 0"),
+    "blocks elsewhere": (16, 2**30, "its blocks begin outside of it"),
+}
+
+
+@pytest.mark.parametrize("lie", BLOSC_LIES)
+def test_a_blosc_chunk_that_lies_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, lie):
+    place, value, told = BLOSC_LIES[lie]
+    zarr.create_array(
+        tmp_path / "labels/cells/0",
+        data=np.arange(720, dtype=np.uint16).reshape(24, 30) % 9,
+        zarr_format=2,
+        compressors=numcodecs.Blosc(),
+        chunks=(24, 30),
+    )
+    chunk = tmp_path / "labels/cells/0/0.0"
+    content = bytearray(chunk.read_bytes())
+    struct.pack_into("<I", content, place, value)
+    assert ome.read_zarr(tmp_path, "cells").shape == (24, 30)
+    chunk.write_bytes(bytes(content))
+    monkeypatch.setattr(numcodecs.Blosc, "decode", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(ValueError, match=told) as error:
+        ome.read_zarr(tmp_path, "cells")
+    assert str(tmp_path) in str(error.value)

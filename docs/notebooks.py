@@ -6,6 +6,7 @@ tests, so that outputs take minutes; each notebook says so on top.
 
 import argparse
 import contextlib
+import glob
 import io
 import pathlib
 import re
@@ -62,11 +63,16 @@ def printed(source: str, names: dict[str, object]) -> str:
         with contextlib.redirect_stdout(told):
             exec(compile(shortened.python(source), "cell", "exec"), names)
         return told.getvalue()
-    lines = [shlex.split(shortened.command(line.removeprefix("!").format(**names))) for line in source.splitlines()]
+    lines = [expanded(shortened.command(line.removeprefix("!").format(**names))) for line in source.splitlines()]
     runs = [
         subprocess.run([sys.executable, "-m", *line], stdout=subprocess.PIPE, check=True, text=True) for line in lines
     ]
     return "".join(run.stdout for run in runs)
+
+
+def expanded(line: str) -> list[str]:
+    """The words of a line, names with * in them as the files that there are."""
+    return [each for part in shlex.split(line) for each in (sorted(glob.glob(part)) or [part])]
 
 
 def sources(book: nbformat.NotebookNode) -> list[str]:

@@ -74,6 +74,10 @@ def test_cells_that_segment_found_come_with_the_labels_of_their_field(folder, tm
     assert table.n_obs > 3
     assert set(table.obs_names) == set(cells)
     assert table.obs["um_per_pixel"].to_numpy() == pytest.approx(fields.UM_PER_PIXEL)
+    assert {"cell", "x_um", "y_um"} <= set(table.obs)
+    assert not {"index", "x", "y"} & set(table.obs)
+    np.testing.assert_allclose(table.obs[["x_um", "y_um"]].to_numpy(), table.obsm["spatial"])
+    assert "" not in table.obs["label"].cat.categories
     labels = {cell: atlas.multi_hot(map(int, row["labels"].split("|"))) for cell, row in cells.items()}
     assert table.obsm["labels"].any()
     for cell, row in zip(table.obs_names, table.obsm["labels"], strict=True):

@@ -1,5 +1,6 @@
 """Every tutorial runs as it stands there, block after block, for fewer and smaller steps."""
 
+import glob
 import pathlib
 import re
 import runpy
@@ -24,7 +25,7 @@ def blocks(page):
 def command(line, names):
     """Runs a line of a shell; {name} is a name of the page's Python."""
     line = SHORT["command"](line.format(**names))
-    program, *arguments = shlex.split(line)
+    program, *arguments = (each for part in shlex.split(line) for each in (sorted(glob.glob(part)) or [part]))
     assert program == "hpax", f"a tutorial's commands are those of hpax, got {line}"
     assert main.main(arguments) == 0, line
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float32, UInt
 
 from hpax import atlas, data, files, launch, models
@@ -40,7 +41,7 @@ def run(config: Config, call: Call) -> Path:
         config = _as_segmented(config)
         source = _of_crops(config, encoder) if config.fields is None else _of_fields(config, encoder, config.fields)
         labels = {"labels": source.labels} if "labels" in source.info.features else None
-        obs = source.table if labels is None else source.table.assign(label=only_location(source.labels))
+        obs = cells_of(source)
         facts = told(config, encoder, source)
         path = extract(
             encoder.encode,
@@ -56,6 +57,19 @@ def run(config: Config, call: Call) -> Path:
     print(f"features of {len(source)} cells: {path}")
     print(f"the page: {config.workdir / PAGE}")
     return path
+
+
+def cells_of(source: data.Source) -> pd.DataFrame:
+    """What is known of every cell, in the columns that `hpax label` has; a label where its field has a single one."""
+    obs = source.table
+    if {"x", "y", "um_per_pixel"} <= set(obs):
+        size = obs["um_per_pixel"].to_numpy(np.float32)
+        obs = obs.assign(x_um=obs["x"] * size, y_um=obs["y"] * size).drop(columns=["x", "y"])
+    if "index" in obs:
+        obs = obs.rename(columns={"index": "cell"})
+    if "labels" in source.info.features:
+        obs = obs.assign(label=pd.Categorical(only_location(source.labels), list(atlas.LOCATIONS)))
+    return obs
 
 
 def told(config: Config, encoder: models.Encoder, source: data.Source) -> dict[str, str]:

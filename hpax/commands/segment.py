@@ -30,7 +30,7 @@ class Config:
     annotations: str = ""  # the labels' table in the folder; "": the only one there, if any
     segmenter: Literal["networks", "classical"] = "networks"
     networks: tuple[str, str] = ("segment-nuclei", "segment-cells")  # names of hpax.models, or .safetensors files
-    um_per_pixel: UmPerPixel = 0.0  # µm; 0: as the files state, else 0.08 at 1728, 2048, 3072 px; auto: else by nuclei
+    um_per_pixel: UmPerPixel = 0.0  # µm; 0: as files state, or by width: 0.08 at 2048 px, 0.32 at 512; auto: by nuclei
     camera_bits: int = 0  # of channels with more than 8 bits, such as 12; 0: the fewest that hold all pixels
     planes: Literal["clear", "own"] = "clear"  # own: of pictures in several colours, that of the channel in their name
     masks: tuple[Literal["png", "ome-tiff", "ome-zarr"], ...] = ("png",)

@@ -63,8 +63,9 @@ def read_folder(
 
     Args:
         folder: of pictures {id}_{red,green,blue,yellow}.png, .jpg or .tif, anywhere in it.
-        um_per_pixel: µm; 0: as the files state, else 0.08 at 1728, 2048 and 3072 pixels; auto: else by the nuclei,
-            which are looked for in some of the fields.
+        um_per_pixel: µm; 0: as the files state, or by the width (`hpax.atlas.um_per_pixel`: 0.08 at 1728, 2048 and
+            3072 pixels, else as a field of 164 µm); auto: as the files state, or by the
+            nuclei, which are looked for in some fields.
         camera_bits: of channels with more than 8 bits, such as 12; 0: the fewest that hold all pixels.
         annotations: the name of the table of labels; "": the only one there, if any.
 

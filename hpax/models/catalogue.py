@@ -32,7 +32,7 @@ class Entry:
     size: int | None  # pixels of the side of its images, where it is to be shown no other
     megabytes: float
     use: str  # the first paragraph of its card
-    card: str  # Markdown: training data, licence, scores, limits
+    card: str = dataclasses.field(repr=False)  # Markdown: training data, licence, scores, limits
 
 
 def catalogue() -> list[Entry]:

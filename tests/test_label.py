@@ -340,3 +340,18 @@ def test_networks_are_read_once(folder, network, tmp_path, monkeypatch):
     monkeypatch.setattr(labelling, "load_network", lambda name: tape.append(name) or load(name))
     assert run(folder, tmp_path / "work", network) == 0
     assert tape == [network]
+
+
+@pytest.mark.usefixtures("quick")
+def test_no_cell_is_refined_to_negative_against_its_most_probable_class(folder, network, tmp_path, monkeypatch):
+    def unsure(self, field):
+        prob = np.full((len(field.found), len(atlas.LOCATIONS)), 0.01, np.float32)
+        prob[:, 16] = 0.2
+        return models.LabelPrediction(prob, prob, None, None)
+
+    monkeypatch.setattr(models.Ensemble, "predict", unsure)
+    shown = {}
+    for rule in ("relative", "paper"):
+        assert run(folder, tmp_path / rule, network, "--refinement", rule) == 0
+        shown[rule] = set(pd.read_csv(tmp_path / rule / "refined.csv")["locations"])
+    assert shown == {"relative": {atlas.LOCATIONS[16]}, "paper": {"Negative"}}

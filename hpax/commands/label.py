@@ -41,7 +41,7 @@ class Config:
     tta: Annotated[int, tyro.conf.arg(aliases=("--turns",))] = 8  # views of each image: 1, or all 8 flips and rotations
     negative: Literal["as predicted", "excludes", "is the rest"] = "as predicted"  # see hpax.predict.combine
     border_weights: bool = False  # lower the scores of small cells and of those that the border cuts
-    refinement: Literal["paper", "code"] = "paper"  # how labels of fields become those of their cells
+    refinement: Literal["relative", "paper", "code"] = "relative"  # of labels of fields to cells: hpax.predict.refine
     shown: int = 12  # fields with pictures
     share: str = ""  # of the fields, such as 2/4, for the second of four processes; afterwards, once without it
 

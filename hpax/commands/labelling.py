@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anndata
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from PIL import Image
 
 import hpax
@@ -230,7 +230,7 @@ def label_all(
                 cells, (prob, own) = labeller(field, shown=number < config.shown, on_sheet=field.id in shown)
                 said = ranked(config, cells, prob)
                 writer.add(field.id, cells.masks, said, um_per_pixel=cells.um_per_pixel, obs=field.origin)
-                rows += refined(config, field, cells.masks, own)
+                rows += refined(config, field, cells.masks, own, said.argmax(1))
                 sizes.add(cells)
             except Exception as error:  # no field stops the others, whatever is wrong with it
                 failures[field.id] = why(error)
@@ -267,13 +267,26 @@ def ranked(config: Config, cells: Cells, prob: Float[np.ndarray, "k n"]) -> Floa
     return combine.weighted(prob, borders.weights(borders.cell_properties(cells.masks, cells.um_per_pixel)))
 
 
-def refined(config: Config, field: FolderField, masks: Masks, prob: Float[np.ndarray, "k n"]) -> list[dict[str, str]]:
-    """Each cell with those of its field's labels that it shows, where the field has labels."""
-    if not field.annotation.labels.any():
+def refined(
+    config: Config,
+    field: FolderField,
+    masks: Masks,
+    own: Float[np.ndarray, "k n"],
+    best: Integer[np.ndarray, " k"],
+) -> list[dict[str, str]]:
+    """Each cell with those of its field's labels that it shows, where the field has labels.
+
+    By what is said of cells by themselves, and by the most probable class of each as the tables have it.
+    """
+    labels = field.annotation.labels
+    if not labels.any():
         return []
-    rule = {"paper": refine.by_paper, "code": refine.by_code}[config.refinement]
+    if config.refinement == "relative":
+        kept = refine.relative(labels, own, least=refine.ALONE, best=best)
+    else:
+        kept = {"paper": refine.by_paper, "code": refine.by_code}[config.refinement](labels, own)
     rows = []
-    for index, row in zip(masks.indices, rule(field.annotation.labels, prob), strict=True):
+    for index, row in zip(masks.indices, kept, strict=True):
         names = ";".join(atlas.LOCATIONS[label] for label in np.flatnonzero(row))
         rows.append({"field": field.id, "cell": str(index), "locations": names})
     return rows

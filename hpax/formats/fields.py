@@ -188,9 +188,10 @@ def _check_name(id: str) -> None:
 
 def _in_channel_order(id: str, channels: dict[str, pathlib.Path]) -> tuple[pathlib.Path, ...]:
     if missing := [f"{channel} ({colour})" for channel, colour in atlas.COLOURS.items() if colour not in channels]:
+        black = "; a black picture does where no field has ER" if missing == ["er (yellow)"] else ""
         raise FileNotFoundError(
             f"field {id} in {next(iter(channels.values())).parent} lacks its {', '.join(missing)} channel; "
-            "a field needs all four, so add the file or remove the others"
+            f"a field needs all four, so add the file or remove the others{black}"
         )
     return tuple(channels[atlas.COLOURS[channel]] for channel in atlas.CHANNELS)
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from hpax.analysis.enrich import GeneSets
     from hpax.analysis.study import Study
     from hpax.commands.atlas_cells import Describer, Fields
-    from hpax.data import folders
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +78,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
         found, parts, title="The atlas explored", provenance=told, warnings=warnings, seed=config.seed
     )
     exploring.write_page(shown, workdir)
-    return launch.Result(
-        metrics, counts(found), data=kind(config), headline=[name for name in HEADLINE if name in metrics]
-    )
+    kind = configs.Data(fields=config.fields).kind
+    return launch.Result(metrics, counts(found), data=kind, headline=[name for name in HEADLINE if name in metrics])
 
 
 HEADLINE = (
@@ -222,17 +220,12 @@ def provenance(config: Config) -> dict[str, str]:
     return told | {"µm per pixel": str(config.um_per_pixel or "as files state"), "seed": str(config.seed)}
 
 
-def kind(config: Config) -> "folders.Kind":
-    """Whether the fields are simulated or real."""
-    from hpax.data import folders
-
-    return "simulated" if config.fields is None else folders.kind(config.fields)
-
-
 def remarks(config: Config) -> list[str]:
     """What a reader must know first."""
     shipped = {"label-fields", "label-cells"} & {str(name) for name in config.models}
-    told = ["simulated cells: nothing here is biology"] if kind(config) == "simulated" else []
+    told = (
+        ["simulated cells: nothing here is biology"] if configs.Data(fields=config.fields).kind == "simulated" else []
+    )
     if shipped:
         told.append(f"{', '.join(sorted(shipped))} learnt from simulated cells alone; cards say which classes fail")
     return told

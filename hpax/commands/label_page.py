@@ -112,7 +112,7 @@ def known_labels(
             agree[label] += 1
             right += 1
     rows: list[list[str | float]] = []
-    for label in np.flatnonzero(has):
+    for label in np.flatnonzero(has).tolist():
         rows.append([atlas.LOCATIONS[label], int(has[label]), int(agree[label])])
     caption = f"The surest label is one that the table names in {right} of {len(labelled)} labelled fields with cells"
     return [page.Table(["class", "fields that have it", "of which it is the surest label"], rows, caption)]

@@ -56,7 +56,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     model = classify.train_model(recipe, split.training, split.validation, workdir, kind=split.kind)
     said = [model.predict(field) for field in split.test]
     metrics = {}
-    if split.kind == "simulated":
+    if config.data.fields is None:
         scores = scoring.score_cells(split.test, said)
         metrics = {"cell mAP": scores.mean("present"), "matched IoU": float(scores.matched_iou[0])}
     else:

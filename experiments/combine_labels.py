@@ -26,11 +26,8 @@ if TYPE_CHECKING:
 
 FIELD_FILE, CELL_FILE = configs.FIELD_FILE, configs.CELL_FILE
 STUDENT_FILE = "distilled.safetensors"
-ABOUT = {
-    "simulated": "Networks that learnt 19 patterns from labels of whole fields, asked about single cells. All are "
-    "simulated.",
-    "real": "Networks that learnt the patterns of your fields from labels of whole fields. All cells are real.",
-}
+ABOUT = "Networks that learnt 19 patterns from labels of whole fields, asked about single cells. All are simulated."
+ABOUT_FOLDER = "Networks that learnt the patterns of your fields from labels of whole fields. All cells are {kind}."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +119,7 @@ def run_simulated(config: Config, recipe: configs.Weak, shelf: "Shelf", workdir:
     weak_report.submit(split.test, done.predictions["ensemble"], workdir)
     metrics["mAP of the submission, 19 classes"] = weak_report.submission_map(split.test, workdir)
     weak_report.write_classes(workdir / "classes.csv", done)
-    write_page(workdir, "simulated", weak_report.sections(done, metrics))
+    write_page(workdir, ABOUT, weak_report.sections(done, metrics))
     return launch.Result(metrics=metrics, counts=datasets.counts(split), data="simulated", headline=headline)
 
 
@@ -147,7 +144,7 @@ def run_folder(config: Config, recipe: configs.Weak, shelf: "Shelf", workdir: Pa
         folder_study.write_split(workdir / "split.csv", done)
         folder_study.write_predictions(workdir / "fields.csv", done)
         weak_report.submit(source, [prediction.cells for prediction in done.predictions], workdir)
-        shown = folder_study.sections(done, metrics)
+        shown = folder_study.sections(done, metrics, config.data.kind)
     ensemble = weak_labels.train_ensemble(recipe, source, source.part([]), shelf)
     keep(weak_study.Trained(ensemble, None, None), workdir)
     if config.test is not None:
@@ -156,15 +153,15 @@ def run_folder(config: Config, recipe: configs.Weak, shelf: "Shelf", workdir: Pa
         test = datasets.open_folder(there, labelled=False)
         metrics |= folder_study.label_folder(ensemble, test, workdir / "test", config.truth)
         counts["test fields"] = len(test)
-    write_page(workdir, "real", shown)
-    return launch.Result(metrics=metrics, counts=counts, data="real", headline=list(metrics))
+    write_page(workdir, ABOUT_FOLDER.format(kind=config.data.kind), shown)
+    return launch.Result(metrics=metrics, counts=counts, data=config.data.kind, headline=list(metrics))
 
 
-def write_page(workdir: Path, kind: configs.DataKind, sections: "Sequence[page.Section]") -> None:
+def write_page(workdir: Path, about: str, sections: "Sequence[page.Section]") -> None:
     """index.html, and its path on the console."""
     from hpax.explore import page
 
-    page.write(workdir / "index.html", page.page("Labels of fields to labels of cells", ABOUT[kind], list(sections)))
+    page.write(workdir / "index.html", page.page("Labels of fields to labels of cells", about, list(sections)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

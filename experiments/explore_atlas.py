@@ -9,7 +9,7 @@ was stopped goes on, and `--gene-sets` or a number of clusters can be changed in
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -78,7 +78,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
         found, parts, title="The atlas explored", provenance=told, warnings=warnings, seed=config.seed
     )
     exploring.write_page(shown, workdir)
-    kind: Literal["simulated", "real"] = "simulated" if config.fields is None else "real"
+    kind = configs.Data(fields=config.fields).kind
     return launch.Result(metrics, counts(found), data=kind, headline=[name for name in HEADLINE if name in metrics])
 
 
@@ -223,7 +223,9 @@ def provenance(config: Config) -> dict[str, str]:
 def remarks(config: Config) -> list[str]:
     """What a reader must know first."""
     shipped = {"label-fields", "label-cells"} & {str(name) for name in config.models}
-    told = ["simulated cells: nothing here is biology"] if config.fields is None else []
+    told = (
+        ["simulated cells: nothing here is biology"] if configs.Data(fields=config.fields).kind == "simulated" else []
+    )
     if shipped:
         told.append(f"{', '.join(sorted(shipped))} learnt from simulated cells alone; cards say which classes fail")
     return told

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hpax.metrics.bootstrap import Interval
 
 ABOUT = (
-    "Real fields, cross-validated by group. A regression on what each network sees is all that learns; nothing was "
+    "Cross-validated by group. A regression on what each network sees is all that learns; nothing was "
     "chosen by these numbers."
 )
 
@@ -65,15 +65,17 @@ class Point(NamedTuple):
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Sees every field by each network, learns from shares of the labels, scores."""
+    from hpax.data import folders
     from hpax.recipes import probe  # here and below, so that help is quick
 
+    kind = folders.kind(config.fields)
     fields, unlabelled = probe.open_fields(config.fields, config.data_dir)
     group, often = probe.groups(fields), probe.frequent(fields.labels, config.least)
     points = []
     for beginning in config.beginnings:
         points += points_of(config, beginning, fields, group, often)
     write_points(workdir / "labels.csv", points)
-    write_page(workdir, points)
+    write_page(workdir, points, kind)
     metrics: dict[str, float] = {}
     for point in points:
         metrics |= point.score.named(point.name)
@@ -82,7 +84,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     counts |= {f"fields of {atlas.LOCATIONS[label]}": int(fields.labels[:, label].sum()) for label in often}
     metrics["chance"] = float(labels.mean(0).mean())
     return launch.Result(
-        metrics=metrics, counts=counts, data="real", headline=[point.name for point in points] + ["chance"]
+        metrics=metrics, counts=counts, data=kind, headline=[point.name for point in points] + ["chance"]
     )
 
 
@@ -125,7 +127,7 @@ def write_points(path: Path, points: Sequence[Point]) -> None:
     tables.write(path, rows)
 
 
-def write_page(workdir: Path, points: Sequence[Point]) -> None:
+def write_page(workdir: Path, points: Sequence[Point], kind: str) -> None:
     """index.html: the figure and the table."""
     from hpax.explore import charts, page
 
@@ -140,7 +142,7 @@ def write_page(workdir: Path, points: Sequence[Point]) -> None:
     for point in points:
         interval = f"{point.score.low:.3f} to {point.score.high:.3f}"
         rows.append([point.beginning, f"{point.share:.0%}", point.score.value, interval])
-    table = page.Table(["beginning", "of labels", "field mAP", "95% over groups"], rows, "Real fields")
+    table = page.Table(["beginning", "of labels", "field mAP", "95% over groups"], rows, f"{kind.capitalize()} fields")
     section = page.Section("What do labels add?", [page.Picture(figure, caption, caption), table])
     page.write(workdir / "index.html", page.page("From few labels", ABOUT, [section]))
 

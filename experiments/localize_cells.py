@@ -51,7 +51,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     predictions = [model.predict(field) for field in split.test]
     said = np.stack([prediction.probabilities for prediction in predictions])
     metrics = {}
-    if split.kind == "simulated":
+    if config.data.fields is None:
         metrics = cell_metrics(split, [(prediction.probabilities, prediction.maps) for prediction in predictions])
     metrics["field mAP"] = classification.score(split.test.labels, said).mean_ap
     return launch.Result(metrics=metrics, counts=datasets.counts(split), data=split.kind, headline=list(metrics))

@@ -65,7 +65,8 @@ SWEEPS: dict[str, Sequence[launch.Difference]] = {
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Answers for every labelled field by what learnt from other folds, and scores them."""
-    from hpax.recipes import probe  # here and below, so that help is quick
+    from hpax.data import folders  # here and below, so that help is quick
+    from hpax.recipes import probe
 
     fields, unlabelled = probe.open_fields(config.fields, config.data_dir)
     group, often = probe.groups(fields), probe.frequent(fields.labels, config.least)
@@ -77,7 +78,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
         probe.train_model(config.recipe, fields, workdir / "network", seed=config.seed)
     metrics = scored(labels, answers, group)
     counts = {**counted(config, fields, group), "fields without a label, left out": unlabelled}
-    return launch.Result(metrics=metrics, counts=counts, data="real", headline=list(metrics))
+    return launch.Result(metrics=metrics, counts=counts, data=folders.kind(config.fields), headline=list(metrics))
 
 
 def predictor(

@@ -46,10 +46,11 @@ def run(config: Config, workdir: Path) -> launch.Result:
 
     from hpax import models
     from hpax.commands import zero_shot_study as study
-    from hpax.data import pixel_sizes
+    from hpax.data import folders, pixel_sizes
     from hpax.explore import page
     from hpax.metrics import zero_shot
 
+    kind = folders.kind(config.fields)
     masks = workdir.parents[1] / "masks" / config.segmenter
     known, left_out = study.labelled_fields(
         config.fields,
@@ -74,11 +75,13 @@ def run(config: Config, workdir: Path) -> launch.Result:
     )
     study.write_classes(workdir / "classes.csv", reports)
     pictures = study.mistakes(known, reports, read, most=config.shown)
-    page.write(workdir / "index.html", study.overview(reports, pictures, models=config.models, least=config.least))
+    page.write(
+        workdir / "index.html", study.overview(reports, pictures, models=config.models, least=config.least, kind=kind)
+    )
     return launch.Result(
         metrics=zero_shot.named(reports),
         counts={**study.counts(told, reports), **left_out},
-        data="real",
+        data=kind,
         headline=[f"field mAP, {head}" for head in reports],
     )
 

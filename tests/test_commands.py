@@ -80,6 +80,14 @@ def test_help_is_framed_by_an_example_and_where_outputs_go(capsys):
     assert "Does a thing." in told
 
 
+def test_each_example_has_a_line_of_its_own(capsys):
+    with pytest.raises(SystemExit):
+        main.main(["label", "--help"])
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "for example: hpax label --fields FOLDER --workdir DIR"
+    assert told[1].startswith("             hpax label --fields FOLDER --models localize.safetensors")
+
+
 def test_a_command_knows_how_it_was_called():
     tape = []
     thing(tape).main(["--how", ""])

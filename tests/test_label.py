@@ -1,6 +1,8 @@
 """Every cell of a folder is labelled, by what its pictures, masks and networks are now."""
 
 import dataclasses
+import json
+import re
 import shutil
 
 import anndata
@@ -340,3 +342,87 @@ def test_networks_are_read_once(folder, network, tmp_path, monkeypatch):
     monkeypatch.setattr(labelling, "load_network", lambda name: tape.append(name) or load(name))
     assert run(folder, tmp_path / "work", network) == 0
     assert tape == [network]
+
+
+@pytest.mark.usefixtures("quick")
+def test_no_cell_is_refined_to_negative_against_its_most_probable_class(folder, network, tmp_path, monkeypatch):
+    def unsure(self, field):
+        prob = np.full((len(field.found), len(atlas.LOCATIONS)), 0.01, np.float32)
+        prob[:, 16] = 0.2
+        return models.LabelPrediction(prob, prob, None, None)
+
+    monkeypatch.setattr(models.Ensemble, "predict", unsure)
+    shown = {}
+    for rule in ("relative", "paper"):
+        assert run(folder, tmp_path / rule, network, "--refinement", rule) == 0
+        shown[rule] = set(pd.read_csv(tmp_path / rule / "refined.csv")["locations"])
+    assert shown == {"relative": {atlas.LOCATIONS[16]}, "paper": {"Negative"}}
+
+
+def fixed(monkeypatch, **probabilities):
+    """Every cell has these probabilities of classes, c16=0.6 and so on, and 0.01 of the others."""
+
+    def predict(self, field):
+        prob = np.full((len(field.found), len(atlas.LOCATIONS)), 0.01, np.float32)
+        for name, value in probabilities.items():
+            prob[:, int(name[1:])] = value
+        return models.LabelPrediction(prob, prob, None, None)
+
+    monkeypatch.setattr(models.Ensemble, "predict", predict)
+
+
+def rows_of(page):
+    """The rows of all tables of a page, as text."""
+    found = []
+    for row in re.findall(r"<tr>(.*?)</tr>", page):
+        found.append(re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row))
+    return found
+
+
+def test_the_page_sets_labels_beside_those_of_the_table(folder, network, tmp_path, monkeypatch):
+    fixed(monkeypatch, c16=0.6, c0=0.45, c2=0.1)
+    ids = table(folder, "16|7")
+    (folder / "labels.csv").write_text(f"id,label\n{ids[0]},16|7\n{ids[1]},0\n")
+    assert run(folder, tmp_path / "work", network, "--shown", "2") == 0
+    rows = rows_of((tmp_path / "work" / "index.html").read_text())
+    assert [atlas.LOCATIONS[16], "1", "1"] in rows
+    assert [atlas.LOCATIONS[7], "1", "0"] in rows
+    assert [atlas.LOCATIONS[0], "1", "0"] in rows
+    assert [atlas.LOCATIONS[16], "0.600", "✓ right"] in rows
+    assert [atlas.LOCATIONS[16], "0.600", "✗ wrong"] in rows
+    assert [atlas.LOCATIONS[7], "0.010", "✗ missed: the table names it"] in rows
+    assert "surest label is one that the table names in 1 of 2" in (tmp_path / "work" / "index.html").read_text()
+
+
+def test_without_a_table_the_page_says_that_nothing_was_checked(folder, network, tmp_path, monkeypatch):
+    fixed(monkeypatch, c16=0.6)
+    (folder / "labels.csv").unlink()
+    assert run(folder, tmp_path / "work", network) == 0
+    assert "The folder has no table of labels" in (tmp_path / "work" / "index.html").read_text()
+
+
+def test_a_cell_may_have_several_labels_from_a_threshold_on(folder, network, tmp_path, monkeypatch):
+    fixed(monkeypatch, c16=0.6, c0=0.45)
+    assert run(folder, tmp_path / "work", network) == 0
+    assert run(folder, tmp_path / "high", network, "--threshold", "0.5") == 0
+    rows = rows_of((tmp_path / "work" / "index.html").read_text())
+    assert [atlas.LOCATIONS[16], "18", "18"] in rows
+    assert [atlas.LOCATIONS[0], "0", "18"] in rows
+    assert [atlas.LOCATIONS[0], "0", "0"] in rows_of((tmp_path / "high" / "index.html").read_text())
+    obs = anndata.read_h5ad(tmp_path / "work" / "cells.h5ad").obs
+    assert set(obs["labels"]) == {f"{atlas.LOCATIONS[0]};{atlas.LOCATIONS[16]}"}
+    assert set(obs["label"]) == {atlas.LOCATIONS[16]}
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_result_is_left_that_names_networks_by_content(folder, network, tmp_path):
+    (folder / "simulated.json").write_text("{}")
+    assert run(folder, tmp_path / "work", network) == 0
+    record = json.loads((tmp_path / "work" / "result.json").read_text())
+    assert record["counts"] == {"fields": 2, "cells": 18, "failed fields": 0}
+    assert (record["data"], record["experiment"], record["resumed"]) == ("simulated", "label", False)
+    assert record["metrics"]["cells per second"] > 0
+    assert record["networks"] == {str(network): labelling.content([network])}
+    assert "Cells of simulated fields" in (tmp_path / "work" / "index.html").read_text()
+    assert run(folder, tmp_path / "work", network) == 0
+    assert json.loads((tmp_path / "work" / "result.json").read_text())["resumed"]

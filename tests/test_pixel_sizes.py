@@ -87,6 +87,21 @@ def test_recipes_take_the_nuclei_too(folder, tmp_path, monkeypatch):
     assert cells.everything.table["um_per_pixel"].to_numpy() == pytest.approx(TRUE, rel=0.12)
 
 
+def test_the_guess_is_told_once_on_the_terminal_shards_or_not(folder, tmp_path, capsys, caplog):
+    command = [
+        "--fields",
+        str(folder),
+        "--workdir",
+        str(tmp_path / "work"),
+        "--segmenter",
+        "classical",
+        "--no-overlays",
+    ]
+    assert segment.COMMAND.main([*command, "--crop-size", "16"]) == 0
+    assert capsys.readouterr().err.count("state no pixel size") == 1
+    assert not [record for record in caplog.records if "pixel size" in record.getMessage()]
+
+
 def test_a_number_leaves_nothing_to_guess(tmp_path):
     assert folders.sized([], 0.3, tmp_path / pixel_sizes.FILE) == ([], [])
     assert list(tmp_path.iterdir()) == []

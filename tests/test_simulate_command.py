@@ -1,5 +1,6 @@
 """`hpax simulate`: fields that anyone can draw, whose truth the scorer takes."""
 
+import json
 import pathlib
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 import hpax
 from hpax import simulate
 from hpax.commands import main
+from hpax.data import folders
 from hpax.metrics import counting, detection
+from hpax.recipes import configs
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +41,22 @@ def test_the_same_options_draw_the_same_bytes(folder, tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
         path.name: path.read_bytes() for path in pathlib.Path(folder).iterdir()
     }
+
+
+def test_the_folder_says_that_it_is_simulated_and_results_and_cards_say_so_too(folder, tmp_path):
+    told = json.loads((folder / "simulated.json").read_text())
+    assert told == {"seed": 5, "realism": "plain", "version": hpax.__version__}
+    assert folders.kind(folder) == configs.Data(fields=folder).kind == "simulated"
+    command = ["segment", "--segmenter", "classical", "--no-shards"]
+    assert main.main([*command, "--fields", str(folder), "--workdir", str(tmp_path / "drawn")]) == 0
+    assert json.loads((tmp_path / "drawn" / "result.json").read_text())["data"] == "simulated"
+    assert "Cells of the simulated fields" in (tmp_path / "drawn" / "index.html").read_text()
+
+
+def test_a_folder_without_that_file_is_real(folder, tmp_path):
+    for path in folder.glob("*.png"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert folders.kind(tmp_path) == configs.Data(fields=tmp_path).kind == "real"
 
 
 def test_no_field_is_refused(tmp_path, capsys):

@@ -107,10 +107,9 @@ def refined(
 ) -> UInt8[np.ndarray, "n 19"]:
     """What each cell shows: the labels of its field that are likely; where these are not known, the likely classes.
 
-    "paper": likely is a probability of a half (Le et al. 2022). "relative": half of that of the field's surest cell,
-    for networks whose probabilities were not fitted to the data at hand: of 435 simulated cells (seed 0, networks that
-    ship) 0.71 got the right label set, 0.32 by the paper's rule. A cell without any likely label is negative, or has
-    its most probable class where the labels of its field are not known.
+    "paper": likely is a probability of a half (Le et al. 2022). "relative": half of that of the field's surest cell
+    (`hpax.predict.refine.relative`, which says why). A cell without any likely label is negative, or has its most
+    probable class where the labels of its field are not known.
     """
     shown = np.zeros_like(labels)
     for _, own in heterogeneity.rows_by_name(fields):
@@ -120,7 +119,7 @@ def refined(
         elif rule == "paper":
             shown[own] = refine.by_paper(of_field, prob[own])
         else:
-            shown[own] = refine.by_paper(of_field, refine.shares(of_field, prob[own]))
+            shown[own] = refine.relative(of_field, prob[own], least=refine.TOGETHER)
     return shown
 
 

@@ -14,7 +14,7 @@ from hpax import atlas, data, files, launch, models
 from hpax.commands import embedding_page
 from hpax.commands.command import Call
 from hpax.commands.embed import Config
-from hpax.data import pixel_sizes
+from hpax.data import folders, pixel_sizes
 from hpax.features import extract
 from hpax.formats import fields
 from hpax.formats import masks as mask_files
@@ -125,7 +125,8 @@ def _record(config: Config, call: Call, source: data.Source, *, seconds: float) 
     if "labels" in source.info.features:
         counts["labelled cells"] = int(source.labels.any(1).sum())
     metrics = {"cells per second": len(source) / seconds}
-    result = launch.Result(metrics=metrics, counts=counts, data="real", headline=list(metrics))
+    kind = "real" if config.fields is None else folders.kind(config.fields)
+    result = launch.Result(metrics=metrics, counts=counts, data=kind, headline=list(metrics))
     origin = launch.origin(call.command, call.about, config, call.arguments)
     record = launch.record(config, result, origin, arm="default", seed=0, seconds=seconds, resumed=False)
     files.write_json(config.workdir / "result.json", record)

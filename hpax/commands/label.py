@@ -8,10 +8,12 @@ such as localize_cells and classify_cells train.
 
 Takes the cells from --masks, the workdir of a finished `hpax segment` or any folder of masks; without it finds them
 first, as `hpax segment` does, and leaves their masks and tables in DIR/cells. Then leaves submission.csv in the
-competition's format (every cell with all 19 classes), cells.h5ad (a row for each cell, obsm["prob"]), refined.csv where
+competition's format (every cell with all 19 classes), cells.h5ad (a row for each cell: obs["label"] is the most
+probable class, obs["labels"] all whose probability is --threshold or more, obsm["prob"] has all 19), refined.csv where
 the folder's table says what the fields show, pictures of fields whose cells have the colour of their label and of where
-the networks looked, and index.html. A command that was stopped goes on where it was; what depends on pictures, masks,
-networks or options that have changed is made again. Exit status 1: some fields failed; 2: nothing was done.
+the networks looked, result.json, and index.html, which sets the labels beside those of the table. A command that was
+stopped goes on where it was; what depends on pictures, masks, networks or options that have changed is made again. Exit
+status 1: some fields failed; 2: nothing was done.
 """
 
 import dataclasses
@@ -40,10 +42,15 @@ class Config:
     planes: Literal["clear", "own"] = "clear"  # own: of pictures in several colours, that of the channel in their name
     tta: Annotated[int, tyro.conf.arg(aliases=("--turns",))] = 8  # views of each image: 1, or all 8 flips and rotations
     negative: Literal["as predicted", "excludes", "is the rest"] = "as predicted"  # see hpax.predict.combine
+    threshold: float = 0.4  # from which a class is among a cell's labels; of 0.1 to 0.5 the best F1 on simulated cells
     border_weights: bool = False  # lower the scores of small cells and of those that the border cuts
-    refinement: Literal["paper", "code"] = "paper"  # how labels of fields become those of their cells
+    refinement: Literal["relative", "paper", "code"] = "relative"  # of labels of fields to cells: hpax.predict.refine
     shown: int = 12  # fields with pictures
     share: str = ""  # of the fields, such as 2/4, for the second of four processes; afterwards, once without it
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold must be a probability within 0 and 1, got {self.threshold}")
 
 
 def work(config: Config, call: Call) -> Mapping[str, str]:

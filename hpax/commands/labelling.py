@@ -6,21 +6,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import anndata
 import numpy as np
-from jaxtyping import Float
-from PIL import Image
+from jaxtyping import Float, Integer
 
 import hpax
-from hpax import atlas, files, models, progress
-from hpax.commands import plausibility, segment, segmenting, shares, tables
+from hpax import atlas, files, launch, models, progress
+from hpax.commands import label_page, plausibility, segment, segmenting, shares, tables
 from hpax.commands.command import Call
 from hpax.commands.folder import FolderField, Load, scaled, sized, survey
 from hpax.commands.found_cells import masks_digest
 from hpax.commands.label import Config
 from hpax.commands.mask_folders import CellFinder, Cells, Given, Segmented
 from hpax.commands.shares import FieldShare
-from hpax.data import pixel_sizes
+from hpax.data import folders, pixel_sizes
 from hpax.data.failures import why
 from hpax.explore import colour, labelled, page
 from hpax.fields import Masks
@@ -33,8 +31,6 @@ from hpax.segment import borders
 Said = Float[np.ndarray, "2 k n"]
 """What is said of the cells of a field: together with it, and by themselves."""
 
-PICTURES = {"labels": "Cells in the colour of their most probable label", "maps": "Where the network saw its classes"}
-
 
 def run(config: Config, call: Call) -> dict[str, str]:
     """Finds and labels; field → why it failed.
@@ -43,7 +39,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
         FileNotFoundError: no folder, no field in it, or no such network.
         ValueError: the workdir is another config's or another process's, or nothing could be labelled.
     """
-    start = time.perf_counter()
+    start, resumed = time.perf_counter(), any((config.workdir / "fields").glob("*.npz"))
     known, failures = survey(config.fields, config.annotations, planes=config.planes)
     loaded = networks(config.models)
     ensemble = models.Ensemble.of(loaded, tta=config.tta)
@@ -75,8 +71,10 @@ def run(config: Config, call: Call) -> dict[str, str]:
     with files.exclusive(config.workdir):
         remarks = [f"Doubtful: {doubt}" for doubt in sizes.doubts()]
         remarks += [guess.remark(config.um_per_pixel) for guess in guesses]
-        opening = page.Section("First", told_first(config, loaded, sizes, remarks))
-        _leave(config, overview(config, loaded, known, table, failures, opening), rows)
+        opening = page.Section("First", label_page.told_first(config, loaded, sizes.pixels, remarks))
+        _leave(config, label_page.overview(config, loaded, known, table, failures, opening), rows)
+        counts = {"fields": len(known), "cells": table.n_obs, "failed fields": len(failures)}
+        _record(config, call, counts, seconds=time.perf_counter() - start, resumed=resumed)
         for doubt in sizes.doubts():
             print(f"doubtful: {doubt}")
         print(f"{table.n_obs} cells of {len(known)} fields")
@@ -163,7 +161,7 @@ class Labeller:
         path = self.config.workdir / "fields" / f"{field.id}.npz"
         key = self._key(cells)
         known = _kept(path, key)
-        if known is not None and (not shown or picture_path(self.config, field, "labels").exists()):
+        if known is not None and (not shown or label_page.picture_path(self.config, field, "labels").exists()):
             return cells, known
         return cells, self._label(field, load, cells, path, key, shown=shown)
 
@@ -173,17 +171,17 @@ class Labeller:
         return files.digest(cells.pixels, masks_digest(cells.masks), self.networks, options)
 
     def _label(self, field: FolderField, load: Load, cells: Cells, path: Path, key: str, *, shown: bool) -> Said:
-        for kind in PICTURES:
-            picture_path(self.config, field, kind).unlink(missing_ok=True)
+        for kind in label_page.PICTURES:
+            label_page.picture_path(self.config, field, kind).unlink(missing_ok=True)
         seen = dataclasses.replace(load(), um_per_pixel=cells.um_per_pixel, masks=cells.masks)
         found = self.ensemble.predict(seen)
         said = np.stack([found.cells, found.cell_only]).astype(np.float32)
         if shown:
             picture = labelled.labelled(seen.image, cells.masks, found.cells)
-            files.write_bytes(picture_path(self.config, field, "labels"), colour.png(picture))
+            files.write_bytes(label_page.picture_path(self.config, field, "labels"), colour.png(picture))
             if found.maps is not None and found.field is not None:
                 picture = labelled.activations(seen.image, found.maps, found.field)
-                files.write_bytes(picture_path(self.config, field, "maps"), colour.png(picture))
+                files.write_bytes(label_page.picture_path(self.config, field, "maps"), colour.png(picture))
         with files.replacing(path) as draft:
             np.savez(draft, key=np.array(key), said=said)
         return said
@@ -229,8 +227,9 @@ def label_all(
             try:
                 cells, (prob, own) = labeller(field, shown=number < config.shown, on_sheet=field.id in shown)
                 said = ranked(config, cells, prob)
-                writer.add(field.id, cells.masks, said, um_per_pixel=cells.um_per_pixel, obs=field.origin)
-                rows += refined(config, field, cells.masks, own)
+                obs = {**field.origin, "labels": likely(said, config.threshold)}
+                writer.add(field.id, cells.masks, said, um_per_pixel=cells.um_per_pixel, obs=obs)
+                rows += refined(config, field, cells.masks, own, said.argmax(1))
                 sizes.add(cells)
             except Exception as error:  # no field stops the others, whatever is wrong with it
                 failures[field.id] = why(error)
@@ -267,16 +266,46 @@ def ranked(config: Config, cells: Cells, prob: Float[np.ndarray, "k n"]) -> Floa
     return combine.weighted(prob, borders.weights(borders.cell_properties(cells.masks, cells.um_per_pixel)))
 
 
-def refined(config: Config, field: FolderField, masks: Masks, prob: Float[np.ndarray, "k n"]) -> list[dict[str, str]]:
-    """Each cell with those of its field's labels that it shows, where the field has labels."""
-    if not field.annotation.labels.any():
+def likely(prob: Float[np.ndarray, "k 19"], threshold: float) -> list[str]:
+    """The names of each cell's classes whose probability is `threshold` or more, with ; between them."""
+    return [";".join(atlas.LOCATIONS[label] for label in np.flatnonzero(row >= threshold)) for row in prob]
+
+
+def refined(
+    config: Config,
+    field: FolderField,
+    masks: Masks,
+    own: Float[np.ndarray, "k n"],
+    best: Integer[np.ndarray, " k"],
+) -> list[dict[str, str]]:
+    """Each cell with those of its field's labels that it shows, where the field has labels.
+
+    By what is said of cells by themselves, and by the most probable class of each as the tables have it.
+    """
+    labels = field.annotation.labels
+    if not labels.any():
         return []
-    rule = {"paper": refine.by_paper, "code": refine.by_code}[config.refinement]
+    if config.refinement == "relative":
+        kept = refine.relative(labels, own, least=refine.ALONE, best=best)
+    else:
+        kept = {"paper": refine.by_paper, "code": refine.by_code}[config.refinement](labels, own)
     rows = []
-    for index, row in zip(masks.indices, rule(field.annotation.labels, prob), strict=True):
+    for index, row in zip(masks.indices, kept, strict=True):
         names = ";".join(atlas.LOCATIONS[label] for label in np.flatnonzero(row))
         rows.append({"field": field.id, "cell": str(index), "locations": names})
     return rows
+
+
+def _record(config: Config, call: Call, counts: Mapping[str, int], *, seconds: float, resumed: bool) -> None:
+    """Leaves result.json."""
+    metrics = {"cells per second": counts["cells"] / seconds}
+    asked = dataclasses.replace(config, workdir=type(config).workdir)
+    kind = folders.kind(config.fields)
+    result = launch.Result(metrics=metrics, counts=counts, data=kind, headline=list(metrics))
+    told = launch.origin(call.command, call.about, asked, call.arguments)
+    record = launch.record(config, result, told, arm="default", seed=0, seconds=seconds, resumed=resumed)
+    record["networks"] = {str(name): content([name]) for name in config.models}
+    files.write_json(config.workdir / "result.json", record)
 
 
 def _leave(config: Config, overview: str, rows: Sequence[Mapping[str, str]]) -> None:
@@ -289,70 +318,3 @@ def _leave(config: Config, overview: str, rows: Sequence[Mapping[str, str]]) -> 
     if written.defects:
         raise ValueError(f"the submission has defects: {written.defects[:3]}")
     page.write(config.workdir / "index.html", overview)
-
-
-def told_first(
-    config: Config, loaded: Sequence[Network], sizes: Sizes, remarks: Sequence[str]
-) -> list[page.Text | page.Table | page.Picture]:
-    """What to know before any label: doubts, how large pixels were taken to be, which networks learnt what."""
-    blocks: list[page.Text | page.Table | page.Picture] = [page.Text(remark) for remark in remarks]
-    blocks.append(page.Table(["pixel size", "fields"], list(sizes.pixels.items())))
-    if config.masks is None:
-        found = segmenter.described(config.segmenter)
-        blocks.append(page.Table(["cells found by", "of which its card says"], found))
-    rows: list[list[str | float]] = []
-    for network in loaded:
-        title = network.card.partition("\n")[0].lstrip("# ") or "without a card"
-        rows.append([title, models.card_summary(network.card) or "nothing", f"{network.um_per_pixel:g}"])
-    blocks.append(page.Table(["labelled by", "of which its card says", "µm per pixel that it sees"], rows))
-    return blocks
-
-
-def overview(
-    config: Config,
-    loaded: Sequence[Network],
-    known: Sequence[FolderField],
-    table: anndata.AnnData,
-    failures: Mapping[str, str],
-    first: page.Section,
-) -> str:
-    """The page: what to know first, how often each label comes, and the pictures."""
-    counts = table.obs["label"].value_counts() if table.n_obs else {}
-    rows: list[list[str | float]] = [[name, int(counts.get(name, 0))] for name in atlas.LOCATIONS]
-    told = page.Table(["most probable label", "cells"], rows, f"{table.n_obs} cells of {len(known)} fields")
-    sections = [first, page.Section("Labels", [told])]
-    if trust := trust_tables(loaded):
-        sections.append(page.Section("How far to trust each class", trust))
-    if failures:
-        sections.append(page.Section("Failed", [tables.listing("why", sorted(failures.items()), "the log")]))
-    for field in known[: config.shown]:
-        if pictures := list(pictures_of(config, field)):
-            sections.append(page.Section(field.id, pictures))
-    found = f"found ({config.segmenter})" if config.masks is None else f"of {config.masks},"
-    about = f"Cells {found} and labelled by {', '.join(path.name for path in config.models)}."
-    return page.page("Labelled cells", about, sections)
-
-
-def trust_tables(of: Sequence[Network]) -> list[page.Table]:
-    """What each network's card says of every class; nothing of networks whose card has no such table."""
-    tables_of = []
-    for network in of:
-        rows = models.card_table(network.card, "Classes")
-        if rows:
-            title = network.card.partition("\n")[0].lstrip("# ")
-            caption = f"{title}: average precision on real fields that it never saw, by its card"
-            tables_of.append(page.Table(rows[0], rows[1:], caption))
-    return tables_of
-
-
-def picture_path(config: Config, field: FolderField, kind: str) -> Path:
-    """Where a picture of a field lies."""
-    return config.workdir / "pictures" / f"{field.id}_{kind}.png"
-
-
-def pictures_of(config: Config, field: FolderField) -> Iterator[page.Picture]:
-    """The pictures of a field that are there."""
-    for kind, title in PICTURES.items():
-        path = picture_path(config, field, kind)
-        if path.exists():
-            yield page.Picture(np.asarray(Image.open(path).convert("RGB")), f"{title}, field {field.id}", title)

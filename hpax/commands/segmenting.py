@@ -19,7 +19,7 @@ from hpax.commands.command import Call
 from hpax.commands.folder import FolderField, scaled, sized, survey
 from hpax.commands.found_cells import finished, is_measured, read_record, rows, segment, thumbnail
 from hpax.commands.segment import ANEW, Config
-from hpax.data import building, pixel_sizes
+from hpax.data import building, folders, pixel_sizes
 from hpax.data.failures import reasons
 from hpax.explore import overlays, page
 from hpax.fields import Masks
@@ -272,7 +272,8 @@ def write_page(
         page.Section("Failures", [tables.listing("reason", sorted(failures.items()), "failures.csv")]),
         page.Section("Notes", [tables.listing("note", summary.notes, "fields.csv")]),
     ]
-    about = f"Cells of the fields in {config.fields}, found by the segmenter “{config.segmenter}”."
+    kind = folders.kind(config.fields)
+    about = f"Cells of the {kind} fields in {config.fields}, found by the segmenter “{config.segmenter}”."
     page.write(config.workdir / "index.html", page.page("Fields to cells", about, sections))
 
 
@@ -341,12 +342,14 @@ def _record(
     """Leaves result.json."""
     asked = dataclasses.replace(config, workdir=type(config).workdir)
     told = launch.origin(call.command, call.about, asked, call.arguments)
-    found = result(summary, failures, built)
+    found = result(summary, failures, built, folders.kind(config.fields))
     record = launch.record(config, found, told, arm="default", seed=0, seconds=seconds, resumed=resumed)
     files.write_json(config.workdir / "result.json", record)
 
 
-def result(summary: Summary, failures: Mapping[str, str], built: data.Source | None) -> launch.Result:
+def result(
+    summary: Summary, failures: Mapping[str, str], built: data.Source | None, kind: folders.Kind
+) -> launch.Result:
     """The numbers of result.json."""
     metrics = {"cells per field": summary.cells / summary.fields}
     metrics |= {f"seconds per {size} field": seconds for size, seconds in summary.seconds.items()}
@@ -355,4 +358,4 @@ def result(summary: Summary, failures: Mapping[str, str], built: data.Source | N
     if built is not None:
         counts |= {"cells in shards": len(built)}
     counts |= {f"fields of {size}": count for size, count in summary.sizes.items()}
-    return launch.Result(metrics=metrics, counts=counts, data="real", headline=list(metrics))
+    return launch.Result(metrics=metrics, counts=counts, data=kind, headline=list(metrics))

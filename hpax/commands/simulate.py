@@ -2,8 +2,9 @@
 
     hpax simulate --fields FIELDS --count 12
 
-Leaves {id}_{red,green,blue,yellow}.png at 0.32 µm per pixel, fields.csv with their labels, proteins and cell lines, and
-truth.csv with what every cell shows, as `hpax score` takes it. The same options draw the same pixels.
+Leaves {id}_{red,green,blue,yellow}.png at 0.32 µm per pixel, fields.csv with their labels, proteins and cell lines,
+truth.csv with what every cell shows, as `hpax score` takes it, and simulated.json, by which every command knows that
+these fields are not real. The same options draw the same pixels.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+import hpax
 from hpax import atlas, files, progress
 from hpax.commands.command import Call, Command
 
@@ -42,11 +44,14 @@ def work(config: Config, call: Call) -> Mapping[str, str]:
     """Draws field after field, then their tables."""
     from hpax import simulate
     from hpax.commands import tables
+    from hpax.data import folders
     from hpax.formats import kaggle
 
     proteins = simulate.proteome(proteins=config.count, seed=config.seed, balanced=True)
     lines = simulate.cell_lines(config.realism)
     config.fields.mkdir(parents=True, exist_ok=True)
+    told = {"seed": config.seed, "realism": config.realism, "version": hpax.__version__}
+    files.write_json(config.fields / folders.SIMULATED, told)  # first: there is no field without it
     rows: list[dict[str, str]] = []
     with kaggle.writing(config.fields / TRUTH) as add, progress.shown("drawing fields", config.count) as bar:
         for number, protein in enumerate(proteins):

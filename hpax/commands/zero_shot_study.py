@@ -12,7 +12,7 @@ import hpax
 from hpax import atlas, files, models, progress
 from hpax.atlas import UmPerPixel
 from hpax.commands import folder, tables
-from hpax.data import pixel_sizes
+from hpax.data import folders, pixel_sizes
 from hpax.explore import colour, overlays, page
 from hpax.fields import Field, Masks
 from hpax.formats import masks as mask_files
@@ -23,7 +23,7 @@ SIDE = 384  # pixels of a picture of a field
 HEADS = ("cells", "cells alone", "field")
 """Means over cells: together with the field, and by themselves; and the field as a whole."""
 
-ABOUT = "Real fields, labelled by networks that learnt from simulated cells only."
+ABOUT = "{kind} fields, labelled by networks that learnt from simulated cells only."
 
 
 Read = Callable[[folder.FolderField], Field]
@@ -122,6 +122,7 @@ def overview(
     *,
     models: Sequence[Path],
     least: int,
+    kind: folders.Kind,
 ) -> str:
     """The page: heads, classes, and the most confident mistakes of the first head."""
     rows: list[list[str | float | None]] = []
@@ -139,7 +140,11 @@ def overview(
         page.Section("Each class, frequent ones first", [told]),
         page.Section("The most confident mistakes", pictures),
     ]
-    return page.page("Zero-shot labels", f"{ABOUT} By {', '.join(path.name for path in models)}.", sections)
+    return page.page(
+        "Zero-shot labels",
+        f"{ABOUT.format(kind=kind.capitalize())} By {', '.join(path.name for path in models)}.",
+        sections,
+    )
 
 
 def mistakes(

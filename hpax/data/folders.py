@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -23,6 +24,15 @@ NOTHING = Annotation(atlas.multi_hot([]))
 """What is known of a field that the table does not name."""
 
 NAMED = 3  # ids that a remark names at most
+SIMULATED = "simulated.json"
+"""In a folder whose fields `hpax simulate` drew: seed, realism and version."""
+
+Kind = Literal["simulated", "real"]
+
+
+def kind(folder: str | pathlib.Path) -> Kind:
+    """Whether the fields of a folder are simulated, which the file SIMULATED in it says, or real."""
+    return "simulated" if (pathlib.Path(folder) / SIMULATED).is_file() else "real"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -66,20 +66,27 @@ def activations(
 ) -> Picture:
     """A field in the HPA's colours, and beside it over its protein the maps of its `most` probable classes.
 
-    The heat is the positive part of a map as a share of its maximum: a map that is nowhere above 0 has none.
+    `maps` are logits. The heat is a place's probability where that is over half of the map's highest: what pools a
+    field may be surer of a class than any place is by itself, so that a limit of a half would leave sure classes cold.
     """
     light = overlays.light(image[..., atlas.PROTEIN], side)
     empty = np.zeros(image.shape[:2], np.uint16)
     chosen = np.argsort(-probabilities, kind="stable")[:most]
     pictures = [overlays.overlay(image, Masks(empty, empty), side=side)]
-    pictures += [_heated(light, maps[..., label]) for label in chosen]
+    pictures += [_heated(light, _over_half(maps[..., label])) for label in chosen]
     titles = ["field", *(f"{probabilities[label]:.2f} {atlas.LOCATIONS[label]}" for label in chosen)]
     return grids.grid([pictures], titles=titles, title=title)
 
 
 def heated(image: UInt8[np.ndarray, "h w 1"], plane: Float[np.ndarray, "y x"]) -> UInt8[np.ndarray, "h w 3"]:
-    """One channel, its brightest pixel white, with a map over it; the map's heat as in `activations`."""
+    """One channel, its brightest pixel white, with a map over it: the positive part as a share of its maximum."""
     return _heated(image / max(1, int(image.max())), plane)
+
+
+def _over_half(logits: Float[np.ndarray, "y x"]) -> Float[np.ndarray, "y x"]:
+    """1 at the place of the highest probability, 0 where there is half of it, and less elsewhere."""
+    chance = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    return 2 * chance / max(float(chance.max()), float(np.finfo(np.float32).tiny)) - 1
 
 
 def _heated(light: Float[np.ndarray, "height width 1"], plane: Float[np.ndarray, "y x"]) -> Picture:

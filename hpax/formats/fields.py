@@ -13,12 +13,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-from jaxtyping import Float, Int64, UInt
+from jaxtyping import Int64, UInt
 from PIL import Image, UnidentifiedImageError
 
-from hpax import atlas, images
+from hpax import atlas
 from hpax.files import stamp
-from hpax.formats import pictures
+from hpax.formats import pictures, strangers
 from hpax.formats.pictures import (
     FULL,
     MAX_PIXELS,
@@ -61,13 +61,6 @@ BITS = (8, 10, 12, 14, 16)  # of cameras
 SURVEYED = 1000  # fields at most whose pixels are read to find the full scale of a set
 HOT = 0.002  # the most of a set's pixels that may be hot
 LIKER = 0.05  # of correlation: what obeying orientation tags must change before it is believed
-COARSE = 64  # pixels along each side, where channels are compared
-LIKENESS = {"protein": 0.2, "nucleus": 0.05, "microtubules": 0.2, "er": 0.2}
-"""The highest correlation of a channel with another one, coarsely, that is not worth a remark.
-
-Of 77 real fields one nucleus has less; of channels that were swapped with those of another field, 95% of all but the
-nucleus and half of the nuclei have.
-"""
 CONTRADICTION = 0.05  # of a pixel size: the option and the files may differ so much
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -195,9 +188,10 @@ def _check_name(id: str) -> None:
 
 def _in_channel_order(id: str, channels: dict[str, pathlib.Path]) -> tuple[pathlib.Path, ...]:
     if missing := [f"{channel} ({colour})" for channel, colour in atlas.COLOURS.items() if colour not in channels]:
+        black = "; a black picture does where no field has ER" if missing == ["er (yellow)"] else ""
         raise FileNotFoundError(
             f"field {id} in {next(iter(channels.values())).parent} lacks its {', '.join(missing)} channel; "
-            "a field needs all four, so add the file or remove the others"
+            f"a field needs all four, so add the file or remove the others{black}"
         )
     return tuple(channels[atlas.COLOURS[channel]] for channel in atlas.CHANNELS)
 
@@ -251,20 +245,12 @@ def _likeness(channels: Sequence[UInt[np.ndarray, "..."]], tags: Sequence[int]) 
     """The mean correlation between channels of different tags, coarsely; -1 if they differ in shape."""
     if len({channel.shape for channel in channels}) > 1:
         return -1.0
-    coarse = [_coarse(channel) for channel in channels]
+    coarse = [strangers.coarse(channel) for channel in channels]
     found = []
     for one, other in itertools.combinations(range(len(channels)), 2):
         if tags[one] != tags[other]:
             found.append(float((coarse[one] * coarse[other]).mean()))
     return float(np.mean(found))
-
-
-def _coarse(channel: UInt[np.ndarray, "h w"]) -> Float[np.ndarray, "y x"]:
-    """A channel averaged to at most COARSE pixels a side, with mean 0 and variance 1; 0 where it is flat."""
-    shape = min(COARSE, channel.shape[0]), min(COARSE, channel.shape[1])
-    small = images.resize(channel[..., None], shape)[..., 0].astype(np.float64)
-    small -= small.mean()
-    return small / max(float(small.std()), 1e-9)
 
 
 def full_scale(found: Sequence[FieldFiles], *, bits: int = 0) -> FullScale:
@@ -437,7 +423,7 @@ def remarks(files: FieldFiles, image: UInt[np.ndarray, "h w 4"]) -> list[str]:
     if len(set(tags.values())) > 1:
         told = ", ".join(f"{name} {tag}" for name, tag in tags.items())
         found.append(f"orientation tags differ ({told}); channels were turned as makes them alike")
-    found.extend(_strangers(image))
+    found.extend(strangers.remarks(image))
     for name, channel in zip(atlas.CHANNELS, np.moveaxis(image, -1, 0), strict=True):
         saturated = float((channel == np.iinfo(image.dtype).max).mean())
         if channel.min() == channel.max():
@@ -445,22 +431,6 @@ def remarks(files: FieldFiles, image: UInt[np.ndarray, "h w 4"]) -> list[str]:
         elif saturated > SATURATED:
             found.append(f"{name} is saturated in {saturated:.0%} of the pixels")
     return found
-
-
-def _strangers(image: UInt[np.ndarray, "h w 4"]) -> Iterator[str]:
-    """Channels that seem to be of another field, or turned: coarsely, they are like none of the others."""
-    if min(image.shape[:2]) < COARSE:
-        return
-    coarse = [_coarse(channel) for channel in np.moveaxis(image, -1, 0)]
-    for place, name in enumerate(atlas.CHANNELS):
-        others = [
-            float((coarse[place] * coarse[i]).mean()) for i in range(len(coarse)) if i != place and coarse[i].any()
-        ]
-        if coarse[place].any() and others and max(others) < LIKENESS[name]:
-            yield (
-                f"{name} is unlike every other channel (correlation {max(others):.2f}, where HPA fields have "
-                f"{LIKENESS[name]:g} or more); does it show this field, upright?"
-            )
 
 
 def _in_colour(path: pathlib.Path) -> bool:

@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float32, Shaped, UInt
 
 from hpax import atlas, data, files
-from hpax.data import pixel_sizes
+from hpax.data import folders, pixel_sizes
 from hpax.data.simulated_fields import simulated_fields
 from hpax.formats import fields, masks
 from hpax.models.encoder import PREPARE
@@ -110,7 +110,7 @@ def open_cells(config: Data, seed: int = 0) -> Cells:
             camera_bits=config.bits,
             progress=True,
         )
-        return _human(config, (source, source, source), "real", "field")
+        return _human(config, (source, source, source), folders.kind(folder), "field")
     source = data.build("cell_crops", config.data_dir, source=folder, organism=config.kind, progress=True)
     yeast = config.kind == "yeast"
     return Cells(
@@ -156,7 +156,6 @@ def _human(
     protocol: str,
 ) -> Cells:
     everything, training, held = sources
-    simulated = origin == "simulated"
     size = int(everything.info.features["image"].shape[0])
     return Cells(
         everything=everything,
@@ -168,5 +167,5 @@ def _human(
         origin=origin,
         protocol=protocol,
         labels=only_location(everything.labels),
-        field_um_per_pixel=simulated_fields.Config.um_per_pixel if simulated else math.nan,
+        field_um_per_pixel=simulated_fields.Config.um_per_pixel if config.kind == "simulated" else math.nan,
     )

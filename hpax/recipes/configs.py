@@ -326,8 +326,10 @@ class Data:
 
     @property
     def kind(self) -> DataKind:
-        """Whether the cells are real."""
-        return "simulated" if self.fields is None else "real"
+        """Whether the cells are simulated, as a folder may be too, or real."""
+        from hpax.data import folders
+
+        return "simulated" if self.fields is None else folders.kind(self.fields)
 
 
 @dataclasses.dataclass(frozen=True)

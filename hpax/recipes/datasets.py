@@ -66,11 +66,11 @@ def open_fields(config: Data, *, seed: int) -> Split:
         whole = open_folder(config)
         sides = splits.stratified_split(distil.groups(whole), whole.labels, FRACTIONS, seed=seed)
         training, validation, test = (whole.part(np.flatnonzero(sides == name)) for name in FRACTIONS)
-        return Split(training, validation, test, kind="real")
+        return Split(training, validation, test, kind=config.kind)
     training, validation, test = (
         _with_masks(config, _atlas(config, name, seed)) for name in ("train", "validation", "test")
     )
-    return Split(training, validation, test, kind="simulated")
+    return Split(training, validation, test, kind=config.kind)
 
 
 def open_folder(config: Data, *, labelled: bool = True) -> FieldSource:
@@ -174,6 +174,6 @@ def counts(split: Split) -> dict[str, int]:
         "test proteins": len(set(distil.groups(split.test))),
         "classes with truth": int((split.test.labels.sum(0) > 0).sum()),
     }
-    if split.kind == "simulated":
+    if len(split.test) and split.test[0].cell_labels is not None:
         found["true test cells"] = sum(len(field.cell_labels) for field in split.test if field.cell_labels is not None)
     return found

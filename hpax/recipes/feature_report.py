@@ -166,7 +166,7 @@ def _umap(report: Report) -> page.Picture:
     column = "label" if report.scores else "protein"
     points, names = report.shown.obsm["X_umap"], report.shown.obs[column].to_numpy(str)
     known = names != ""
-    truth = "true locations of simulated cells" if report.cells.origin == "simulated" else f"each cell's {column}"
+    truth = "true locations of simulated cells" if report.cells.protocol == "protein" else f"each cell's {column}"
     return page.Picture(
         scatter.scatter(points[known], names[known].tolist()),
         f"Scatter of cells coloured by their {column}, by UMAP of {report.layer}",

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hpax import atlas, files
-from hpax.data import FieldSource, splits
+from hpax.data import FieldSource, folders, splits
 from hpax.explore import grids, labelled, page
 from hpax.metrics import classification
 from hpax.models import Ensemble, LabelPrediction
@@ -95,19 +95,20 @@ def write_predictions(path: Path, done: CrossValidated) -> None:
             rows.writerow([id, fold, *(f"{value:.4f}" for value in prob)])
 
 
-def sections(done: CrossValidated, found: dict[str, float]) -> list[page.Section]:
+def sections(done: CrossValidated, found: dict[str, float], kind: folders.Kind) -> list[page.Section]:
     """The page, from top to bottom."""
+    title = PICTURE.format(kind=kind)
     return [
-        page.Section("How well are fields told?", [numbers_table(found), page.Text(NOTE)]),
+        page.Section("How well are fields told?", [numbers_table(found, kind), page.Text(NOTE)]),
         page.Section("Each class", [classes_table(done)]),
-        page.Section("Cells", [page.Picture(picture(done), PICTURE, PICTURE)]),
+        page.Section("Cells", [page.Picture(picture(done), title, title)]),
     ]
 
 
-PICTURE = "Cells of real fields in the colour of their most probable class; the fields' own labels stand above"
+PICTURE = "Cells of {kind} fields in the colour of their most probable class; the fields' own labels stand above"
 
 
-def numbers_table(found: dict[str, float]) -> page.Table:
+def numbers_table(found: dict[str, float], kind: folders.Kind) -> page.Table:
     """Every view with its interval."""
     rows: list[list[str | float | None]] = []
     for view in VIEWS:
@@ -117,7 +118,9 @@ def numbers_table(found: dict[str, float]) -> page.Table:
         rows.append([view, found[name], interval, frequent])
     rows.append(["chance", found["chance"], None, None])
     return page.Table(
-        ["by", "field mAP", "95% over groups", f"classes with {LEAST} fields or more"], rows, "Real fields"
+        ["by", "field mAP", "95% over groups", f"classes with {LEAST} fields or more"],
+        rows,
+        f"{kind.capitalize()} fields",
     )
 
 

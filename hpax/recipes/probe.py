@@ -148,7 +148,7 @@ def train_model(config: Config, fields: FieldSource, workdir: Path, *, seed: int
     run = build(config, fields, seed=seed)
     state = learning.fit(run, workdir, describe="fine-tuning")
     settings = {**dataclasses.asdict(config.start), **dataclasses.asdict(config.optimizer), "seed": seed}
-    record = {"learnt from": f"{len(fields)} real fields", "data": fields.name, "settings": settings}
+    record = {"learnt from": f"{len(fields)} fields", "data": fields.name, "settings": settings}
     card = models.card(Path(FILE).stem, use=USE, limits=LIMITS, record=record)
     path = _network(config, state, card).save(workdir / FILE)
     return models.FieldClassifier(models.load_network(path))

@@ -261,7 +261,7 @@ def test_a_bad_table_is_named_and_leaves_nothing_behind(tmp_path, name, breaks, 
     [
         (truncated, "_yellow.png cannot be read"),
         (other_size, "must have one size"),
-        (no_channel, r"lacks its er \(yellow\)"),
+        (no_channel, r"lacks its er \(yellow\).* a black picture does where no field has ER"),
     ],
 )
 @pytest.mark.parametrize("name", ["hpa_fields", "hpa_cells"])

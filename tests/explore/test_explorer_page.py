@@ -103,3 +103,10 @@ def test_a_written_page_replaces_the_old_one_whole(tmp_path, monkeypatch):
     page.write(path, "é new")
     assert path.read_bytes() == "é new".encode()
     assert [entry.name for entry in tmp_path.iterdir()] == ["index.html"]
+
+
+def test_what_stands_between_backticks_is_code_and_still_escaped():
+    shown = page.Text("see `hpax label <x>` and ` alone").html()
+    assert shown == "<p>see <code>hpax label &lt;x&gt;</code> and ` alone</p>"
+    assert "<code>a</code>" in page.Table(["b"], [["`a`"]]).html()
+    assert "`a`" in page.Text("`a`", fixed=True).html()

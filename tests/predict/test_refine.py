@@ -86,3 +86,26 @@ def test_shares_keep_every_label_in_its_surest_cell_and_the_order_of_cells(k, se
 def test_shares_of_impossible_classes_and_of_no_cells():
     assert not refine.shares(np.ones(19), np.zeros((2, 19))).any()
     assert refine.shares(np.ones(19), np.zeros((0, 19))).shape == (0, 19)
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 6), st.integers(0, 3), st.floats(0.01, 1), st.integers(0, 2**32 - 1))
+def test_no_cell_is_negative_whose_most_probable_class_its_field_has(k, classes, least, seed):
+    rng = np.random.default_rng(seed)
+    field = atlas.multi_hot(rng.choice(18, classes, replace=False))
+    probabilities = rng.uniform(1e-6, 1, (k, 19)) ** 3
+    best = rng.integers(0, 19, k)
+    for most, found in (
+        (probabilities.argmax(1), refine.relative(field, probabilities, least=least)),
+        (best, refine.relative(field, probabilities, least=least, best=best)),
+    ):
+        assert not found[field[most] > 0, atlas.NEGATIVE].any()
+        assert (found[:, : atlas.NEGATIVE] <= field[: atlas.NEGATIVE]).all()
+        likely = refine.shares(field, probabilities) >= least
+        assert found[likely & (field > 0)].all()
+
+
+def test_a_cytosol_of_unsure_cells_stays_cytosol_and_a_cell_without_it_is_negative():
+    field, unsure = rows([16])[0], np.concatenate([cells(c16=0.2), cells(c16=0.15), cells(c16=0.0, c0=0.1)])
+    np.testing.assert_array_equal(refine.by_paper(field, unsure), rows(*[[atlas.NEGATIVE]] * 3))
+    np.testing.assert_array_equal(refine.relative(field, unsure, least=0.05), rows([16], [16], [atlas.NEGATIVE]))

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import UInt
 
 from hpax import atlas
-from hpax.data import builder, cells
+from hpax.data import builder, cells, pixel_sizes
 from hpax.data.building import fingerprint
 from hpax.data.hpa_fields import hpa_fields
 from hpax.data.shards import Failure, attempted
@@ -104,7 +104,8 @@ class HpaCells(builder.Builder):
             raise FileNotFoundError(f"{config.masks} holds masks of none of the {len(found)} fields in {folder}")
         if len(segmented) < len(found):
             log.warning("%d of %d fields in %s have no masks", len(found) - len(segmented), len(found), folder)
-        return hpa_fields.pictures(config, folder, segmented)
+        told = (pathlib.Path(config.masks).parent / pixel_sizes.FILE).is_file()  # by `hpax segment`
+        return hpa_fields.pictures(config, folder, segmented, sizes=not told)
 
     @staticmethod
     def faults(config: Config, folder: pathlib.Path) -> dict[str, str]:

@@ -67,7 +67,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     """Sees every field by each network, learns from shares of the labels, scores."""
     from hpax.recipes import probe  # here and below, so that help is quick
 
-    fields, unlabelled = probe.open_fields(config.fields, config.data_dir)
+    with launch.opening():
+        fields, unlabelled = probe.open_fields(config.fields, config.data_dir)
     group, often = probe.groups(fields), probe.frequent(fields.labels, config.least)
     points = []
     for beginning in config.beginnings:

@@ -124,6 +124,7 @@ class _Reporter:
     def __init__(self, log: Log, shown: Shown, start: int, keeper: "_Keeper"):
         self._log, self._shown, self._step, self._keeper = log, shown, start, keeper
         self._throughput = Throughput()
+        self._first = start + 1
         self._shown_step, self._shown_throughput = start, Throughput()
 
     def __call__(self, step: int, state: State, report: Mapping[str, Array]) -> None:
@@ -136,7 +137,7 @@ class _Reporter:
 
     def show(self, step: int, state: State, report: Mapping[str, Array]) -> None:
         """Between reports, where these are long in coming."""
-        if self._shown.due:
+        if self._shown.due or step == self._first:
             loss, examples = _numbers(report)
             rate = self._shown_throughput.read(examples * (step - self._shown_step))
             self._shown_step = step

@@ -1,5 +1,6 @@
 """Where a run's numbers and pictures go: history.jsonl, TensorBoard, and a bar or lines of progress."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -14,7 +15,7 @@ import rich.progress
 import tensorboardX
 
 from hpax import files
-from hpax.progress import EVERY
+from hpax.progress import EVERY, beating
 
 
 def history(workdir: pathlib.Path) -> list[dict[str, float]]:
@@ -105,7 +106,8 @@ class Shown:
     """How far a run is: a bar on a terminal, else lines on stderr; quiet in all processes but the first."""
 
     def __init__(self, what: str, total: int):
-        self._what, self._total = what, total
+        self._what, self._total, self._doing = what, total, ""
+        self._stack = contextlib.ExitStack()
         self._last = time.monotonic()
         self._since: tuple[float, int] | None = None  # time and step of what rates are measured from: no compilation
         self._quiet = jax.process_index() != 0
@@ -114,12 +116,13 @@ class Shown:
 
     def __enter__(self) -> "Shown":
         if self._bar:
-            self._bar.start()
+            self._stack.enter_context(self._bar)
+        elif not self._quiet:
+            self._stack.enter_context(beating(self.beat))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._bar:
-            self._bar.stop()
+        self._stack.close()
 
     def say(self, text: str) -> None:
         """A line of its own."""
@@ -133,13 +136,20 @@ class Shown:
         if self._bar and self._task is not None:
             self._bar.update(self._task, told=what)
         else:
+            self._doing, self._last = what, time.monotonic()
             self.say(what)
+
+    def beat(self) -> None:
+        """Says again what is being done, if nothing was said for long enough."""
+        if time.monotonic() - self._last >= 2 * EVERY:  # so that what can tell more comes first
+            self._last = time.monotonic()
+            self.say(f"still {self._doing}")
 
     def begin(self, step: int) -> None:
         """Counts from step `step` on."""
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=step)
-        self.doing(f"step {step} of {self._total}, compiling the first update")
+        self.doing(f"compiling the first update, number {step + 1} of {self._total}")
 
     @property
     def due(self) -> bool:
@@ -154,9 +164,10 @@ class Shown:
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=step, told=told)
             self._last = now
-        elif self.due or step == self._total:
+        elif self.due or self._since is None or step == self._total:
             if self._since is not None and step > self._since[1]:
                 told += f", {(now - self._since[0]) / (step - self._since[1]) * (self._total - step):.0f} s left"
+            self._doing = f"at step {step} of {self._total}"
             self.say(f"step {step} of {self._total}, {told}")
             self._last = now
         self._since = self._since or (now, step)

@@ -158,10 +158,19 @@ def test_a_log_has_lines_of_what_is_done_however_seldom_the_loss_is_logged(tmp_p
     train.fit(run(), tmp_path, log_every=6, describe="learning")
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "learning: making the network and the first batch"
-    assert lines[1] == "learning: step 0 of 12, compiling the first update"
+    assert lines[1] == "learning: compiling the first update, number 1 of 12"
     steps = [line.split(",")[0] for line in lines[2:]]
     assert steps[-1] == "learning: step 12 of 12"
-    assert set(steps) == {f"learning: step {step} of 12" for step in (range(1, 13) if every == 0 else [12])}
+    assert set(steps) == {f"learning: step {step} of 12" for step in (range(1, 13) if every == 0 else [1, 12])}
+
+
+def test_what_takes_long_is_told_again(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    monkeypatch.setattr(log, "EVERY", 0.0)
+    with log.Shown("learning", 3) as shown:
+        shown.begin(0)
+        shown.beat()
+    assert "learning: still compiling the first update" in capsys.readouterr().err
 
 
 def test_a_batch_without_its_mask_is_refused_with_what_it_holds(tmp_path):

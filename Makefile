@@ -47,7 +47,7 @@ clean:  ## remove the environment and caches; runs/ stays
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info build
 
 $(READY): requirements.lock setup.cfg
-	@echo "== environment: $(VENV) from requirements.lock (about a minute, 1.8 GB)"
+	@echo "== environment: $(VENV) from requirements.lock (minutes, 1.8 GB)"
 	@test -n "$(PYTHON)" && $(PYTHON) -c "$(FITS)" || { echo "hpax needs Python 3.11, 3.12 or 3.13, found none of them;" \
 		"install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python && $(BIN)/python -c "import pip" || $(PYTHON) -m venv --clear $(VENV)

@@ -74,7 +74,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.recipes import baselines, feature_study
     from hpax.recipes import cells as cells_recipe
 
-    cells = cells_recipe.open_cells(config.data, config.seed)
+    with launch.opening():
+        cells = cells_recipe.open_cells(config.data, config.seed)
     if not cells.labelled:
         raise launch.LaunchError("a benchmark needs two classes of cells in two groups each; label the fields first")
     study = feature_study.Study(

@@ -53,7 +53,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.recipes import inpaint, mismatch
 
     atlas = dataclasses.replace(config.data.atlas, bleed_through=config.bleed_through)
-    cells = cells_recipe.open_cells(dataclasses.replace(config.data, atlas=atlas), config.seed)
+    with launch.opening():
+        cells = cells_recipe.open_cells(dataclasses.replace(config.data, atlas=atlas), config.seed)
     encoder = inpaint.train_model(config.recipe, cells, workdir / "training", seed=config.seed)
     pairs = mismatch.mismatched(atlas, cells, donors=config.donors, seed=config.seed)
     painted = mismatch.paint(encoder, cells, pairs)

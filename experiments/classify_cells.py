@@ -51,7 +51,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.metrics import classification  # here, so that help is quick
     from hpax.recipes import classify, datasets, scoring
 
-    split = datasets.open_fields(config.data, seed=config.seed)
+    with launch.opening():
+        split = datasets.open_fields(config.data, seed=config.seed)
     recipe = dataclasses.replace(config.recipe, seed=config.seed)
     model = classify.train_model(recipe, split.training, split.validation, workdir, kind=split.kind)
     said = [model.predict(field) for field in split.test]

@@ -98,7 +98,8 @@ def run_simulated(config: Config, recipe: configs.Weak, shelf: "Shelf", workdir:
     """The study whose cells are known."""
     from hpax.recipes import datasets, weak_report, weak_study
 
-    split = datasets.open_fields(config.data, seed=config.seed)
+    with launch.opening():
+        split = datasets.open_fields(config.data, seed=config.seed)
     trained = weak_study.train_all(recipe, split, shelf, ceiling=config.ceiling)
     keep(trained, workdir)
     done = weak_study.study(split, weak_study.predict_all(trained, split.test))
@@ -136,7 +137,8 @@ def run_folder(config: Config, recipe: configs.Weak, shelf: "Shelf", workdir: Pa
     """Your fields: cross-validated, then learnt whole."""
     from hpax.recipes import datasets, folder_study, weak_labels, weak_report, weak_study
 
-    source = datasets.open_folder(config.data)
+    with launch.opening():
+        source = datasets.open_folder(config.data)
     metrics, counts, shown = {}, {"fields": len(source)}, []
     if config.cross_validate:
         done = folder_study.cross_validate(recipe, source, config.cross_validate, shelf, config.seed)
@@ -150,7 +152,8 @@ def run_folder(config: Config, recipe: configs.Weak, shelf: "Shelf", workdir: Pa
     if config.test is not None:
         finder = "networks" if isinstance(config.data.masks, Path) else config.data.masks  # those are of other fields
         there = dataclasses.replace(config.data, fields=config.test, masks=finder, annotations="")
-        test = datasets.open_folder(there, labelled=False)
+        with launch.opening():
+            test = datasets.open_folder(there, labelled=False)
         metrics |= folder_study.label_folder(ensemble, test, workdir / "test", config.truth)
         counts["test fields"] = len(test)
     write_page(workdir, ABOUT_FOLDER.format(kind=config.data.kind), shown)

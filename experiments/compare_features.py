@@ -46,8 +46,9 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.features import benchmarks
     from hpax.formats import feature_tables
 
-    reference = feature_tables.read(config.against)
-    others = [feature_tables.read(path) for path in config.h5ad]
+    with launch.opening():
+        reference = feature_tables.read(config.against)
+        others = [feature_tables.read(path) for path in config.h5ad]
     obs = matched(config, reference, others)
     known = benchmarks.Known.of(obs, protocol=config.protocol, label=config.label)
     scores = benchmarks.scores(

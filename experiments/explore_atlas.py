@@ -60,7 +60,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.commands import atlas_cells, exploring
 
     describe = atlas_cells.describer(config.models, encoder=config.encoder, layer=config.layer, tta=config.tta)
-    fields = opened(config, workdir)
+    with launch.opening():
+        fields = opened(config, workdir)
     parts = atlas_cells.collect(fields, describe, workdir / "cells")
     sets = gene_sets(config)
     options = study.Options(clusters=config.clusters, seed=config.seed)

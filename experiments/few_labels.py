@@ -69,7 +69,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.recipes import probe  # here and below, so that help is quick
 
     kind = folders.kind(config.fields)
-    fields, unlabelled = probe.open_fields(config.fields, config.data_dir)
+    with launch.opening():
+        fields, unlabelled = probe.open_fields(config.fields, config.data_dir)
     group, often = probe.groups(fields), probe.frequent(fields.labels, config.least)
     points = []
     for beginning in config.beginnings:

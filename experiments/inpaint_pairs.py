@@ -55,7 +55,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.recipes import cells as cells_recipe
     from hpax.recipes import feature_report
 
-    cells = cells_recipe.open_cells(config.data, config.seed)
+    with launch.opening():
+        cells = cells_recipe.open_cells(config.data, config.seed)
     folder = encoder_folder(config, cells.name, workdir)
     report = feature_report.study(
         config.recipe, cells, folder, workdir, layer=config.layer, k=config.k, seed=config.seed

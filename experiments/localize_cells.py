@@ -45,7 +45,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.metrics import classification  # here and below, so that help is quick
     from hpax.recipes import datasets, localize
 
-    split = datasets.open_fields(config.data, seed=config.seed)
+    with launch.opening():
+        split = datasets.open_fields(config.data, seed=config.seed)
     recipe = dataclasses.replace(config.recipe, seed=config.seed)
     model = localize.train_model(recipe, split.training, split.validation, workdir, kind=split.kind)
     predictions = [model.predict(field) for field in split.test]

@@ -57,7 +57,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.recipes import cells as cells_recipe
     from hpax.recipes import inpaint
 
-    cells = cells_recipe.open_cells(config.data, config.seed)
+    with launch.opening():
+        cells = cells_recipe.open_cells(config.data, config.seed)
     encoder = inpaint.train_model(config.recipe, cells, workdir / "training", seed=config.seed)
     encoders = {
         "trained": encoder.encode,

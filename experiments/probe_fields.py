@@ -68,7 +68,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.data import folders  # here and below, so that help is quick
     from hpax.recipes import probe
 
-    fields, unlabelled = probe.open_fields(config.fields, config.data_dir)
+    with launch.opening():
+        fields, unlabelled = probe.open_fields(config.fields, config.data_dir)
     group, often = probe.groups(fields), probe.frequent(fields.labels, config.least)
     labels = fields.labels[:, often]
     answers = probe.cross_validated(

@@ -38,13 +38,14 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.analysis import embed, heterogeneity
     from hpax.explore import figures
 
-    cells = anndata.read_h5ad(config.cells)
-    missing = [name for name in ("field", "protein") if name not in cells.obs]
-    missing += [] if "prob" in cells.obsm else ["prob"]
-    if missing:
-        raise ValueError(f"{config.cells} must say field, protein and prob of each cell, {missing} are missing")
-    if config.by == "features" and list(cells.var_names) == list(atlas.LOCATIONS):
-        raise ValueError(f"X of {config.cells} holds probabilities, not features; give atlas.h5ad of explore_atlas")
+    with launch.opening():
+        cells = anndata.read_h5ad(config.cells)
+        missing = [name for name in ("field", "protein") if name not in cells.obs]
+        missing += [] if "prob" in cells.obsm else ["prob"]
+        if missing:
+            raise ValueError(f"{config.cells} must say field, protein and prob of each cell, {missing} are missing")
+        if config.by == "features" and list(cells.var_names) == list(atlas.LOCATIONS):
+            raise ValueError(f"X of {config.cells} holds probabilities, not features; give atlas.h5ad of explore_atlas")
     proteins, fields = (heterogeneity.names(cells.obs[name]) for name in ("protein", "field"))
     named = proteins != ""
     values = np.asarray(cells.obsm["prob"] if config.by == "prob" else embed.principal(np.asarray(cells.X)), np.float32)

@@ -31,7 +31,9 @@ def run(config: Config, workdir: Path) -> launch.Result:
 
     folder = Path(config.data)
     if not (folder / "cells.csv").is_file():
-        raise ValueError(f"--data must be the folder with cells.csv and the masks, got {config.data!r}; see the README")
+        raise launch.LaunchError(
+            f"--data must be the folder with cells.csv and the masks, got {config.data!r}; see the README"
+        )
     truth, submission = workdir / "truth.csv", workdir / "submission.csv"
     for path, listings in zip((truth, submission), zip(*corrected_masks.fields(folder), strict=True), strict=True):
         kaggle.write(path, listings)

@@ -38,7 +38,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.explore import colour
     from hpax.recipes import segment, segment_study
 
-    fields = segment.open_fields(config.data, config.seed)
+    with launch.opening():
+        fields = segment.open_fields(config.data, config.seed)
     trained = segment.train_model(config.recipe, fields, workdir, seed=config.seed)
     done = segment_study.study(fields, trained, real=config.fields, nuclei=config.nuclei)
     numbers = segment_study.metrics(done)

@@ -46,7 +46,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     sheets.save(sheets.pattern_sheet(config.seed, config.cells), workdir / "patterns.jpg")
     pictures = {"simulated": sheets.simulated_fields(config.seed, config.simulated, config.realism)}
     if config.fields:
-        pictures["real"] = [sheets.reduced(field.image, field.um_per_pixel) for field in read_folder(config.fields)]
+        with launch.opening():
+            pictures["real"] = [sheets.reduced(field.image, field.um_per_pixel) for field in read_folder(config.fields)]
     statistics = {side: [field_statistics(picture) for picture in images] for side, images in pictures.items()}
     sheets.save(sheets.field_sheet(pictures), workdir / "fields.jpg")
     sheets.save(sheets.statistics_sheet(pictures["simulated"], statistics), workdir / "simulated_against_real.jpg")

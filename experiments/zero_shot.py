@@ -52,13 +52,14 @@ def run(config: Config, workdir: Path) -> launch.Result:
 
     kind = folders.kind(config.fields)
     masks = workdir.parents[1] / "masks" / config.segmenter
-    known, left_out = study.labelled_fields(
-        config.fields,
-        workdir,
-        annotations=config.annotations,
-        um_per_pixel=config.um_per_pixel,
-        camera_bits=config.camera_bits,
-    )
+    with launch.opening():
+        known, left_out = study.labelled_fields(
+            config.fields,
+            workdir,
+            annotations=config.annotations,
+            um_per_pixel=config.um_per_pixel,
+            camera_bits=config.camera_bits,
+        )
     size = pixel_sizes.number(config.um_per_pixel)
     read = functools.partial(study.read, masks=masks, method=config.segmenter, um_per_pixel=size)
     told = study.predict(models.Ensemble.load(config.models, tta=config.tta), known, read)

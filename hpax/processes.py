@@ -4,11 +4,16 @@ import concurrent.futures
 import contextlib
 import multiprocessing
 import os
+import select
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from multiprocessing.connection import wait  # up here: TFDS makes imports lazy for a while, in all threads
 from multiprocessing.synchronize import Event
+
+UNREAD = 141
+"""The exit code of a program whose output nobody reads any more: that of one that SIGPIPE ended."""
 
 
 @contextlib.contextmanager
@@ -54,3 +59,31 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def pipeable() -> Iterator[None]:
+    """A program whose output nobody reads any more, as `head` does not after ten lines, ends quietly in here."""
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError as error:
+        if not unread(error):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        raise SystemExit(UNREAD) from None
+
+
+def unread(error: BaseException) -> bool:
+    """Whether an error is that nobody reads stdout any more, and not, say, that a worker has died."""
+    if not isinstance(error, BrokenPipeError):
+        return False
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return bool(poll.poll(0))
+    except (OSError, ValueError, AttributeError):  # no file, or a system without poll
+        return False

@@ -8,8 +8,9 @@ with progress.shown("fields", len(todo)) as bar:
 
 import contextlib
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar, runtime_checkable
 
 EVERY = 10.0  # seconds between two lines in a log
@@ -21,8 +22,8 @@ T = TypeVar("T")
 class Shown(Protocol):
     """Progress that somebody sees."""
 
-    def advance(self) -> None:
-        """One more is done."""
+    def advance(self, count: int = 1) -> None:
+        """So many more are done."""
 
     def say(self, text: str) -> None:
         """A line of its own."""
@@ -35,9 +36,9 @@ class Lines:
         self.what, self.total, self.every, self.done = what, total, every, 0
         self._start = self._last = time.monotonic()
 
-    def advance(self) -> None:
-        """One more is done."""
-        self.done += 1
+    def advance(self, count: int = 1) -> None:
+        """So many more are done."""
+        self.done += count
         now = time.monotonic()
         if now - self._last >= self.every or (self.done == self.total and self._last > self._start):
             self._last = now
@@ -46,6 +47,13 @@ class Lines:
     def say(self, text: str) -> None:
         """A line of its own."""
         print(text, file=sys.stderr, flush=True)
+
+    def beat(self) -> None:
+        """Says how far all is, if nothing was said for long enough: a single thing may take longer."""
+        now = time.monotonic()
+        if now - self._last >= 2 * self.every:
+            self._last = now
+            self.say(f"{self.what}: {self.done} of {self.total}, {now - self._start:.0f} s so far")
 
     def _line(self, seconds: float) -> str:
         rate = self.done / max(seconds, 1e-9)
@@ -64,9 +72,9 @@ class Bar:
         self.bar = rich.progress.Progress(*columns, console=rich.console.Console(stderr=True))
         self._task = self.bar.add_task(what, total=total)
 
-    def advance(self) -> None:
-        """One more is done."""
-        self.bar.advance(self._task)
+    def advance(self, count: int = 1) -> None:
+        """So many more are done."""
+        self.bar.advance(self._task, count)
 
     def say(self, text: str) -> None:
         """A line of its own, above the bar."""
@@ -77,11 +85,31 @@ class Bar:
 def shown(what: str, total: int) -> Iterator[Shown]:
     """Progress of `total` things, as long as this lasts."""
     if not sys.stderr.isatty():
-        yield Lines(what, total)
+        lines = Lines(what, total)
+        with beating(lines.beat):
+            yield lines
         return
     bar = Bar(what, total)
     with bar.bar:
         yield bar
+
+
+@contextlib.contextmanager
+def beating(beat: Callable[[], None], every: float = EVERY) -> Iterator[None]:
+    """Calls `beat` from a thread of its own every few seconds, as long as this lasts."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(every):
+            beat()
+
+    thread = threading.Thread(target=watch, daemon=True, name="progress")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def track(things: Iterable[T], what: str, total: int) -> Iterator[T]:

@@ -5,6 +5,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import time
 from concurrent.futures.process import BrokenProcessPool
 from typing import get_args
 
@@ -228,6 +229,15 @@ def test_progress_without_a_terminal_is_a_line_every_few_seconds(monkeypatch, ca
 def test_short_work_is_done_without_a_line(capsys):
     assert list(progress.track("abc", "letters", 3)) == ["a", "b", "c"]
     assert capsys.readouterr().err == ""
+
+
+def test_one_thing_that_takes_long_has_its_lines(capsys):
+    bar = progress.Lines("fields", 3, every=0.0)
+    with progress.beating(bar.beat, 0.01):
+        time.sleep(0.2)
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) > 1
+    assert told[0].startswith("fields: 0 of 3, ")
 
 
 def test_a_terminal_gets_a_bar(monkeypatch, capsys):

@@ -145,6 +145,21 @@ def test_a_failing_arm_is_listed_and_the_others_have_their_results(experiment, t
     assert tape == [Config(pair="self", seed=0)]
 
 
+def test_what_cannot_be_opened_is_told_without_a_traceback_and_can_be_put_right(experiment, tape, tmp_path, capsys):
+    def misspelt(config):
+        with launch.opening():
+            raise FileNotFoundError("labels must be those of the atlas, got [Nukleus]")
+
+    assert experiment("--width", "0.5", fail=misspelt) == 2
+    told = capsys.readouterr()
+    (line,) = told.err.strip().splitlines()
+    assert line.startswith("error: ")
+    assert line.endswith("default/seed0: labels must be those of the atlas, got [Nukleus]")
+    assert "test_launch" not in told.out  # no table
+    assert experiment("--width", "0.75") == 0  # as of files that were put right
+    assert experiment("--sweep", "pairing", fail=lambda config: config.pair == "self" and misspelt(config)) == 1
+
+
 def test_an_interrupt_stops_the_sweep_and_the_same_command_goes_on(experiment, tape, tmp_path):
     assert experiment("--sweep", "pairing", "--seeds", "0", "1", fail=raising(KeyboardInterrupt())) == 130
     assert [config.pair for config in tape] == ["sibling", "sibling", "self"]

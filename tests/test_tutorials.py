@@ -58,3 +58,21 @@ def test_tutorials_name_commands_and_options_that_exist(capsys):
     for page in DOCS.rglob("*.md"):
         for study in re.findall(r"python -m experiments\.(\w+)", page.read_text(encoding="utf-8")):
             assert (pathlib.Path(experiments.__file__).parent / f"{study}.py").is_file(), f"{page.name}: {study}"
+
+
+def test_the_reference_shows_fields_with_the_comments_behind_them(tmp_path):
+    griffe = pytest.importorskip("griffe")
+    (tmp_path / "drawn.py").write_text(
+        'class Run:\n    """What."""\n\n    steps: int = 0  # µ, of "#" all\n    seed: str = "#"\n', encoding="utf-8"
+    )
+    extensions = griffe.load_extensions(str(DOCS / "fields.py"))
+    run = griffe.load("drawn", search_paths=[tmp_path], extensions=extensions)["Run"]
+    assert run["steps"].docstring.value == 'µ, of "#" all'
+    assert run["seed"].docstring.value == ""
+    assert run["seed"].has_docstring
+    assert "extensions: [docs/fields.py]" in (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")
+
+
+def test_every_page_of_a_newcomer_says_how_hpax_gets_on_the_path():
+    for page in PAGES:
+        assert "source .venv/bin/activate" in (DOCS / page).read_text(encoding="utf-8"), page

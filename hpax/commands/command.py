@@ -44,6 +44,7 @@ class Command:
     config: type
     work: Work
 
+    @processes.pipeable()
     def main(
         self, argv: Sequence[str] | None = None, *, command: Sequence[str] | None = None, config: type | None = None
     ) -> int:
@@ -63,6 +64,8 @@ class Command:
             with processes.interruptible():
                 failures = self.work(options, Call(name, about, arguments))
         except (ValueError, OSError, BrokenProcessPool) as error:
+            if processes.unread(error):
+                raise
             print(f"error: {error}", file=sys.stderr)
             return NOTHING_DONE
         except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hpax
+from hpax import processes
 from hpax.commands import listing
 from hpax.commands.command import NOTHING_DONE, OK
 
@@ -22,6 +23,7 @@ HINT = (
 )
 
 
+@processes.pipeable()
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that the arguments name; without one, lists them all."""
     arguments = list(sys.argv[1:] if argv is None else argv)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpax import launch
 from hpax.commands import listing
 from hpax.commands.command import NOTHING_DONE, OK, parts
 from hpax.launch.manual import wrapped
@@ -41,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in STUDIES:
         print(f"error: there is no study {name!r}; {listing.nearest(name, STUDIES)}", file=sys.stderr)
         return NOTHING_DONE
-    return importlib.import_module(f"{PACKAGE}.{STUDIES[name]}").main(rest)
+    study = importlib.import_module(f"{PACKAGE}.{STUDIES[name]}")
+    with launch.called(f"hpax train {name}"):
+        return study.main(rest)
 
 
 def overview(folder: Path) -> str:

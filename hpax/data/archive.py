@@ -17,10 +17,8 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from typing import IO
 
-import rich.progress
-from rich.console import Console
-
 from hpax import files
+from hpax.progress import track
 
 _KINDS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".csv", ".tsv")
 _HELD_OUT = ("test", "test_tfrecords", "train_tfrecords", "sample_submission.csv")
@@ -212,8 +210,7 @@ def _member(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
 
 
 def _extract(file: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo], folder: pathlib.Path, progress: bool) -> None:
-    console = Console(stderr=True)
-    for member in rich.progress.track(members, "unpacking", console=console, disable=not progress):
+    for member in track(members, "unpacking", len(members)) if progress else members:
         path = folder / member.filename
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")

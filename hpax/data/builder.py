@@ -15,11 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import rich.progress
 import tensorflow_datasets as tfds
-from rich.console import Console
 
-from hpax import atlas, processes
+from hpax import atlas, processes, progress
 from hpax.data import failures, shards, splits
 from hpax.data.shards import Example, Failure
 
@@ -137,16 +135,13 @@ class Builder(
         if self.beam is not None:
             shards.write_with_beam(writer, todo, self.beam)
             return receipts | {shard.name: _certain(writer.finished(shard), shard, writer) for shard in todo}
-        columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
-        console = Console(stderr=True)
         with contextlib.ExitStack() as stack:
-            bar = stack.enter_context(rich.progress.Progress(*columns, console=console, disable=not self.show_progress))
             pool = stack.enter_context(_pool(self.workers)) if self.workers > 1 else None
-            pictures, left = (sum(len(shard.pictures) for shard in some) for some in (plan, todo))
-            task = bar.add_task(self.name, total=pictures, completed=pictures - left)
+            left = sum(len(shard.pictures) for shard in todo)
+            bar = stack.enter_context(progress.shown(self.name, left)) if self.show_progress else None
             for shard in todo:
                 results = _in_order(writer.examples, shard.pictures, pool, ahead=2 * self.workers)
-                receipts[shard.name] = writer.write(shard, _counted(results, lambda: bar.advance(task)))
+                receipts[shard.name] = writer.write(shard, _counted(results, bar.advance if bar else lambda: None))
         return receipts
 
     def _describe(self, plan: Mapping[str, Sequence[shards.Shard]], receipts: Mapping[str, shards.Receipt]) -> None:

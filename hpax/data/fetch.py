@@ -5,6 +5,7 @@ Run it again to fetch what is missing. Exits with 1 if a picture could not be ha
 """
 
 import concurrent.futures
+import contextlib
 import csv
 import dataclasses
 import functools
@@ -15,13 +16,12 @@ import sys
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-import rich.progress
 import tyro
-from rich.console import Console
 
 from hpax import atlas, files
 from hpax.data.download import Downloader, Missing, RateLimit, Refused
 from hpax.formats import fields, proteinatlas, tables
+from hpax.progress import shown
 
 TABLE = "fields.csv"
 
@@ -94,15 +94,14 @@ def _fetch_all(
 ) -> dict[str, _Outcome]:
     """Id → outcome; an interruption or a full disk stops all threads."""
     downloader, outcomes = Downloader(manners), {}
-    columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
-    bar = rich.progress.Progress(*columns, console=Console(stderr=True), disable=not progress)
-    with bar, concurrent.futures.ThreadPoolExecutor(manners.workers) as pool:
-        task = bar.add_task("fields", total=len(wanted))
+    bar = shown("fields", len(wanted)) if progress else contextlib.nullcontext()
+    with bar as counted, concurrent.futures.ThreadPoolExecutor(manners.workers) as pool:
         running = {pool.submit(one, downloader, field): field.id for field in wanted}
         try:
             for future in concurrent.futures.as_completed(running):
                 outcomes[running[future]] = future.result()
-                bar.advance(task)
+                if counted is not None:
+                    counted.advance()
         except BaseException:
             downloader.stop()
             pool.shutdown(cancel_futures=True)

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from jax.experimental import multihost_utils
 from jaxtyping import Float
-from rich.progress import Progress
 
 from hpax import files
 from hpax.formats import cell_tables
+from hpax.progress import shown
 from hpax.train.processes import together
 from hpax.types import Array, Batch
 
@@ -85,13 +85,13 @@ def _extract(
     writes = jax.process_index() == 0
     with _matrix(path, table) if writes else contextlib.nullcontext() as matrix:
         seen = np.zeros(len(obs), bool)
-        with Progress(disable=not (progress and writes), transient=True) as bar:
-            bar_task = bar.add_task("features", total=len(obs))
+        with shown("features", len(obs)) if progress and writes else contextlib.nullcontext() as bar:
             for rows, features in _chain(first, blocks):
                 block = _checked(seen, rows, features)
                 if matrix is not None:
                     _write(matrix, rows, block)
-                bar.advance(bar_task, len(rows))
+                if bar is not None:
+                    bar.advance(len(rows))
         if not seen.all():
             raise ValueError(
                 f"every cell needs an image, {(~seen).sum()} of {len(seen)} had none, the first of them in "

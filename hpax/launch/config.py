@@ -4,6 +4,7 @@ A path names a field as its flag does: `field.pooling` is `--field.pooling`. The
 annotated `tyro.conf.arg(name="")` stand beside those around it, on the command line and in paths alike.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import itertools
@@ -30,6 +31,15 @@ OUTPUTS = ("data_dir", "workdir")
 
 class LaunchError(ValueError):
     """A request that cannot be run; the message says what to change."""
+
+
+@contextlib.contextmanager
+def opening() -> Iterator[None]:
+    """What is wrong in here is wrong with what a run was given to read: a LaunchError, which needs no traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise LaunchError(str(error)) from error
 
 
 def grid(axes: Mapping[str, Sequence[Any]] | None = None, /, **more: Sequence[Any]) -> tuple[dict[str, Any], ...]:

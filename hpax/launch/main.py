@@ -2,12 +2,13 @@
 
 import argparse
 import contextlib
+import contextvars
 import dataclasses
 import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,6 +30,8 @@ DIGESTS = ".digests.json"
 MADE_OF = "made_of.json"
 """What the files and folders that a config names held, in the folder of a run that reads any."""
 
+
+_CALLED: contextvars.ContextVar[str | None] = contextvars.ContextVar("called", default=None)
 
 OUTPUTS = (
     "Each arm leaves config.json, result.json and what the study makes, such as index.html, in WORKDIR/ARM/seedN. The "
@@ -56,6 +59,17 @@ class Launcher:
     show_config: bool = False  # print the config of every arm as JSON, and run nothing
 
 
+@contextlib.contextmanager
+def called(name: str) -> Iterator[None]:
+    """Experiments that are run in here go by this name in their help."""
+    before = _CALLED.set(name)
+    try:
+        yield
+    finally:
+        _CALLED.reset(before)
+
+
+@processes.pipeable()
 @processes.interruptible()
 def main(
     config_type: type,
@@ -69,7 +83,8 @@ def main(
 
     An arm whose result.json is there is skipped, an unfinished one is run again in its own folder, and a failing
     one does not stop the others. The exit status is 0 if every arm has its result, 1 if one failed, 2 if nothing was
-    run (an unknown sweep, a folder that holds another config or that another process works in) and 130 after Ctrl-C.
+    run (an unknown sweep, data that cannot be read, a folder that holds another config or that another process works
+    in) and 130 after Ctrl-C.
 
     A preset is a difference to the defaults; flags beside `--preset NAME` change it further. `--fast` is short for
     `--preset fast`, where there is a preset of that name.
@@ -77,7 +92,7 @@ def main(
     console, errors = rich.console.Console(soft_wrap=True), rich.console.Console(stderr=True, soft_wrap=True)
     arguments = sys.argv[1:] if argv is None else list(argv)
     module, about = named(run)
-    failed, taken = [], []
+    failed, refused = [], []
     try:
         config, launcher = _parse(config_type, module, about, presets or {}, arguments)
         told = origin(["python", "-m", module], about, config, arguments, sweep=launcher.sweep)
@@ -92,9 +107,11 @@ def main(
             console.print(f"[{number}/{len(todo)}] {arm.folder}: {state}", markup=False, highlight=False)
             try:
                 records[arm.folder] = records[arm.folder] or _run(arm, run, told)
-            except files.Taken as error:
-                taken.append(f"failed: {arm.folder}: {error}\n")
+            except (LaunchError, files.Taken) as error:
+                refused.append(f"error: {arm.folder}: {error}\n")
             except Exception as error:
+                if processes.unread(error):
+                    raise
                 errors.print_exception()
                 failed.append(f"failed: {arm.folder}: {type(error).__name__}: {error}\n")
     except LaunchError as error:
@@ -104,9 +121,10 @@ def main(
         errors.print("stopped; the same command goes on from here")
         return 130
     there = {folder: record for folder, record in records.items() if record}
-    _sum_up(console, told["experiment"], there)
-    errors.print(*failed, *taken, sep="", end="", style="red", markup=False, highlight=False)
-    return 1 if failed or (taken and there) else 2 if taken else 0
+    if there:
+        _sum_up(console, told["experiment"], there)
+    errors.print(*failed, *refused, sep="", end="", style="red", markup=False, highlight=False)
+    return 1 if failed or (refused and there) else 2 if refused else 0
 
 
 def _sum_up(console: rich.console.Console, name: str, records: Mapping[Path, Mapping[str, Any]]) -> None:
@@ -189,9 +207,10 @@ def _parse(
             *_preset_flags(presets),
         ],
     )
-    example = f"python -m {module}{' --fast' if 'fast' in presets else ''} --workdir {launcher.workdir}"
+    called = _CALLED.get() or f"python -m {module}"
+    example = f"{called}{' --fast' if 'fast' in presets else ''} --workdir {launcher.workdir}"
     with framed(arguments, example, OUTPUTS):
-        parsed: Any = tyro.cli(command, prog=f"python -m {module}", description=about, args=arguments)
+        parsed: Any = tyro.cli(command, prog=called, description=about, args=arguments)
     return getattr(parsed, config_type.__name__), parsed.launcher
 
 
@@ -250,7 +269,13 @@ def _run(arm: Arm, run: Callable[[Any, Path], Result], origin: Mapping[str, Any]
         if arm.contents:
             files.write_json(arm.folder / MADE_OF, arm.contents)
         start = time.perf_counter()
-        result = run(arm.config, arm.folder)
+        try:
+            result = run(arm.config, arm.folder)
+        except LaunchError:
+            if not resumed:  # what was wrong may be put right, which makes another run of it
+                for name in ("config.json", MADE_OF):
+                    (arm.folder / name).unlink(missing_ok=True)
+            raise
         seconds = time.perf_counter() - start
         told = record(arm.config, result, origin, arm=arm.name, seed=arm.config.seed, seconds=seconds, resumed=resumed)
         files.write_json(arm.folder / "result.json", told)

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import rich.progress
-from rich.console import Console
 
-from hpax import data, files
+from hpax import data, files, progress
 from hpax.data import FieldSource, mask_sources, pixel_sizes, splits
 from hpax.formats import fields
 from hpax.formats import masks as mask_files
@@ -153,10 +151,10 @@ def find_cells(source: FieldSource, kind: Finder, folder: Path) -> None:
 
 
 def over_all(work: Callable[[int], None], places: list[int], title: str) -> None:
-    """Does the work at every place, as many at once as there are cores, with a bar."""
+    """Does the work at every place, as many at once as there are cores, with a bar, or lines."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         done = pool.map(work, places)
-        for _ in rich.progress.track(done, title, len(places), console=Console(stderr=True), disable=not places):
+        for _ in progress.track(done, title, len(places)) if places else ():
             pass
 
 

@@ -97,7 +97,7 @@ def _manager(folder: pathlib.Path, name: str, *, keep: int, **best: Any) -> ocp.
 def _opened(folder: pathlib.Path, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
     """The manager of a folder; Damaged if what lies there keeps orbax from opening it, with the folder to delete."""
     try:
-        return ocp.CheckpointManager(folder, options=options)
+        return ocp.CheckpointManager(folder, options=options, item_handlers=ocp.StandardCheckpointHandler())
     except OSError:
         raise
     except Exception as error:  # damaged metadata can raise nearly anything

@@ -1,17 +1,21 @@
-"""Where a run's numbers and pictures go: history.jsonl, TensorBoard, and a progress bar."""
+"""Where a run's numbers and pictures go: history.jsonl, TensorBoard, and a bar or lines of progress."""
 
+import contextlib
 import json
 import os
 import pathlib
+import sys
 import time
 from collections.abc import Mapping
 
 import jax
 import numpy as np
+import rich.console
 import rich.progress
 import tensorboardX
 
 from hpax import files
+from hpax.progress import EVERY, beating
 
 
 def history(workdir: pathlib.Path) -> list[dict[str, float]]:
@@ -98,13 +102,85 @@ class Throughput:
         return rate
 
 
-def progress() -> rich.progress.Progress:
-    """A bar with steps, loss, throughput and the time that is left; quiet in all processes but the first."""
+class Shown:
+    """How far a run is: a bar on a terminal, else lines on stderr; quiet in all processes but the first."""
+
+    def __init__(self, what: str, total: int):
+        self._what, self._total, self._doing = what, total, ""
+        self._stack = contextlib.ExitStack()
+        self._last = time.monotonic()
+        self._since: tuple[float, int] | None = None  # time and step of what rates are measured from: no compilation
+        self._quiet = jax.process_index() != 0
+        self._bar = _bar(disable=self._quiet) if sys.stderr.isatty() else None
+        self._task = self._bar.add_task(what, total=total, told="") if self._bar else None
+
+    def __enter__(self) -> "Shown":
+        if self._bar:
+            self._stack.enter_context(self._bar)
+        elif not self._quiet:
+            self._stack.enter_context(beating(self.beat))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        if self._bar:
+            self._bar.console.print(f"{self._what}: {text}", markup=False, highlight=False, soft_wrap=True)
+        elif not self._quiet:
+            print(f"{self._what}: {text}", file=sys.stderr, flush=True)
+
+    def doing(self, what: str) -> None:
+        """What is being done before anything can be counted."""
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, told=what)
+        else:
+            self._doing, self._last = what, time.monotonic()
+            self.say(what)
+
+    def beat(self) -> None:
+        """Says again what is being done, if nothing was said for long enough."""
+        if time.monotonic() - self._last >= 2 * EVERY:  # so that what can tell more comes first
+            self._last = time.monotonic()
+            self.say(f"still {self._doing}")
+
+    def begin(self, step: int) -> None:
+        """Counts from step `step` on."""
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=step)
+        self.doing(f"compiling the first update, number {step + 1} of {self._total}")
+
+    @property
+    def due(self) -> bool:
+        """Whether nothing was heard for long enough."""
+        return time.monotonic() - self._last >= EVERY
+
+    def advance(self, step: int, loss: float, rate: float) -> None:
+        """Step `step` is done; lines are no more frequent than they must be, the last one apart."""
+        now, told = time.monotonic(), f"loss {loss:.5f}"
+        if self._since is not None:
+            told += f", {rate:.0f} examples/s"
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=step, told=told)
+            self._last = now
+        elif self.due or self._since is None or step == self._total:
+            if self._since is not None and step > self._since[1]:
+                told += f", {(now - self._since[0]) / (step - self._since[1]) * (self._total - step):.0f} s left"
+            self._doing = f"at step {step} of {self._total}"
+            self.say(f"step {step} of {self._total}, {told}")
+            self._last = now
+        self._since = self._since or (now, step)
+
+
+def _bar(*, disable: bool) -> rich.progress.Progress:
+    """Steps, loss, throughput and the time that is left."""
     return rich.progress.Progress(
         rich.progress.TextColumn("[bold]{task.description}"),
         rich.progress.BarColumn(),
         rich.progress.MofNCompleteColumn(),
-        rich.progress.TextColumn("loss {task.fields[loss]:.5f}  {task.fields[rate]:.0f} examples/s"),
+        rich.progress.TextColumn("{task.fields[told]}"),
         rich.progress.TimeRemainingColumn(),
-        disable=jax.process_index() != 0,
+        console=rich.console.Console(stderr=True),
+        disable=disable,
     )

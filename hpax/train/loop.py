@@ -47,9 +47,10 @@ class Run:
         if self.steps < 1:
             raise ValueError(f"a run must take at least 1 step, got steps={self.steps}")
 
-    def initial(self) -> State:
-        """The state before the first update."""
-        return create(self.task, self.optimizer, self.batches[0], seed=self.seed, init=self.init)
+    def initial(self, batch: Batch | None = None) -> State:
+        """The state before the first update; `batch` is the first one, where it is at hand."""
+        first = self.batches[0] if batch is None else batch
+        return create(self.task, self.optimizer, first, seed=self.seed, init=self.init)
 
 
 def updates(run: Run, state: State) -> Generator[tuple[int, State, dict[str, Array]], None, None]:
@@ -63,7 +64,7 @@ def updates(run: Run, state: State) -> Generator[tuple[int, State, dict[str, Arr
     advance, iterate = _prepared(run)
     replicated = parallel.replicate(state, run.devices)
     seed = np.uint32(run.seed)
-    pace = Pace()
+    pace = Pace(left=run.steps - step)
     for batch in pace.batches(iterate(step)):
         replicated, report = advance(replicated, parallel.shard(batch, run.devices), seed)
         if jax.default_backend() == "cpu":

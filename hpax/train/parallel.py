@@ -14,7 +14,7 @@ import optax
 
 from hpax.task import Task
 from hpax.train.state import State
-from hpax.train.update import update
+from hpax.train.update import per_example, update
 from hpax.types import Array, Batch, ModelState, Params
 
 Making = Callable[[Any, Batch], Batch]
@@ -64,9 +64,15 @@ def shard(batch: Batch, devices: Sequence[jax.Device] | None = None) -> dict[str
     """Splits the leading axis of this process's part of a batch over its devices.
 
     Raises:
-        ValueError: the examples do not divide evenly; the message gives the nearest sizes that do.
+        ValueError: there is no "mask", or the examples do not divide evenly; the message gives the nearest sizes that
+            do.
     """
     count = len(devices or jax.local_devices())
+    if "mask" not in batch:
+        raise ValueError(
+            f'a batch must hold "mask" (b,), 1 where a row is an example and 0 where it is padding; this one holds '
+            f"{sorted(batch)}; where all rows are examples, add mask=np.ones(b, np.float32)"
+        )
     size = len(batch["mask"])
     if size % count:
         below, above = size // count * count, -(-size // count) * count
@@ -135,6 +141,8 @@ def _evaluation(task: Task, devices: tuple[jax.Device, ...] | None) -> Callable:
     def totals(params: Params, model_state: ModelState, batch: Batch) -> tuple[dict[str, Array], Array]:
         real = batch["mask"] > 0
         values = task.evaluate(params, model_state, batch)
+        for name, value in values.items():
+            per_example(f"{type(task).__name__}.evaluate's {name!r}", value, batch)
         sums = {name: jax.numpy.where(real, value, 0).sum() for name, value in values.items()}
         return jax.lax.psum((sums, real.sum()), AXIS)
 

@@ -35,6 +35,7 @@ def update(
 
     def share(params: Params) -> tuple[Array, ModelState]:
         losses, model_state = task.loss(params, state.model_state, batch, key=key)
+        per_example(f"the loss of {type(task).__name__}", losses, batch)
         return jnp.where(real, losses, 0).sum() / jnp.maximum(examples, 1), model_state
 
     (loss, model_state), gradient = jax.value_and_grad(share, has_aux=True)(state.params)
@@ -45,6 +46,16 @@ def update(
     params = optax.apply_updates(state.params, changes)
     report = {"loss": loss, "examples": examples, "finite": _finite((loss, gradient, params, model_state))}
     return State(state.step + 1, params, model_state, opt_state), report
+
+
+def per_example(what: str, numbers: Array, batch: Batch) -> None:
+    """A ValueError if `numbers` are not one for each row of the batch: a mean would count padding as examples."""
+    shape, expected = jnp.shape(numbers), jnp.shape(batch["mask"])
+    if shape != expected:
+        raise ValueError(
+            f"{what} must be one number for each example, of shape {expected}, got shape {shape}; reduce over all axes "
+            "but the first, as in error.mean(tuple(range(1, error.ndim)))"
+        )
 
 
 def _finite(tree: Any) -> Array:

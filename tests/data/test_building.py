@@ -1,3 +1,4 @@
+import functools
 import logging
 import os
 import pathlib
@@ -10,7 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from hpax import atlas, files
+from hpax import atlas, files, progress
 from hpax.data import Source, build, building, hpa_fields, simulated_cells
 from hpax.data.building import fingerprint
 from hpax.data.building.__main__ import main
@@ -232,11 +233,12 @@ def test_building_says_nothing_unasked_and_leaves_absl_alone(source, tmp_path, c
     assert logging.getLogger("absl").level == level
 
 
-def test_the_command_line_builds_shows_progress_and_tells(source, tmp_path, capfd):
+def test_the_command_line_builds_shows_progress_and_tells(source, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(progress, "Lines", functools.partial(progress.Lines, every=0.0))
     main(["cell_crops", "--data-dir", str(tmp_path / "data"), "--source", str(source), "--size", "8"])
     out, err = capfd.readouterr()
     assert "11 examples" in out
-    assert "2/2" in err
+    assert "cell_crops: 2 of 2" in err
     with pytest.raises(SystemExit, match="cell_crops was not built: source is None"):
         main(["cell_crops", "--data-dir", str(tmp_path / "data")])
     with pytest.raises(SystemExit, match="usage"):

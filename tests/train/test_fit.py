@@ -18,6 +18,7 @@ import optax
 import pytest
 
 from hpax import files, train
+from hpax.train import identity, log
 from hpax.train.checkpoint import load
 
 
@@ -75,6 +76,126 @@ def test_a_finished_run_is_not_run_again(tmp_path):
     first = fit(run(), tmp_path)
     again = fit(run(batches=Failing(at=5)), tmp_path)
     assert_identical(first, again)
+
+
+def test_a_finished_run_says_that_it_was_there_and_nothing_else(tmp_path, capsys, caplog):
+    fit(run(), tmp_path)
+    capsys.readouterr()
+    fit(run(), tmp_path)
+    told = capsys.readouterr().err
+    assert "was there already, trained to step 12; another folder trains anew" in told
+    assert "nan" not in told
+    assert caplog.messages == []
+
+
+def squared(logits, labels):
+    return jax.numpy.square(logits - labels).mean(-1)
+
+
+def absolute(logits, labels):
+    return abs(logits - labels).mean(-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged(fakes.Regression):
+    """A task that holds a loss."""
+
+    criterion: object = squared
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"optimizer": optax.adam(0.01)}, "step_size is -0.05 there, -0.01 now"),
+        ({"optimizer": optax.adam(optax.cosine_decay_schedule(0.05, 12))}, "optimizer."),
+        ({"task": Judged(criterion=absolute)}, "task.criterion is squared there, absolute now"),
+        ({"task": Judged(noise=0.5)}, "task.noise is 0.0 there, 0.5 now"),
+        ({"seed": 4}, "seed is 3 there, 4 now"),
+        ({"batches": fakes.Numbers(size=24)}, "batch.x is float32 (16, 5) there, float32 (24, 5) now"),
+    ],
+)
+def test_what_can_be_told_of_a_run_tells_it_from_others(changes, told):
+    there = run(task=Judged())
+    now = dataclasses.replace(there, **changes)
+    (found, *_) = identity.differences(
+        identity.identity(there, there.batches[0]), identity.identity(now, now.batches[0])
+    )
+    assert told in found
+
+
+def test_the_finished_state_of_another_run_is_refused(tmp_path):
+    whole = fit(run(), tmp_path)
+    slower = run(optimizer=optax.adam(0.01))
+    with pytest.raises(ValueError, match=r"step_size is -0.05 there, -0.01 now.*another folder, or delete run\.json"):
+        fit(slower, tmp_path)
+    with pytest.raises(ValueError, match=r"it has taken 12 steps, this run ends after 8"):
+        fit(run(steps=8), tmp_path)
+    (tmp_path / "checkpoints/run.json").unlink()
+    assert_identical(whole, fit(slower, tmp_path))
+
+
+def test_an_unfinished_run_goes_on_as_another_and_says_so(tmp_path, caplog):
+    with pytest.raises(Power):
+        fit(run(batches=Failing(at=5)), tmp_path)
+    fit(run(optimizer=optax.adam(0.01)), tmp_path)
+    assert "going on from step 4 of a run that was another (optimizer" in caplog.text
+    assert "step_size is -0.05 there, -0.01 now" in caplog.text
+    caplog.clear()
+    fit(run(optimizer=optax.adam(0.01)), tmp_path)
+    assert caplog.messages == []
+
+
+def test_insides_that_other_libraries_name_otherwise_are_not_compared():
+    there = identity.identity(run(), run().batches[0])
+    now = identity.identity(run(optimizer=optax.sgd(0.1), seed=4), run().batches[0])
+    assert len(identity.differences(there, now)) > 1
+    assert identity.differences({**there, "made by": {"optax": "0"}}, now) == ["seed is 3 there, 4 now"]
+
+
+@pytest.mark.parametrize("every", [0.0, 60.0])
+def test_a_log_has_lines_of_what_is_done_however_seldom_the_loss_is_logged(tmp_path, capsys, monkeypatch, every):
+    monkeypatch.setattr(log, "EVERY", every)
+    train.fit(run(), tmp_path, log_every=6, describe="learning")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "learning: making the network and the first batch"
+    assert lines[1] == "learning: compiling the first update, number 1 of 12"
+    steps = [line.split(",")[0] for line in lines[2:]]
+    assert steps[-1] == "learning: step 12 of 12"
+    assert set(steps) == {f"learning: step {step} of 12" for step in (range(1, 13) if every == 0 else [1, 12])}
+
+
+def test_what_takes_long_is_told_again(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    monkeypatch.setattr(log, "EVERY", 0.0)
+    with log.Shown("learning", 3) as shown:
+        shown.begin(0)
+        shown.beat()
+    assert "learning: still compiling the first update" in capsys.readouterr().err
+
+
+def test_a_batch_without_its_mask_is_refused_with_what_it_holds(tmp_path):
+    class Bare(fakes.Numbers):
+        def __getitem__(self, step):
+            return {name: value for name, value in super().__getitem__(step).items() if name != "mask"}
+
+    with pytest.raises(ValueError, match=r"""must hold "mask" .* this one holds \['x', 'y'\]; .*np.ones"""):
+        fit(run(batches=Bare()), tmp_path)
+
+
+def test_a_number_for_a_whole_batch_is_no_loss(tmp_path):
+    class Reduced(fakes.Regression):
+        def loss(self, params, model_state, batch, *, key):
+            losses, model_state = super().loss(params, model_state, batch, key=key)
+            return losses.mean(), model_state
+
+    class Judging(fakes.Regression):
+        def evaluate(self, params, model_state, batch):
+            return {name: value.mean() for name, value in super().evaluate(params, model_state, batch).items()}
+
+    with pytest.raises(ValueError, match=r"loss of Reduced must be one number for each example, .* got shape \(\)"):
+        fit(run(task=Reduced()), tmp_path / "loss")
+    with pytest.raises(ValueError, match=r"Judging.evaluate's 'loss' must be one number for each example"):
+        fit(run(task=Judging()), tmp_path / "evaluate")
 
 
 def test_best_is_the_state_with_the_lowest_validation_loss(tmp_path):

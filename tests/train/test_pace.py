@@ -30,8 +30,11 @@ class Slow(Kept):
     wait = 0.1
 
 
-@pytest.mark.parametrize(("batches", "told"), [(Kept, False), (Slow, True)])
-def test_slow_reading_is_told_once(monkeypatch, caplog, batches, told):
+@pytest.mark.parametrize(
+    ("batches", "worth", "told"), [(Kept, 1.0, False), (Slow, 1.0, True), (Slow, pace.WORTH, False)]
+)
+def test_slow_reading_is_told_once_if_it_matters(monkeypatch, caplog, batches, worth, told):
+    monkeypatch.setattr(pace, "WORTH", worth)  # seconds; what is left of this run waits for 1.5
     monkeypatch.setattr(pace, "FIRST", 4)
     monkeypatch.setattr(pace, "WATCHED", 6)
     monkeypatch.setattr(pace, "SLACK", 1.0)  # for machines that do other things

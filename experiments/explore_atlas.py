@@ -160,10 +160,8 @@ def attention(
     )
     if not len(table):
         return {}
-    return {
-        "attention: IoU": float(table["iou"].mean()),
-        "attention: IoU of random weights": float(table["control"].mean()),
-    }
+    own, control = (float(table[name].mean()) for name in ("iou", "control"))
+    return {"attention: IoU": own, "attention: IoU of random weights": control}
 
 
 def null_run(config: Config, found: "Study", sets: "GeneSets | None") -> dict[str, float]:

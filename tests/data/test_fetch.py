@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import email.utils
 import errno
-import functools
 import hashlib
 import http.client
 import http.server
@@ -22,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpax import atlas, files, progress
+from hpax import atlas, files
 from hpax.data import build, download, fetch
 from hpax.formats import fields, proteinatlas
 
@@ -418,8 +417,7 @@ def test_two_runs_do_not_share_a_folder(server, wanted, tmp_path):
         run(server, wanted, folder)
 
 
-def test_the_command_line_fetches_and_says_what_failed(server, wanted, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(progress, "Lines", functools.partial(progress.Lines, every=0.0))
+def test_the_command_line_fetches_and_says_what_failed(server, wanted, tmp_path, capfd):
     del server.files[wanted[1].url("microtubules", base="")]
     arguments = [str(tmp_path / "list.csv"), str(tmp_path / "fields"), "--base", server.base, "--rate", "1000"]
     with pytest.raises(SystemExit, match=r"1 pictures failed; .*failures\.csv lists them all"):
@@ -427,7 +425,6 @@ def test_the_command_line_fetches_and_says_what_failed(server, wanted, tmp_path,
     out, err = capfd.readouterr()
     assert "2 fields came, 0 were there" in out
     assert "HTTP 404" in err
-    assert "fields: 3 of 3" in err
     with pytest.raises(SystemExit, match="base must be an http or https address"):
         fetch.main([*arguments, "--base", "file:///etc"])
     with pytest.raises(SystemExit, match="2"):

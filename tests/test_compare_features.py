@@ -51,7 +51,7 @@ def test_missing_cells_are_named_or_dropped(tables, capsys):
     theirs = pd.read_csv(tables / "theirs.csv", index_col=0)
     theirs.drop(index=["3_30", "0_5"]).to_csv(tables / "theirs.csv")
     command = ["--h5ad", str(tables / "theirs.csv"), "--against", str(tables / "ours.h5ad"), *FEW, "--no-classifiers"]
-    assert compare_features.main([*command, "--workdir", str(tables / "run")]) == 1
+    assert compare_features.main([*command, "--workdir", str(tables / "run")]) == 2
     told = capsys.readouterr().err
     assert "it lacks 2: 0_5, 3_30" in told
     assert "--missing drop" in told

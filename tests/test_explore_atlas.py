@@ -89,5 +89,5 @@ def test_probabilities_are_not_ranked_as_features(tmp_path, capsys):
     )
     told.write_h5ad(tmp_path / "told.h5ad")
     command = ["--cells", str(tmp_path / "told.h5ad"), "--by", "features", "--workdir", str(tmp_path / "run")]
-    assert rank_proteins.main(command) == 1
+    assert rank_proteins.main(command) == 2
     assert "holds probabilities, not features" in capsys.readouterr().err

@@ -304,8 +304,7 @@ class Atlas:
     realism: Literal["plain", "randomised"] = "plain"  # "randomised": as real fields vary (hpax.simulate)
 
 
-Finder = Literal["networks", "classical"]
-"""What finds cells by their markers."""
+Finder = Literal["networks", "classical"]  # of cells, by their markers
 
 
 @dataclasses.dataclass(frozen=True)

@@ -201,7 +201,7 @@ def test_no_label_at_all_is_an_error_before_a_pixel_is_read(tmp_path, capsys, mo
         (tmp_path / "fields" / "train.csv").write_text(table, encoding="utf-8")
     monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("a picture was read"))
     asked = ["--fields", str(tmp_path / "fields"), *FLAGS, "--data-dir", str(tmp_path / "data")]
-    assert combine_labels.main([*asked, "--workdir", str(tmp_path / "run")]) == 1
+    assert combine_labels.main([*asked, "--workdir", str(tmp_path / "run")]) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert "none of 2 fields in" in told
     assert "table" in told

@@ -58,7 +58,7 @@ def test_missing_cells_are_named_or_dropped(tables, capsys):
     assert compare_features.main([*command, "--missing", "drop", "--workdir", str(tables / "drop")]) == 0
     record = json.loads((tables / "drop" / "default" / "seed0" / "result.json").read_text())
     assert (record["counts"]["cells"], record["counts"]["left out"]) == (98, 22)
-    assert compare_features.main([*command, "--label", "gene", "--workdir", str(tables / "no")]) == 1
+    assert compare_features.main([*command, "--label", "gene", "--workdir", str(tables / "no")]) == 2
     assert "it lacks gene" in capsys.readouterr().err
 
 

@@ -72,6 +72,8 @@ def _told(value: Any, path: str, around: tuple[int, ...]) -> Iterator[tuple[str,
 
 def _opened(value: Any) -> tuple[str, dict[str, Any]]:
     """What a value is called, and what it is made of, by the path to it."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # the first update makes floats of what optax's schedules close over
     if isinstance(value, PLAIN):
         return str(value), {}
     if isinstance(value, types.FunctionType):

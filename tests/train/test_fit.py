@@ -109,7 +109,7 @@ class Judged(fakes.Regression):
         ({"optimizer": optax.adam(0.01)}, "step_size is -0.05 there, -0.01 now"),
         ({"optimizer": optax.adam(optax.cosine_decay_schedule(0.05, 12))}, "optimizer."),
         ({"task": Judged(criterion=absolute)}, "task.criterion is squared there, absolute now"),
-        ({"task": Judged(noise=0.5)}, "task.noise is 0.0 there, 0.5 now"),
+        ({"task": Judged(noise=0.5)}, "task.noise is 0 there, 0.5 now"),
         ({"seed": 4}, "seed is 3 there, 4 now"),
         ({"batches": fakes.Numbers(size=24)}, "batch.x is float32 (16, 5) there, float32 (24, 5) now"),
     ],
@@ -121,6 +121,12 @@ def test_what_can_be_told_of_a_run_tells_it_from_others(changes, told):
         identity.identity(there, there.batches[0]), identity.identity(now, now.batches[0])
     )
     assert told in found
+
+
+def test_a_run_whose_optimiser_has_been_in_use_is_the_same(tmp_path):
+    same = run(optimizer=optax.adam(optax.cosine_decay_schedule(0.05, 12)))
+    whole = fit(same, tmp_path)
+    assert_identical(whole, fit(same, tmp_path))
 
 
 def test_the_finished_state_of_another_run_is_refused(tmp_path):

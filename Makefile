@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.installed
 
-.PHONY: help quickstart test test-all lint docs notebooks report lock clean
+.PHONY: help quickstart test test-all test-pythons lint docs notebooks report lock clean
 
 help:  ## what each command does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +43,13 @@ lock: $(READY)  ## resolve requirements.lock anew from setup.cfg, for all Python
 	$(BIN)/uv pip compile setup.cfg --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --upgrade --quiet --output-file requirements.lock
 
+test-pythons:  ## the fast tests on the oldest and the newest Python that hpax takes and that are here
+	@for version in 3.11 3.13; do if command -v python$$version >/dev/null; then \
+		$(MAKE) test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
+		else echo "python$$version is not here: not tried"; fi; done
+
 clean:  ## remove the environment and caches; runs/ stays
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info build
+	rm -rf $(VENV) .venv-3.* .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info build
 
 $(READY): requirements.lock setup.cfg
 	@echo "== environment: $(VENV) from requirements.lock (minutes, 1.8 GB)"

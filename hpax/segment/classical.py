@@ -10,7 +10,6 @@ nucleus floods it from bright to dark, so that cells meet where the stains are d
 """
 
 import dataclasses
-import warnings
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Integer, UInt
@@ -73,10 +72,7 @@ def find_nuclei(
     bright = masks.fill_holes(label(bright)) > 0
     depth = ndimage.distance_transform_edt(bright) * um_per_pixel
     depth = ndimage.gaussian_filter(depth, recipe.depth_blur / um_per_pixel)
-    with warnings.catch_warnings():  # of scikit-image 0.26 by NumPy 2.5
-        warnings.filterwarnings("ignore", "Setting the shape on a NumPy array", DeprecationWarning)
-        peaks = label(h_maxima(depth, recipe.waist))
-    nuclei = watershed(-depth, peaks, mask=bright)
+    nuclei = watershed(-depth, label(h_maxima(depth, recipe.waist)), mask=bright)
     return masks.remove_small(nuclei, recipe.nucleus_area / um_per_pixel**2)
 
 

@@ -51,7 +51,6 @@ def test_a_cell_and_its_nucleus_share_an_index_and_the_nucleus_lies_inside(cells
     np.testing.assert_array_equal(found.nuclei > 0, (nuclei == cells) & (cells > 0))
 
 
-@pytest.mark.filterwarnings("ignore:Setting the shape on a NumPy array")  # of scikit-image 0.26 by NumPy 2.5
 def test_compact_agrees_with_scikit_image_where_indices_are_in_order():
     cells = np.kron([[0, 3], [9, 40]], np.ones((3, 5), int))
     np.testing.assert_array_equal(masks.relabel_sequential(cells), relabel_sequential(cells)[0])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from hpax import launch
-from hpax.recipes import configs
+from hpax.recipes import configs, data_configs
 
 if TYPE_CHECKING:
     from hpax.explore import page
@@ -32,7 +32,7 @@ ALL = ("inpainting", *configs.UNTRAINED_BASELINES, *configs.TRAINED_BASELINES)
 class Config:
     """Which cells, which features, and what is asked."""
 
-    data: Annotated[configs.CellData, tyro.conf.arg(name="")] = configs.CellData()
+    data: Annotated[data_configs.CellData, tyro.conf.arg(name="")] = data_configs.CellData()
     baselines: configs.Baselines = dataclasses.field(default_factory=configs.Baselines)
     features: tuple[str, ...] = ALL  # and "imagenet protein", "imagenet colours", "imagenet channels"
     encoders: tuple[str, ...] = ()  # trained elsewhere: names of the catalogue, or files

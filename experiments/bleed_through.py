@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpax import launch
-from hpax.recipes import configs
+from hpax.recipes import configs, data_configs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Config:
     """How much bleeds through, and how the network learns."""
 
     bleed_through: float = 0.0  # share of each stain that the other channels see
-    data: configs.CellData = configs.CellData()
+    data: data_configs.CellData = data_configs.CellData()
     recipe: configs.Inpaint = dataclasses.field(default_factory=configs.Inpaint)
     donors: int = 3  # other proteins that each target protein is paired with
     seed: int = 0  # of the atlas, the first parameters and the pairs

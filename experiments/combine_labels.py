@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from hpax import launch
-from hpax.recipes import configs
+from hpax.recipes import configs, data_configs
 
 if TYPE_CHECKING:
     from hpax.explore import page
@@ -34,7 +34,7 @@ ABOUT_FOLDER = "Networks that learnt the patterns of your fields from labels of 
 class Config(configs.Weak):
     """What to learn from, how, and how long."""
 
-    data: Annotated[configs.Data, tyro.conf.arg(name="")] = configs.Data()
+    data: Annotated[data_configs.Data, tyro.conf.arg(name="")] = data_configs.Data()
     ceiling: bool = True  # simulated: train on true labels of cells, too, to know what labels of fields cost
     cross_validate: int = 5  # a folder: folds of its groups; 0: train on all of it at once
     test: Path | None = None  # another folder, whose cells are labelled

@@ -15,7 +15,7 @@ import numpy as np
 
 from hpax import launch
 from hpax.atlas import UmPerPixel
-from hpax.recipes import configs
+from hpax.recipes import data_configs
 
 if TYPE_CHECKING:
     from hpax.analysis.enrich import GeneSets
@@ -37,7 +37,7 @@ class Config:
     encoder: Path | None = None  # of features, by `hpax train inpaint`; None: the classifier's last but one layer
     layer: str = "conv3"  # of the encoder
     tta: int = 1  # views of each image: 1, or all 8 flips and rotations
-    atlas: configs.Atlas = configs.Atlas(proteins=304, realism="randomised")
+    atlas: data_configs.Atlas = data_configs.Atlas(proteins=304, realism="randomised")
     data_dir: Path = Path("runs/data")  # where the simulated atlas is kept
     clusters: int = 0  # of proteins; 0: as many as the silhouette likes best
     permutations: int = 100  # of the null run of enrichment
@@ -79,7 +79,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
         found, parts, title="The atlas explored", provenance=told, warnings=warnings, seed=config.seed
     )
     exploring.write_page(shown, workdir)
-    kind = configs.Data(fields=config.fields).kind
+    kind = data_configs.Data(fields=config.fields).kind
     return launch.Result(metrics, counts(found), data=kind, headline=[name for name in HEADLINE if name in metrics])
 
 
@@ -222,9 +222,8 @@ def provenance(config: Config) -> dict[str, str]:
 def remarks(config: Config) -> list[str]:
     """What a reader must know first."""
     shipped = {"label-fields", "label-cells"} & {str(name) for name in config.models}
-    told = (
-        ["simulated cells: nothing here is biology"] if configs.Data(fields=config.fields).kind == "simulated" else []
-    )
+    kind = data_configs.Data(fields=config.fields).kind
+    told = ["simulated cells: nothing here is biology"] if kind == "simulated" else []
     if shipped:
         told.append(f"{', '.join(sorted(shipped))} learnt from simulated cells alone; cards say which classes fail")
     return told

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import tyro
 
 from hpax import launch
-from hpax.recipes import configs
+from hpax.recipes import configs, data_configs
 from hpax.recipes.configs import LAYERS
 
 
@@ -23,7 +23,7 @@ from hpax.recipes.configs import LAYERS
 class Config:
     """What to learn from, how, and what to ask of the features."""
 
-    data: Annotated[configs.CellData, tyro.conf.arg(name="")] = configs.CellData()
+    data: Annotated[data_configs.CellData, tyro.conf.arg(name="")] = data_configs.CellData()
     recipe: configs.Inpaint = configs.Inpaint()
     layer: str = "conv3"  # the features that `knn` and the pictures speak of
     k: int = 11  # neighbours that vote

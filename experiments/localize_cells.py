@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 
 from hpax import launch
-from hpax.recipes import configs
+from hpax.recipes import configs, data_configs
 
 if TYPE_CHECKING:
     from hpax.recipes import datasets
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Config:
     """What to learn from, and how."""
 
-    data: Annotated[configs.Data, tyro.conf.arg(name="")] = configs.Data()
+    data: Annotated[data_configs.Data, tyro.conf.arg(name="")] = data_configs.Data()
     recipe: configs.Localize = configs.Localize()
     seed: int = 1  # of the simulated atlas, the first parameters, and the batches; segment-cells learnt from atlas 0
 

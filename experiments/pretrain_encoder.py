@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpax import launch
-from hpax.recipes import configs
+from hpax.recipes import configs, data_configs
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """What to learn from, and for how long."""
 
-    data: configs.CellData = configs.CellData(atlas=configs.CellAtlas(proteins=570, realism="randomised"))
+    data: data_configs.CellData = data_configs.CellData(
+        atlas=data_configs.CellAtlas(proteins=570, realism="randomised")
+    )
     recipe: configs.Inpaint = configs.Inpaint(optimizer=configs.Adam(batch_size=12, steps=1600))
     layer: str = "conv3"  # the features that users get first
     k: int = 11  # neighbours that vote

@@ -13,14 +13,14 @@ from typing import Annotated
 import tyro
 
 from hpax import launch
-from hpax.recipes import configs
+from hpax.recipes import configs, data_configs
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """What to find, what to learn it from, and how."""
 
-    data: Annotated[configs.SegmentData, tyro.conf.arg(name="")] = configs.SegmentData()
+    data: Annotated[data_configs.SegmentData, tyro.conf.arg(name="")] = data_configs.SegmentData()
     fields: Path | None = None  # cells: real fields, with cell_masks/{id}.png for some of them, to agree with
     nuclei: str = "segment-nuclei"  # cells: the network of the nuclei, by its name or file
     recipe: configs.Segment = configs.Segment()

@@ -16,7 +16,7 @@ from hpax.commands import plausibility, segment
 from hpax.data import pixel_sizes
 from hpax.formats import fields
 from hpax.recipes import cells as recipe_cells
-from hpax.recipes import configs, datasets
+from hpax.recipes import data_configs, datasets
 from tests.segment.test_pixel_size import stain
 
 TRUE = 0.2  # µm; by the width it would be twice as much
@@ -76,14 +76,16 @@ def test_recipes_take_the_nuclei_too(folder, tmp_path, monkeypatch):
     labelled = tmp_path / "labelled"
     shutil.copytree(folder, labelled)
     (labelled / "labels.csv").write_text("id,label\n" + "".join(f"f{seed},{seed}\n" for seed in range(4)))
-    config = configs.Data(fields=labelled, um_per_pixel="auto", masks="classical", data_dir=tmp_path / "data")
+    config = data_configs.Data(fields=labelled, um_per_pixel="auto", masks="classical", data_dir=tmp_path / "data")
     (size,) = {field.um_per_pixel for field in datasets.open_folder(config)}
     assert size == pytest.approx(TRUE, rel=0.12) or size == pytest.approx(0.32, rel=0.01)  # stored no finer than that
 
     monkeypatch.setattr(pixel_sizes, "_guess", lambda *_: pytest.fail("nuclei were looked for again"))
     build = functools.partial(data.build, min_cells=1)
     monkeypatch.setattr(data, "build", build)
-    cells = recipe_cells.open_cells(configs.CellData(fields=labelled, um_per_pixel="auto", data_dir=tmp_path / "data"))
+    cells = recipe_cells.open_cells(
+        data_configs.CellData(fields=labelled, um_per_pixel="auto", data_dir=tmp_path / "data")
+    )
     assert cells.everything.table["um_per_pixel"].to_numpy() == pytest.approx(TRUE, rel=0.12)
 
 

@@ -11,7 +11,7 @@ from hpax import simulate
 from hpax.commands import main
 from hpax.data import folders
 from hpax.metrics import counting, detection
-from hpax.recipes import configs
+from hpax.recipes import data_configs
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_the_same_options_draw_the_same_bytes(folder, tmp_path):
 def test_the_folder_says_that_it_is_simulated_and_results_and_cards_say_so_too(folder, tmp_path):
     told = json.loads((folder / "simulated.json").read_text())
     assert told == {"seed": 5, "realism": "plain", "version": hpax.__version__}
-    assert folders.kind(folder) == configs.Data(fields=folder).kind == "simulated"
+    assert folders.kind(folder) == data_configs.Data(fields=folder).kind == "simulated"
     command = ["segment", "--segmenter", "classical", "--no-shards"]
     assert main.main([*command, "--fields", str(folder), "--workdir", str(tmp_path / "drawn")]) == 0
     assert json.loads((tmp_path / "drawn" / "result.json").read_text())["data"] == "simulated"
@@ -56,7 +56,7 @@ def test_the_folder_says_that_it_is_simulated_and_results_and_cards_say_so_too(f
 def test_a_folder_without_that_file_is_real(folder, tmp_path):
     for path in folder.glob("*.png"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    assert folders.kind(tmp_path) == configs.Data(fields=tmp_path).kind == "real"
+    assert folders.kind(tmp_path) == data_configs.Data(fields=tmp_path).kind == "real"
 
 
 def test_no_field_is_refused(tmp_path, capsys):

@@ -23,7 +23,7 @@ from hpax.data.reading import read_folder
 from hpax.fields import Field, Masks
 from hpax.formats import masks as mask_files
 from hpax.predict import submission
-from hpax.recipes import configs, datasets
+from hpax.recipes import data_configs, datasets
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,9 +36,9 @@ class Fields:
     failures: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def simulated(atlas: configs.Atlas, data_dir: Path, seed: int) -> Fields:
+def simulated(atlas: data_configs.Atlas, data_dir: Path, seed: int) -> Fields:
     """The simulated atlas with its true masks; its shards are built once in `data_dir`."""
-    data = configs.Data(data_dir=data_dir, atlas=atlas, masks="true")
+    data = data_configs.Data(data_dir=data_dir, atlas=atlas, masks="true")
     split = datasets.open_fields(data, seed=seed)
     sources = (split.training, split.validation, split.test)
 

@@ -16,8 +16,8 @@ from hpax.data import folders, pixel_sizes
 from hpax.data.simulated_fields import simulated_fields
 from hpax.formats import fields, masks
 from hpax.models.encoder import PREPARE
-from hpax.recipes.configs import CellAtlas as Atlas
-from hpax.recipes.configs import CellData as Data
+from hpax.recipes.data_configs import CellAtlas as Atlas
+from hpax.recipes.data_configs import CellData as Data
 from hpax.segment.nuclei import CROP
 from hpax.types import Array
 

@@ -1,7 +1,7 @@
-"""What recipes can be told: their configs, which import nothing, so that help is quick.
+"""How recipes learn: their configs, which import nothing, so that help is quick.
 
 Each is known by its recipe as well: `Localize` is `localize.Config`, `Classify` is `classify.Config`, `Weak` is
-`weak_labels.Config`, `Cells` is `cells.Data`, `Inpaint` is `inpaint.Config`.
+`weak_labels.Config`, `Inpaint` is `inpaint.Config`. What they learn from is in `hpax.recipes.data_configs`.
 """
 
 import dataclasses
@@ -10,8 +10,6 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-from hpax.atlas import UmPerPixel
 
 if TYPE_CHECKING:
     import numpy
@@ -31,10 +29,6 @@ Pooling = Literal["mean", "max", "noisy-or"]
 Pair = Literal["sibling", "self", "random"]
 LossName = Literal["bce", "weighted", "focal", "lovasz", "hard", "focal_lovasz_bce"]
 Strength = Literal["none", "light", "strong"]
-DataKind = Literal["simulated", "real"]
-CellKind = Literal["simulated", "human", "yeast", "hpa"]
-
-
 Schedule = Literal["cosine", "constant"]
 Dtype = Literal["float32", "bfloat16"]
 Resident = Literal["auto", "yes", "no"]
@@ -291,84 +285,6 @@ SHIPPED: dict[str, object] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Atlas:
-    """The simulated fields that are learnt from where no folder is given."""
-
-    proteins: int = 380
-    cell_lines: int = 1  # of each protein
-    fields: int = 1  # of each protein in each cell line
-    size: int = 512  # pixels of a field's side, 0.32 µm each
-    balanced: bool = True  # main classes equally frequent; else over two orders of magnitude
-    multilocalised: float = 0.55  # share of proteins
-    varying: float = 0.35  # share of proteins whose cells differ
-    realism: Literal["plain", "randomised"] = "plain"  # "randomised": as real fields vary (hpax.simulate)
-
-
-Finder = Literal["networks", "classical"]  # of cells, by their markers
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """Which fields, what finds their cells, and where what is made of them is kept."""
-
-    fields: Path | None = None  # folder of fields with a table of labels; None: the simulated atlas
-    annotations: str = ""  # the labels' table in the folder; "": the only one there
-    um_per_pixel: UmPerPixel = 0.0  # µm of a folder's pixels; 0: as the files say, or by the width; auto: by nuclei
-    bits: int = 0  # of the camera, for files of 16 bits; 0: the fewest that hold every pixel of the folder
-    masks: Finder | Literal["true"] | Path = "networks"  # finds the cells, or their folder or hpax segment's workdir
-    data_dir: Path = Path("runs/data")  # where shards are built and masks are kept, once
-    atlas: Atlas = Atlas()
-
-    def __post_init__(self) -> None:
-        if self.masks == "true" and self.fields is not None:
-            raise ValueError("masks 'true' are those of the simulation, a folder has none; use 'networks'")
-
-    @property
-    def kind(self) -> DataKind:
-        """Whether the cells are simulated, as a folder may be too, or real."""
-        from hpax.data import folders
-
-        return "simulated" if self.fields is None else folders.kind(self.fields)
-
-
-@dataclasses.dataclass(frozen=True)
-class CellAtlas:
-    """Simulated cells: proteins of one location each, classes equally frequent."""
-
-    proteins: int = 190
-    cell_lines: int = 1  # of each protein
-    fields: int = 1  # of each protein in each cell line
-    size: int = 512  # pixels of a field's side
-    realism: Literal["plain", "randomised"] = "plain"  # "randomised": as real fields vary (hpax.simulate)
-    bleed_through: float = 0.0  # share of each stain that the other channels see; plain fields alone
-
-
-@dataclasses.dataclass(frozen=True)
-class CellData:
-    """Which cells."""
-
-    cells: CellKind = "simulated"
-    fields: Path | None = None  # folder of real fields, whose cells are cut out; implies --cells hpa
-    folder: Path | None = None  # published crops of --cells human or yeast; of hpa the same as --fields
-    masks: Path | None = None  # of real fields: workdir of `hpax segment`, or a folder of masks; None: Otsu nuclei
-    um_per_pixel: UmPerPixel = 0.0  # µm of a folder's pixels; 0: as the files say, or by the width; auto: by nuclei
-    bits: int = 0  # of the camera, for files of 16 bits; 0: the fewest that hold every pixel of the folder
-    data_dir: Path = Path("runs/data")  # where shards are built, once
-    atlas: CellAtlas = CellAtlas()  # simulated
-    er: bool = False  # show the network (and the classic features) the ER too, where it was stained; published: no
-
-    def __post_init__(self) -> None:
-        if self.fields and (self.folder or self.cells not in ("simulated", "hpa")):
-            told = f"cells {self.cells} and folder {self.folder}"
-            raise ValueError(f"fields must be the only folder, of cells 'hpa', got {told}; give --fields alone")
-
-    @property
-    def kind(self) -> CellKind:
-        """Which cells they are, `fields` considered."""
-        return "hpa" if self.fields else self.cells
-
-
-@dataclasses.dataclass(frozen=True)
 class InpaintNetwork:
     """The size of the inpainting network."""
 
@@ -421,33 +337,6 @@ class Probe:
     tta: int = 1  # views of a field whose features are averaged: 1, or all 8 flips and rotations
     window: int = 256  # pixels of a field that it is shown at once in training
     optimizer: Optimizer = Optimizer(learning_rate=1e-3, steps=60)  # from every beginning the same, which nobody tuned
-
-
-Target = Literal["nuclei", "cells"]
-
-
-@dataclasses.dataclass(frozen=True)
-class SegmentAtlas:
-    """Simulated fields: one of each protein in each cell line."""
-
-    proteins: int = 96
-    cell_lines: int = 2
-    size: int = 512  # pixels of a field's side
-
-
-@dataclasses.dataclass(frozen=True)
-class SegmentData:
-    """What to find, and what to learn it from."""
-
-    target: Target = "nuclei"
-    folder: Path | None = None  # nuclei: the real images, as hpax.data.dsb2018_nuclei reads them
-    simulated: float = 0.3  # nuclei: share of the patches
-    atlas: SegmentAtlas = SegmentAtlas()
-    data_dir: Path = Path("runs/data")  # where shards are built, once
-
-    def __post_init__(self) -> None:
-        if not 0 < self.simulated < 1:
-            raise ValueError(f"simulated must be a share between 0 and 1, got {self.simulated}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,8 +19,8 @@ from hpax.formats import fields
 from hpax.formats import masks as mask_files
 from hpax.models import segmenter
 from hpax.recipes import distil
-from hpax.recipes.configs import Atlas, Data, Finder
-from hpax.recipes.configs import DataKind as Kind
+from hpax.recipes.data_configs import Atlas, Data, Finder
+from hpax.recipes.data_configs import DataKind as Kind
 
 __all__ = [
     "Atlas",

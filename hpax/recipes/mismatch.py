@@ -15,7 +15,7 @@ from hpax.data import builder
 from hpax.data.simulated_cells.simulated_cells import Config, SimulatedCells
 from hpax.models.encoder import Encoder
 from hpax.recipes.cells import BATCH, Cells
-from hpax.recipes.configs import CellAtlas
+from hpax.recipes.data_configs import CellAtlas
 from hpax.simulate.proteome import Protein
 
 SPINDLE = atlas.LOCATIONS.index("Mitotic spindle")

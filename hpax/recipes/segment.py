@@ -26,10 +26,10 @@ from hpax.models.segmenter import Segmenter
 from hpax.models.store import Network as StoredNetwork
 from hpax.models.store import Trained
 from hpax.recipes.configs import Segment as Config
-from hpax.recipes.configs import SegmentAtlas as Atlas
-from hpax.recipes.configs import SegmentData as Data
 from hpax.recipes.configs import SegmentNetwork as Network
-from hpax.recipes.configs import Target
+from hpax.recipes.data_configs import SegmentAtlas as Atlas
+from hpax.recipes.data_configs import SegmentData as Data
+from hpax.recipes.data_configs import Target
 from hpax.segment import watershed
 from hpax.tasks.segment import Segmentation
 from hpax.types import Batch

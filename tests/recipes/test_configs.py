@@ -13,7 +13,7 @@ from hpax.data import pairs, simulated_fields
 from hpax.models import ensemble, imagenet, segmenter, store
 from hpax.nn import backbones, heads, inpainter
 from hpax.ops import losses, mil, mix
-from hpax.recipes import configs, learning
+from hpax.recipes import configs, data_configs, learning
 
 
 def choices(config, name):
@@ -29,12 +29,12 @@ def test_names_are_those_of_what_they_name():
     assert get_args(configs.Pair) == get_args(pairs.Pair)
     assert get_args(configs.Pooling) == get_args(mil.Pooling)
     assert choices(configs.Localize, "pooling") == choices(heads.CamNet, "pooling")
-    assert choices(configs.Atlas, "realism") == choices(simulate_atlas.Config, "realism")
-    assert choices(configs.Atlas, "realism") == set(get_args(simulate.Realism))
+    assert choices(data_configs.Atlas, "realism") == choices(simulate_atlas.Config, "realism")
+    assert choices(data_configs.Atlas, "realism") == set(get_args(simulate.Realism))
     assert choices(configs.ProbeStart, "stem") == set(imagenet.RENDERINGS) - {"rgb"}
     assert {f"{name}-unet" for name in choices(configs.SegmentNetwork, "model")} < set(store.ARCHITECTURES)
     finders = inspect.signature(segmenter.by_name).parameters["kind"].annotation
-    assert get_args(configs.Finder) == get_args(finders)
+    assert get_args(data_configs.Finder) == get_args(finders)
 
 
 def test_every_loss_and_augmentation_is_known():
@@ -46,7 +46,7 @@ def test_every_loss_and_augmentation_is_known():
         assert learning.augmentation(strength)
 
 
-@pytest.mark.parametrize("atlas", [configs.Atlas, configs.CellAtlas, configs.SegmentAtlas])
+@pytest.mark.parametrize("atlas", [data_configs.Atlas, data_configs.CellAtlas, data_configs.SegmentAtlas])
 def test_simulated_atlases_set_what_the_data_set_has(atlas):
     default = simulated_fields.Config()
     known = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}

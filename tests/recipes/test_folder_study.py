@@ -18,7 +18,7 @@ from hpax.data.hpa_fields import dummy
 from hpax.fields import Field
 from hpax.formats import kaggle, label_images
 from hpax.formats import masks as mask_files
-from hpax.recipes import classify, configs, datasets, localize
+from hpax.recipes import classify, data_configs, datasets, localize
 
 SIZE = 128  # pixels; four cells to a field
 FIELDS = 13
@@ -231,5 +231,5 @@ def test_a_split_names_every_field_once(folder, tmp_path):
 
 @pytest.mark.parametrize("own", [["networks"], ["classical"], ["runs/cells", "folder"]])
 def test_masks_are_found_or_come_from_a_folder_by_one_option(own):
-    told = tyro.cli(configs.Data, args=["--masks", own[0]])
+    told = tyro.cli(data_configs.Data, args=["--masks", own[0]])
     assert told.masks == (pathlib.Path(own[0]) if len(own) > 1 else own[0])

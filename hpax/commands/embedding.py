@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -107,14 +108,14 @@ def _as_segmented(config: Config) -> Config:
     return dataclasses.replace(config, um_per_pixel=um_per_pixel, camera_bits=camera_bits)
 
 
-def _estimates(config: Config, folder: Path) -> pixel_sizes.Estimates:
+def _estimates(config: Config, found: Sequence[fields.FieldFiles]) -> pixel_sizes.Estimates:
     """What nuclei say of fields that state no pixel size: what they said when `hpax segment` left the masks, if so."""
     if config.um_per_pixel != "auto":
         return ()
     if config.masks is not None and (said := pixel_sizes.kept(config.masks / pixel_sizes.FILE)):
         return said
     bits, cache = config.camera_bits, config.workdir / pixel_sizes.FILE
-    return pixel_sizes.estimates(folder, "auto", camera_bits=bits, cache=cache)
+    return pixel_sizes.estimates(found, "auto", camera_bits=bits, cache=cache)
 
 
 def _record(config: Config, call: Call, source: data.Source, *, seconds: float) -> None:
@@ -144,15 +145,16 @@ def _of_fields(config: Config, encoder: models.Encoder, folder: Path) -> data.So
         raise ValueError(f"the encoder must know {', '.join(atlas.CHANNELS)}, got {told}; give --crops instead")
     size = encoder.size or SIZE
     masks = None if config.masks is None else mask_files.located(config.masks)
+    found = fields.survey(folder).fields
     return data.build(
         "hpa_cells",
         config.workdir / SHARDS,
         source=folder,
         masks="" if masks is None else str(masks),
-        bits=fields.depth(fields.survey(folder).fields),
+        bits=fields.depth(found),
         annotations=config.annotations,
         um_per_pixel=pixel_sizes.number(config.um_per_pixel),
-        estimates=_estimates(config, folder),
+        estimates=_estimates(config, found),
         camera_bits=config.camera_bits,
         crop_um=size * encoder.network.um_per_pixel,
         crop_size=size,

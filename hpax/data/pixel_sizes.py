@@ -73,17 +73,20 @@ def guesses(known: Sequence[FieldFiles], cache: Path | None = None) -> list[Gues
     return found
 
 
-def estimates(folder: Path, asked: UmPerPixel, *, camera_bits: int = 0, cache: Path | None = None) -> Estimates:
-    """For the builders of fields, what nuclei say of those in `folder` where `asked` is auto; what is taken is logged.
+def estimates(
+    known: Sequence[FieldFiles], asked: UmPerPixel, *, camera_bits: int = 0, cache: Path | None = None
+) -> Estimates:
+    """What nuclei say of fields where `asked` is auto, as builders take it; what is taken is logged.
 
     Raises:
         ValueError: the fields may come from several cameras; `camera_bits` would say it.
     """
     if asked != "auto":
         return ()
-    known = fields.survey(folder).fields
-    scale = fields.full_scale(known, bits=camera_bits)
-    found = guesses([dataclasses.replace(each, full_scale=scale) for each in known], cache)
+    if any(each.full_scale is None for each in known):
+        scale = fields.full_scale(known, bits=camera_bits)
+        known = [dataclasses.replace(each, full_scale=scale) for each in known]
+    found = guesses(known, cache)
     for guess in found:
         log.warning("%s", guess.remark(asked))
     return by_nuclei(found)

@@ -77,8 +77,9 @@ def read_folder(
     survey = fields.survey(folder)
     scale = fields.full_scale(survey.fields, bits=camera_bits)
     size = pixel_sizes.number(um_per_pixel)
-    estimates = pixel_sizes.estimates(folder, um_per_pixel, camera_bits=camera_bits)
-    scaled = [dataclasses.replace(files, full_scale=scale, estimates=estimates) for files in survey.fields]
+    scaled = [dataclasses.replace(files, full_scale=scale) for files in survey.fields]
+    estimates = pixel_sizes.estimates(scaled, um_per_pixel)
+    scaled = [dataclasses.replace(files, estimates=estimates) for files in scaled]
     known = dataclasses.replace(folders.annotated(folder, scaled, annotations), faults=survey.faults)
     for remark in (*known.remarks(), scale.remark, *folders.size_remarks(folder, scaled, size)):
         if remark:

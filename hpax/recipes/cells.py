@@ -97,15 +97,16 @@ def open_cells(config: Data, seed: int = 0) -> Cells:
         flag = "--fields" if config.kind == "hpa" else "--folder"
         raise ValueError(f"cells of kind {config.kind!r} need a folder of images, got none; give {flag} FOLDER")
     if config.kind == "hpa":
+        found = fields.survey(folder).fields if folder.is_dir() else []
         source = data.build(
             "hpa_cells",
             config.data_dir,
             source=folder,
             masks="" if config.masks is None else str(masks.located(config.masks)),
-            bits=fields.depth(fields.survey(folder).fields) if folder.is_dir() else 8,
+            bits=fields.depth(found),
             um_per_pixel=pixel_sizes.number(config.um_per_pixel),
             estimates=pixel_sizes.estimates(
-                folder, config.um_per_pixel, camera_bits=config.bits, cache=config.data_dir / pixel_sizes.FILE
+                found, config.um_per_pixel, camera_bits=config.bits, cache=config.data_dir / pixel_sizes.FILE
             ),
             camera_bits=config.bits,
             progress=True,

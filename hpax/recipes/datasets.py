@@ -81,17 +81,18 @@ def open_folder(config: Data, *, labelled: bool = True) -> FieldSource:
     assert config.fields is not None
     if labelled:
         data.labelled(config.fields, config.annotations)  # says at once if there is no label
+    found = fields.survey(config.fields).fields
     source = FieldSource(
         data.build(
             "hpa_fields",
             config.data_dir,
             source=config.fields,
             annotations=config.annotations,
-            bits=fields.depth(fields.survey(config.fields).fields),
+            bits=fields.depth(found),
             camera_bits=config.bits,
             um_per_pixel=pixel_sizes.number(config.um_per_pixel),
             estimates=pixel_sizes.estimates(
-                config.fields,
+                found,
                 config.um_per_pixel,
                 camera_bits=config.bits,
                 cache=config.data_dir / pixel_sizes.FILE,

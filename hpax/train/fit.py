@@ -98,10 +98,7 @@ def _alone(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def _compare(path: pathlib.Path, now: dict[str, dict[str, str]], step: int, steps: int) -> None:
     """Keeps what a run is made of; a finished state of another run is refused, an unfinished one is remarked upon."""
-    try:
-        there = files.read_json(path) if step and path.exists() else now
-    except ValueError:
-        there = now
+    there = (files.read_json(path) if step else {}) or now  # where it is damaged or gone, nothing is known
     told = differences(there, now)
     if step > steps:
         told.append(f"it has taken {step} steps, this run ends after {steps}")

@@ -136,8 +136,10 @@ def test_the_finished_state_of_another_run_is_refused(tmp_path):
         fit(slower, tmp_path)
     with pytest.raises(ValueError, match=r"it has taken 12 steps, this run ends after 8"):
         fit(run(steps=8), tmp_path)
-    (tmp_path / "checkpoints/run.json").unlink()
+    (tmp_path / "checkpoints/run.json").write_text("{", encoding="utf-8")  # damaged: nothing is known of it
     assert_identical(whole, fit(slower, tmp_path))
+    (tmp_path / "checkpoints/run.json").unlink()
+    assert_identical(whole, fit(run(), tmp_path))
 
 
 def test_an_unfinished_run_goes_on_as_another_and_says_so(tmp_path, caplog):

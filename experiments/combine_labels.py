@@ -139,7 +139,7 @@ def run_folder(config: Config, recipe: configs.Weak, shelf: "Shelf", workdir: Pa
 
     with launch.opening():
         source = datasets.open_folder(config.data)
-    metrics, counts, shown = {}, {"fields": len(source)}, []
+    metrics, counts, shown, done = {}, {"fields": len(source)}, [], None
     if config.cross_validate:
         done = folder_study.cross_validate(recipe, source, config.cross_validate, shelf, config.seed)
         metrics, counts = folder_study.metrics(done), folder_study.counts(done)
@@ -148,6 +148,8 @@ def run_folder(config: Config, recipe: configs.Weak, shelf: "Shelf", workdir: Pa
         weak_report.submit(source, [prediction.cells for prediction in done.predictions], workdir)
         shown = folder_study.sections(done, metrics, config.data.kind)
     ensemble = weak_labels.train_ensemble(recipe, source, source.part([]), shelf)
+    if done is not None:
+        ensemble = folder_study.trusted(ensemble, done, config.data.kind)
     keep(weak_study.Trained(ensemble, None, None), workdir)
     if config.test is not None:
         finder = "networks" if isinstance(config.data.masks, Path) else config.data.masks  # those are of other fields

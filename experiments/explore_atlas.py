@@ -62,23 +62,23 @@ def run(config: Config, workdir: Path) -> launch.Result:
     describe = atlas_cells.describer(config.models, encoder=config.encoder, layer=config.layer, tta=config.tta)
     with launch.opening():
         fields = opened(config, workdir)
-    parts = atlas_cells.collect(fields, describe, workdir / "cells")
+    kept = atlas_cells.collect(fields, describe, workdir / "cells")
     sets = gene_sets(config)
     options = study.Options(clusters=config.clusters, seed=config.seed)
     told = provenance(config)
-    found = study.run(atlas_tables.joined(parts, uns={"provenance": told}), options, sets=sets)
+    found = study.run(atlas_tables.joined(kept.parts, uns={"provenance": told}), options, sets=sets)
     metrics = attention(config, workdir, fields, describe, found)
     metrics |= null_run(config, found, sets) | known_terms(config, sets)
     if config.fields is None:
         metrics |= planted(config, found)
     metrics["heterogeneous images"] = float(found.images["heterogeneous"].mean()) if len(found.images) else np.nan
     exploring.write_tables(found, workdir)
-    exploring.write_figures(found, parts, workdir)
+    exploring.write_figures(found, kept, workdir)
     warnings = remarks(config) + [f"field {field} failed: {why}" for field, why in sorted(fields.failures.items())]
     shown = exploring.view(
-        found, parts, title="The atlas explored", provenance=told, warnings=warnings, seed=config.seed
+        found, kept, title="The atlas explored", provenance=told, warnings=warnings, seed=config.seed
     )
-    exploring.write_page(shown, workdir)
+    exploring.write_page(shown, workdir / exploring.PAGE)
     kind = data_configs.Data(fields=config.fields).kind
     return launch.Result(metrics, counts(found), data=kind, headline=[name for name in HEADLINE if name in metrics])
 
@@ -112,6 +112,7 @@ def opened(config: Config, workdir: Path) -> "Fields":
         annotations=config.annotations,
         um_per_pixel=config.um_per_pixel,
         tta=config.tta,
+        explorer=False,
     )
     return atlas_cells.of_folder(labels, Call(("python", "-m", "experiments.explore_atlas"), "", ()))
 

@@ -75,7 +75,7 @@ def options(source, workdir, network, *more):
 
 
 def run(source, workdir, network, *more):
-    return label.COMMAND.main(options(source, workdir, network, "--segmenter", "classical", *more))
+    return label.COMMAND.main(options(source, workdir, network, "--segmenter", "classical", "--no-explorer", *more))
 
 
 def answers(workdir):

@@ -205,7 +205,7 @@ def test_label_cells_labels_every_cell_of_a_folder_and_names_what_is_broken(comb
     broken.write_bytes(broken.read_bytes()[:100])
     networks = [str(combined / name) for name in (localize.FILE, classify.FILE)]
     asked = ["--fields", str(folder), "--models", *networks, "--um-per-pixel", str(dummy.UM_PER_PIXEL)]
-    asked += ["--tta", "1", "--segmenter", "classical", "--workdir", str(workdir)]
+    asked += ["--tta", "1", "--segmenter", "classical", "--no-explorer", "--workdir", str(workdir)]
     assert label_cells.main(asked) == 1
     table, cells = kaggle.Table(workdir / "submission.csv"), anndata.read_h5ad(workdir / "cells.h5ad")
     assert not table.defects

@@ -3,6 +3,10 @@
     parts = [field_cells(field, prob, features) for field, prob, features in ...]
     cells = joined(parts)  # AnnData: X features, obsm["prob"], ["labels"], ["truth"], obs a row for each cell
 
+    kept = Collection(folder)  # of more fields than fit: pictures stay in files
+    kept.add(field_cells(field, prob, features), key)
+    cells = joined(kept.parts)
+
 The conventions are scverse's; scanpy, napari and cellxgene open what `write_h5ad` leaves.
 """
 
@@ -43,7 +47,7 @@ class FieldCells:
     features: Float32[np.ndarray, "k d"]
     labels: UInt8[np.ndarray, " 19"]  # of the field; none set: not known
     truth: UInt8[np.ndarray, "k 19"]  # of each cell, none set: not known
-    thumbs: UInt8[np.ndarray, "k s s 3"]  # the HPA's colours
+    thumbs: UInt8[np.ndarray, "m s s 3"]  # the HPA's colours; of all cells, or of none where a Collection keeps them
     outlines: UInt16[np.ndarray, "k p 2"]  # (x, y) in pixels of the picture
     picture: bytes  # the field as JPEG
 
@@ -64,6 +68,46 @@ class FieldCells:
                 picture=np.frombuffer(self.picture, np.uint8),
                 **columns,
             )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Collection:
+    """The cells of many fields: their numbers in memory, all of a field in a file of `folder`, pictures included."""
+
+    folder: pathlib.Path
+    parts: list[FieldCells] = dataclasses.field(default_factory=list)  # without thumbs and picture
+    keys: dict[str, str] = dataclasses.field(default_factory=dict)  # field → what its file was made of
+
+    def kept(self, id: str, key: str) -> bool:
+        """Takes a field that was added before, perhaps by another process; False if its file does not hold."""
+        part = load(self._path(id), key)
+        if part is not None:
+            self._take(id, part, key)
+        return part is not None
+
+    def add(self, id: str, part: FieldCells, key: str) -> None:
+        """Takes a field, and writes its file."""
+        part.save(self._path(id), key)
+        self._take(id, part, key)
+
+    def whole(self, id: str) -> FieldCells:
+        """All that is known of a field.
+
+        Raises:
+            KeyError: it was never added.
+            FileNotFoundError: its file is gone, or has changed since.
+        """
+        part = load(self._path(id), self.keys[id])
+        if part is None:
+            raise FileNotFoundError(f"{self._path(id)} was there and is no longer; run the command again")
+        return part
+
+    def _take(self, id: str, part: FieldCells, key: str) -> None:
+        self.parts.append(dataclasses.replace(part, thumbs=part.thumbs[:0], picture=b""))
+        self.keys[id] = key
+
+    def _path(self, id: str) -> pathlib.Path:
+        return self.folder / f"{id}.npz"
 
 
 def load(path: str | os.PathLike[str], key: str) -> FieldCells | None:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 import hpax
 from hpax import files, models, progress
 from hpax.analysis import atlas as atlas_tables
-from hpax.analysis.atlas import FieldCells
+from hpax.analysis.atlas import Collection, FieldCells
 from hpax.commands import label, labelling
 from hpax.commands.command import Call
 from hpax.commands.found_cells import masks_digest, read_record
@@ -111,8 +111,7 @@ class Describer:
     def _features(self, field: Field) -> Float[np.ndarray, "k d"]:
         if self.encoder is not None:
             return np.asarray(self.encoder.features(self.encoder.crops(field), self.layer))
-        classifier = self.ensemble.cells[0]
-        return classifier.features(classifier.crops(field))
+        return self.ensemble.features(field)
 
 
 def describer(names: tuple[Path, ...], *, encoder: Path | None, layer: str, tta: int) -> Describer:
@@ -129,20 +128,16 @@ def describer(names: tuple[Path, ...], *, encoder: Path | None, layer: str, tta:
     return Describer(ensemble, None if encoder is None else models.Encoder.load(encoder), layer, content)
 
 
-def collect(fields: Fields, describe: Describer, folder: Path) -> list[FieldCells]:
+def collect(fields: Fields, describe: Describer, folder: Path) -> Collection:
     """What an atlas holds of every field; each is kept in `folder`, and taken from there if it still holds."""
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = []
+    found = Collection(folder)
     with progress.shown("cells of fields", fields.count) as bar:
         for field in fields.open():
             bar.advance()
             if not len(field.found):
                 continue
             prob = None if fields.prob is None else fields.prob[field.id]
-            path, key = folder / f"{field.id}.npz", describe.key(field, prob)
-            part = atlas_tables.load(path, key)
-            if part is None:
-                part = describe(field, prob)
-                part.save(path, key)
-            parts.append(part)
-    return parts
+            key = describe.key(field, prob)
+            if not found.kept(field.id, key):
+                found.add(field.id, describe(field, prob), key)
+    return found

@@ -9,7 +9,7 @@ import pandas as pd
 
 from hpax import atlas, files
 from hpax.analysis import compartments
-from hpax.analysis.atlas import FieldCells
+from hpax.analysis.atlas import Collection
 from hpax.analysis.study import Study
 from hpax.explore import explorer, figures
 
@@ -46,7 +46,7 @@ def variable(study: Study) -> pd.DataFrame:
     return table[columns]
 
 
-def write_figures(study: Study, parts: Sequence[FieldCells], workdir: Path) -> list[Path]:
+def write_figures(study: Study, kept: Collection, workdir: Path) -> list[Path]:
     """The figures of both papers, as far as the atlas has what they show; PNG and SVG."""
     folder, cells, table = workdir / "figures", study.cells, study.proteins
     labels = cells.obs["label"].astype(str).to_numpy()
@@ -60,7 +60,7 @@ def write_figures(study: Study, parts: Sequence[FieldCells], workdir: Path) -> l
         numbers = [ranked[name].to_numpy(float) for name in ("variability", "low", "high")]
         paint = figures.intervals(list(ranked.index), *numbers, across="variance within images, mean protein = 1")
         left += figures.save(folder / "variable_proteins", paint, height=1 + 0.2 * len(ranked))
-        left += _tree(study, str(ranked.index[0]), parts, folder)
+        left += _tree(study, str(ranked.index[0]), kept, folder)
     if groups := log_ratios(study):
         paint = figures.violins(groups, up="ln (distance to first / distance to second)")
         left += figures.save(folder / "compartments", paint)
@@ -96,35 +96,35 @@ def log_ratios(study: Study) -> dict[str, np.ndarray]:
     return groups
 
 
-def _tree(study: Study, protein: str, parts: Sequence[FieldCells], folder: Path) -> list[Path]:
+def _tree(study: Study, protein: str, kept: Collection, folder: Path) -> list[Path]:
     """The dendrogram of a protein's cells with crops on its branches."""
     rows = np.flatnonzero(study.cells.obs["protein"].astype(str).to_numpy() == protein)[:2000]
     if len(rows) < 3:
         return []
     tree = compartments.cell_tree(study.cells.obsm["prob"][rows])
-    fields = set(study.cells.obs["field"].astype(str).to_numpy()[rows].tolist())  # a field has one protein
-    thumbs = np.concatenate([part.thumbs for part in parts if part.obs["field"].iloc[0] in fields])
+    names = study.cells.obs["field"].astype(str).to_numpy()[rows].tolist()  # a field has one protein
+    thumbs = np.concatenate([kept.whole(id).thumbs for id in dict.fromkeys(names)])
     paint = figures.dendrogram(tree.linkage, [thumbs[examples] for examples in tree.examples])
     return figures.save(folder / "cells_of_the_most_variable_protein", paint, height=6)
 
 
 def view(
     study: Study,
-    parts: Sequence[FieldCells],
+    kept: Collection,
     *,
     title: str,
     provenance: Mapping[str, str],
     warnings: Sequence[str],
     seed: int,
 ) -> explorer.View:
-    """What the page shows of a study; `parts` in the order of its cells."""
+    """What the page shows of a study of the cells of `kept`."""
     cells = study.cells
     shown = _shown_fields(study, seed)
     fields = cells.obs["field"].astype(str).to_numpy()
     with_thumb = np.flatnonzero(np.isin(fields, list(shown)))[:THUMBS]
     thumb_of = np.full(cells.n_obs, -1)
     thumb_of[with_thumb] = np.arange(len(with_thumb))
-    full = [part for part in parts if part.obs["field"].iloc[0] in shown]
+    full = {id: kept.whole(id) for id in dict.fromkeys(fields.tolist()) if id in shown}
     numbers = ("probability", "variability", "area_um2")
     columns = {name: cells.obs[name].astype(str).to_numpy() for name in ("label", "protein", "cell_line", "field")}
     columns |= {"protein cluster": cells.obs["cluster"].astype(str).to_numpy()}
@@ -142,10 +142,10 @@ def view(
         columns=columns,
         details=_top_three(cells),
         order=cells.obs["within_protein"].to_numpy(float),
-        thumbs=np.concatenate([part.thumbs for part in full])[:THUMBS],
+        thumbs=np.concatenate([part.thumbs for part in full.values()])[:THUMBS],
         thumb_of=thumb_of,
-        fields={str(part.obs["field"].iloc[0]): part.picture for part in full},
-        outlines=np.concatenate([part.outlines for part in parts]),
+        fields={id: part.picture for id, part in full.items()},
+        outlines=np.concatenate([part.outlines for part in kept.parts]),
         listings=_listings(study),
         warnings=[*warnings, *study.remarks, *missing],
         provenance=provenance,
@@ -199,7 +199,6 @@ def _listings(study: Study) -> list[explorer.Listing]:
     return found
 
 
-def write_page(shown: explorer.View, workdir: Path) -> Path:
-    """Leaves the page; returns its path."""
-    files.write_text(workdir / PAGE, explorer.page(shown))
-    return workdir / PAGE
+def write_page(shown: explorer.View, path: Path) -> None:
+    """Leaves the page."""
+    files.write_text(path, explorer.page(shown))

@@ -11,9 +11,10 @@ first, as `hpax segment` does, and leaves their masks and tables in DIR/cells. T
 competition's format (every cell with all 19 classes), cells.h5ad (a row for each cell: obs["label"] is the most
 probable class, obs["labels"] all whose probability is --threshold or more, obsm["prob"] has all 19), refined.csv where
 the folder's table says what the fields show, pictures of fields whose cells have the colour of their label and of where
-the networks looked, result.json, and index.html, which sets the labels beside those of the table. A command that was
-stopped goes on where it was; what depends on pictures, masks, networks or options that have changed is made again. Exit
-status 1: some fields failed; 2: nothing was done.
+the networks looked, result.json, index.html, which sets the labels beside those of the table, and explorer.html, which
+has every cell on a plane: its picture, its field, and which proteins vary from cell to cell. A command that was stopped
+goes on where it was; what depends on pictures, masks, networks or options that have changed is made again. Exit status
+1: some fields failed; 2: nothing was done.
 """
 
 import dataclasses
@@ -46,6 +47,7 @@ class Config:
     border_weights: bool = False  # lower the scores of small cells and of those that the border cuts
     refinement: Literal["relative", "paper", "code"] = "relative"  # of labels of fields to cells: hpax.predict.refine
     shown: int = 12  # fields with pictures
+    explorer: bool = True  # leave explorer.html, too: every cell on a plane, with its picture and its field
     share: str = ""  # of the fields, such as 2/4, for the second of four processes; afterwards, once without it
 
     def __post_init__(self) -> None:

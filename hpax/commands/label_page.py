@@ -22,10 +22,17 @@ PICTURES = {"labels": "Cells in the colour of their most probable label", "maps"
 
 
 def told_first(
-    config: Config, loaded: Sequence[Network], sizes: Mapping[str, int], remarks: Sequence[str]
-) -> list[page.Text | page.Table | page.Picture]:
+    config: Config,
+    loaded: Sequence[Network],
+    sizes: Mapping[str, int],
+    remarks: Sequence[str],
+    explorer: Path | None = None,
+) -> list[page.Block]:
     """What to know before any label: doubts, how large pixels were taken to be, which networks learnt what."""
-    blocks: list[page.Text | page.Table | page.Picture] = [page.Text(remark) for remark in remarks]
+    blocks: list[page.Block] = [page.Text(remark) for remark in remarks]
+    if explorer is not None:
+        words = "Explore the cells: find a protein, look at any cell and its field, see which proteins vary"
+        blocks.append(page.Link(explorer.name, words))
     blocks.append(page.Table(["pixel size", "fields"], list(sizes.items())))
     if config.masks is None:
         found = segmenter.described(config.segmenter)
@@ -142,7 +149,7 @@ def trust_tables(of: Sequence[Network]) -> list[page.Table]:
         rows = models.card_table(network.card, "Classes")
         if rows:
             title = network.card.partition("\n")[0].lstrip("# ")
-            caption = f"{title}: average precision on real fields that it never saw, by its card"
+            caption = f"{title}: average precision (AP) on fields that it never saw, by its card"
             tables_of.append(page.Table(rows[0], rows[1:], caption))
     return tables_of
 

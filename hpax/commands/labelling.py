@@ -11,7 +11,8 @@ from jaxtyping import Float, Integer
 
 import hpax
 from hpax import atlas, files, launch, models, progress
-from hpax.commands import label_page, plausibility, segment, segmenting, shares, tables
+from hpax.analysis.atlas import Collection, field_cells
+from hpax.commands import label_explorer, label_page, plausibility, segment, segmenting, shares, tables
 from hpax.commands.command import Call
 from hpax.commands.folder import FolderField, Load, scaled, sized, survey
 from hpax.commands.found_cells import masks_digest
@@ -55,7 +56,8 @@ def run(config: Config, call: Call) -> dict[str, str]:
         if config.masks is None or config.um_per_pixel == "auto":
             place = cells.workdir if config.masks is None else config.workdir
             known, guesses = sized(known, config.um_per_pixel, place / pixel_sizes.FILE)
-        labeller = Labeller(config, ensemble, find, content(config.models))
+        explored = Collection(config.workdir / label_explorer.FOLDER) if config.explorer else None
+        labeller = Labeller(config, ensemble, find, content(config.models), explored)
         shown = segmenting.chosen(cells, known)
         if share is not None:
             return failures | label_share(labeller, known, share, shown=shown)
@@ -71,13 +73,16 @@ def run(config: Config, call: Call) -> dict[str, str]:
     with files.exclusive(config.workdir):
         remarks = [f"Doubtful: {doubt}" for doubt in sizes.doubts()]
         remarks += [guess.remark(config.um_per_pixel) for guess in guesses]
-        opening = page.Section("First", label_page.told_first(config, loaded, sizes.pixels, remarks))
+        explorer = label_explorer.leave(config, loaded, explored, remarks, failures)
+        opening = page.Section("First", label_page.told_first(config, loaded, sizes.pixels, remarks, explorer))
         _leave(config, label_page.overview(config, loaded, known, table, failures, opening), rows)
         counts = {"fields": len(known), "cells": table.n_obs, "failed fields": len(failures)}
         _record(config, call, counts, seconds=time.perf_counter() - start, resumed=resumed)
         for doubt in sizes.doubts():
             print(f"doubtful: {doubt}")
         print(f"{table.n_obs} cells of {len(known)} fields")
+        if explorer is not None:
+            print(f"to explore the cells: {explorer}")
         print(f"the page: {config.workdir / 'index.html'}")
     return failures
 
@@ -147,6 +152,7 @@ class Labeller:
     ensemble: models.Ensemble
     find: CellFinder
     networks: str  # their content
+    explored: Collection | None = None  # takes the cells of every field, for explorer.html
 
     def __call__(self, field: FolderField, *, shown: bool, on_sheet: bool) -> tuple[Cells, Said]:
         """The cells of a field, and what is said of them; leaves pictures of the field if it is `shown`.
@@ -161,9 +167,16 @@ class Labeller:
         path = self.config.workdir / "fields" / f"{field.id}.npz"
         key = self._key(cells)
         known = _kept(path, key)
-        if known is not None and (not shown or label_page.picture_path(self.config, field, "labels").exists()):
+        drawn = not shown or label_page.picture_path(self.config, field, "labels").exists()
+        if known is not None and drawn and self._explorable(field, cells, key):
             return cells, known
         return cells, self._label(field, load, cells, path, key, shown=shown)
+
+    def _explorable(self, field: FolderField, cells: Cells, key: str) -> bool:
+        """Whether all that the explorer shows of a field is there, if there is anything."""
+        if self.explored is None or not len(cells.masks):
+            return True
+        return self.explored.kept(field.id, _explorer_key(key, field))
 
     def _key(self, cells: Cells) -> str:
         """What the answer depends on."""
@@ -182,9 +195,20 @@ class Labeller:
             if found.maps is not None and found.field is not None:
                 picture = labelled.activations(seen.image, found.maps, found.field)
                 files.write_bytes(label_page.picture_path(self.config, field, "maps"), colour.png(picture))
+        if self.explored is not None and len(cells.masks):
+            features = self.ensemble.features(seen) if self.ensemble.cells else said[1]
+            named = {**field.origin, "protein": field.annotation.protein}  # and nothing in its place
+            part = field_cells(dataclasses.replace(seen, origin=named), said[0], features)
+            self.explored.add(field.id, part, _explorer_key(key, field))
         with files.replacing(path) as draft:
             np.savez(draft, key=np.array(key), said=said)
         return said
+
+
+def _explorer_key(key: str, field: FolderField) -> str:
+    """What is shown of a field depends on what the table says of it, too."""
+    told = field.annotation.protein, sorted(field.origin.items())
+    return files.digest(key, field.annotation.labels.tobytes(), str(told))
 
 
 def _kept(path: Path, key: str) -> Said | None:

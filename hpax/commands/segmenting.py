@@ -277,11 +277,9 @@ def write_page(
     page.write(config.workdir / "index.html", page.page("Fields to cells", about, sections))
 
 
-def first(
-    summary: Summary, networks: Sequence[tuple[str, str]], remarks: Sequence[str]
-) -> list[page.Text | page.Table | page.Picture]:
+def first(summary: Summary, networks: Sequence[tuple[str, str]], remarks: Sequence[str]) -> list[page.Block]:
     """What to know before anything: doubts, how large pixels were taken to be, and what found the cells."""
-    blocks: list[page.Text | page.Table | page.Picture] = [page.Text(f"Doubtful: {doubt}") for doubt in summary.doubts]
+    blocks: list[page.Block] = [page.Text(f"Doubtful: {doubt}") for doubt in summary.doubts]
     blocks += [page.Text(remark) for remark in remarks]
     blocks.append(page.Table(["pixel size", "fields"], list(summary.sizes.items())))
     blocks.append(page.Table(["found by", "of which its card says"], networks))

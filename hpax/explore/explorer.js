@@ -35,11 +35,13 @@
       if (value !== "" && value !== null) lines.push(`${name}: ${value}`);
     }
     $("what").textContent = lines.join(" · ");
+    $("crop").hidden = false;
     paint($("crop"), row, 144);
   }
 
   function drawField(row) {
     const canvas = $("field"), pen = canvas.getContext("2d");
+    canvas.hidden = false;
     const uri = ATLAS.fields[valueOf("field", row)];
     pen.clearRect(0, 0, canvas.width, canvas.height);
     canvas.dataset.cell = "";

@@ -23,7 +23,7 @@ from jaxtyping import Float, Integer, Shaped, UInt8, UInt16
 from PIL import Image
 
 from hpax.explore import scatter
-from hpax.explore.page import head
+from hpax.explore.page import head, prose
 
 MOST = 200_000
 """Points of one page; Le et al. (2022) show 160,000, at most 10,000 of each class."""
@@ -98,8 +98,10 @@ def page(view: View) -> str:
 {_controls(view)}
 <section id="explore" aria-label="Cells">
 <div><div id="plot"></div><p id="legend" aria-label="Legend"></p></div>
-<aside aria-live="polite"><h2 id="who">No cell chosen</h2><div id="crop"></div><p id="what"></p>
-<canvas id="field" width="420" height="420" role="img" aria-label="The chosen cell in its field"></canvas></aside>
+<aside aria-live="polite"><h2 id="who">No cell chosen</h2><div id="crop" hidden></div>
+<p id="what">Point at a cell to see it, click it to see it in its field.</p>
+<canvas id="field" width="420" height="420" role="img" aria-label="The chosen cell in its field" hidden>
+</canvas></aside>
 </section>
 <section><h2>Gallery</h2><p id="count"></p><div id="gallery"></div></section>
 {"".join(_listing(number, each) for number, each in enumerate(view.listings))}
@@ -275,8 +277,8 @@ def _uri(jpeg: bytes) -> str:
 
 def _notes(warnings: Sequence[str], provenance: Mapping[str, str]) -> str:
     """What to know first."""
-    told = "".join(f"<li>{html.escape(text)}</li>" for text in warnings)
-    rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in provenance.items())
+    told = "".join(f"<li>{prose(text)}</li>" for text in warnings)
+    rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{prose(text)}</dd>" for name, text in provenance.items())
     first = f'<ul class="warnings" role="note">{told}</ul>' if told else ""
     return f'<section id="about" aria-label="What this is">{first}<dl>{rows}</dl></section>'
 

@@ -44,7 +44,7 @@ class Text:
 
     def html(self) -> str:
         """The paragraph's markup."""
-        return f"<pre>{html.escape(self.text)}</pre>" if self.fixed else f"<p>{_prose(self.text)}</p>"
+        return f"<pre>{html.escape(self.text)}</pre>" if self.fixed else f"<p>{prose(self.text)}</p>"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Table:
         """The table's markup, in a box that scrolls."""
         head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in self.columns)
         body = "\n".join(f"<tr>{_first(row[0])}{''.join(map(_cell, row[1:]))}</tr>" for row in self.rows)
-        caption = f"<caption>{_prose(self.caption)}</caption>" if self.caption else ""
+        caption = f"<caption>{prose(self.caption)}</caption>" if self.caption else ""
         table = f"<table>{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
         return f'<div class="wide">{table}</div>'
 
@@ -93,8 +93,31 @@ class Picture:
         height, width = self.image.shape[:2]
         data = base64.b64encode(colour.png(self.image)).decode("ascii")
         source = f'src="data:image/png;base64,{data}" width="{width}" height="{height}"'
-        caption = f"<figcaption>{_prose(self.caption)}</figcaption>" if self.caption else ""
+        caption = f"<figcaption>{prose(self.caption)}</figcaption>" if self.caption else ""
         return f'<figure><img {source} alt="{html.escape(self.alt)}">{caption}</figure>'
+
+
+@dataclasses.dataclass(frozen=True)
+class Link:
+    """A way to another page in the same folder.
+
+    Raises:
+        ValueError: it is elsewhere.
+    """
+
+    file: str
+    text: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w-][\w.-]*", self.file):
+            raise ValueError(f"a link must name a file in the page's folder, got {self.file!r}")
+
+    def html(self) -> str:
+        """The link's markup."""
+        return f'<p><a href="{self.file}">{html.escape(self.text)}</a></p>'
+
+
+Block = Text | Table | Picture | Link
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +125,7 @@ class Section:
     """A heading and what stands below it."""
 
     heading: str
-    blocks: Sequence[Text | Table | Picture]
+    blocks: Sequence[Block]
 
     def html(self) -> str:
         """The section's markup."""
@@ -132,7 +155,7 @@ def page(title: str, about: str, sections: Sequence[Section]) -> str:
 <body>
 <main>
 <h1>{html.escape(title)}</h1>
-<p>{_prose(about)}</p>
+<p>{prose(about)}</p>
 {body}
 </main>
 </body>
@@ -145,20 +168,20 @@ def write(path: Path, text: str) -> None:
     files.write_text(path, text)
 
 
-def _prose(text: str) -> str:
-    """Text as markup: what stands between backticks is code."""
+def prose(text: str) -> str:
+    """Text as markup: what stands between backticks is code, and nothing else is markup."""
     return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def _first(value: str | float | None) -> str:
     """The cell that names its row."""
-    return f'<th scope="row">{_prose(_shown(value))}</th>'
+    return f'<th scope="row">{prose(_shown(value))}</th>'
 
 
 def _cell(value: str | float | None) -> str:
     """One cell, numbers to the right."""
     kind = "" if isinstance(value, str) else ' class="number"'
-    return f"<td{kind}>{_prose(_shown(value))}</td>"
+    return f"<td{kind}>{prose(_shown(value))}</td>"
 
 
 def _shown(value: str | float | None) -> str:

@@ -10,7 +10,7 @@ probabilities = labeller.predict(field).cells
 import os
 import pathlib
 
-from hpax.models.card import card, card_table
+from hpax.models.card import card, card_table, with_table
 from hpax.models.card import summary as card_summary
 from hpax.models.catalogue import Entry, catalogue
 from hpax.models.cell_classifier import CellClassifier
@@ -47,6 +47,7 @@ __all__ = [
     "load",
     "load_network",
     "save",
+    "with_table",
 ]
 
 

@@ -1,6 +1,6 @@
 """Model cards, written from records of runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -22,6 +22,15 @@ def card(title: str, *, use: str, limits: str, record: Mapping[str, Any]) -> str
             lines += ["", f"### {name}", "", "| name | value |", "|---|---|"]
             lines += [f"| {key} | {_written(value)} |" for key, value in table.items()]
     return "\n".join([*lines, ""])
+
+
+def with_table(card: str, heading: str, rows: Sequence[Sequence[str]], caption: str = "") -> str:
+    """A card with one more table, before its record or at its end; the first of `rows` is the table's head."""
+    lines = [f"## {heading}", "", *([caption, ""] if caption else [])]
+    lines += [f"| {' | '.join(map(_written, rows[0]))} |", "|" + "---|" * len(rows[0])]
+    lines += [f"| {' | '.join(map(_written, row))} |" for row in rows[1:]]
+    before, record, after = card.partition("## Record")
+    return "\n".join([before.rstrip("\n"), "", *lines, ""]) + ("\n" + record + after if record else "")
 
 
 def card_table(card: str, heading: str) -> list[list[str]]:

@@ -98,6 +98,16 @@ class Ensemble:
         of_each = [by_map] if by_crop is None else [by_map, by_crop]
         return LabelPrediction(combine.fuse(whole, of_each), of_each[-1], whole, seen[0].maps)
 
+    def features(self, field: Field) -> Float[np.ndarray, "k d"]:
+        """Of each cell what the first network of cells makes of it before its last layer (Le et al. 2022).
+
+        Raises:
+            ValueError: no network of cells, or the field has no masks.
+        """
+        if not self.cells:
+            raise ValueError("features need a network of cells, an ensemble of networks of fields has none")
+        return self.cells[0].features(self.cells[0].crops(field))
+
     def save(self, folder: str | os.PathLike) -> pathlib.Path:
         """Writes every network, its card, and an index to `folder`; `hpax.load` reads it."""
         folder = pathlib.Path(folder)

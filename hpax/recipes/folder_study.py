@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from hpax import atlas, files
+from hpax import atlas, files, models
 from hpax.data import FieldSource, folders, splits
 from hpax.explore import grids, labelled, page
 from hpax.metrics import classification
@@ -129,11 +129,48 @@ def classes_table(done: CrossValidated) -> page.Table:
     labels = done.source.labels
     columns = [classification.average_precision(labels, done.of_fields(view)) for view in VIEWS]
     rows: list[list[str | float | None]] = []
-    for label in np.argsort(-labels.sum(0), kind="stable"):
+    for label in np.argsort(-labels.sum(0, dtype=np.int64), kind="stable"):
         if labels[:, label].any():
             ap = [float(column[label]) for column in columns]
             rows.append([atlas.LOCATIONS[label], int(labels[:, label].sum()), *ap, float(labels[:, label].mean())])
     return page.Table(["class", "fields", *VIEWS, "chance"], rows, "Average precision of fields; few fields say little")
+
+
+def trusted(ensemble: Ensemble, done: CrossValidated, kind: folders.Kind) -> Ensemble:
+    """The networks that learnt from all of the fields, each with a table of classes in its card: what networks of its
+    kind said of the fields that they had not seen. `hpax label` shows it on its page.
+    """
+    caption = f"Networks that learnt from the other folds of the same {kind} fields; {len(done.source)} fields."
+    fields, cells = [], []
+    for model in ensemble.fields:
+        fields.append(dataclasses.replace(model, network=_with_classes(model.network, done, "field", caption)))
+    for classifier in ensemble.cells:
+        cells.append(dataclasses.replace(classifier, network=_with_classes(classifier.network, done, "cells", caption)))
+    return Ensemble(tuple(fields), tuple(cells))
+
+
+def _with_classes(network: models.Network, done: CrossValidated, own: str, caption: str) -> models.Network:
+    labels = done.source.labels
+    alone, together = (classification.average_precision(labels, done.of_fields(view)) for view in (own, "ensemble"))
+    rows = [["class", "fields", "chance", "AP, together", "AP, by itself", "trust"]]
+    for label in np.argsort(-labels.sum(0, dtype=np.int64), kind="stable").tolist():
+        fields, chance = int(labels[:, label].sum()), float(labels[:, label].mean())
+        aps = [f"{ap[label]:.2f}" if fields else "–" for ap in (together, alone)]
+        word = trust(fields, chance, float(together[label]))
+        rows.append([atlas.LOCATIONS[label], str(fields), f"{chance:.2f}", *aps, word])
+    return dataclasses.replace(network, card=models.with_table(network.card, "Classes", rows, caption))
+
+
+def trust(fields: int, chance: float, ap: float) -> str:
+    """A word for how far to trust a class, by the share of what chance leaves open that its average precision gains:
+    good from two thirds, fair from a quarter, weak from a tenth; nothing is known of classes of few fields.
+    """
+    if fields < LEAST:
+        return "too few fields to tell" if fields else "not known"
+    gained = (ap - chance) / max(1 - chance, 1e-9)
+    if gained < 0.1:
+        return "do not trust"
+    return "good" if gained >= 2 / 3 else "fair" if gained >= 0.25 else "weak"
 
 
 def picture(done: CrossValidated) -> np.ndarray:

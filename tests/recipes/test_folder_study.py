@@ -18,7 +18,7 @@ from hpax.data.hpa_fields import dummy
 from hpax.fields import Field
 from hpax.formats import kaggle, label_images
 from hpax.formats import masks as mask_files
-from hpax.recipes import classify, data_configs, datasets, localize
+from hpax.recipes import classify, data_configs, datasets, folder_study, localize
 
 SIZE = 128  # pixels; four cells to a field
 FIELDS = 13
@@ -117,6 +117,32 @@ def test_a_group_is_on_one_side(run):
     group = {row["id"]: row["group"] for row in split}
     assert group["00000000-bb9b-11e8"] == group["00000001-bb9b-11e8"]
     assert len(set(group.values())) == FIELDS - 2
+
+
+def test_cards_say_how_far_to_trust_each_class(run):
+    ensemble = models.load(run[0] / "models")
+    assert len(ensemble.networks) == 2
+    for network in ensemble.networks:
+        head, *table = models.card_table(network.card, "Classes")
+        assert head == ["class", "fields", "chance", "AP, together", "AP, by itself", "trust"]
+        assert [int(row[1]) for row in table[:4]] == sorted((int(row[1]) for row in table), reverse=True)[:4]
+        assert len(table) == len(atlas.LOCATIONS)
+        assert {row[-1] for row in table[:3]} <= {"good", "fair", "weak", "do not trust"}
+        assert table[3][-1] == "too few fields to tell"
+        assert {tuple(row[1:]) for row in table[4:]} == {("0", "0.00", "–", "–", "not known")}
+    told = {row[0]: row for row in models.card_table(ensemble.fields[0].network.card, "Classes")}
+    metrics = json.loads((run[0] / "result.json").read_text())["metrics"]
+    known = [float(row[3]) for row in told.values() if row[3][:2] in ("0.", "1.")]
+    assert np.mean(known) == pytest.approx(metrics["field mAP, ensemble"], abs=0.01)
+
+
+def test_trust_is_what_chance_leaves_open():
+    cases = {(8, 0.1, 0.75): "good", (8, 0.1, 0.5): "fair", (8, 0.1, 0.2): "weak", (8, 0.9, 0.905): "do not trust"}
+    for (fields, chance, ap), word in cases.items():
+        assert folder_study.trust(fields, chance, ap) == word
+    assert folder_study.trust(3, 0.1, 1.0) == "too few fields to tell"
+    assert folder_study.trust(0, 0.0, float("nan")) == "not known"
+    assert folder_study.trust(12, 1.0, 1.0) == "do not trust"
 
 
 def test_metrics_stand_beside_chance_and_what_they_rest_on(run):

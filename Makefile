@@ -20,7 +20,7 @@ test: $(READY) lint docs  ## style, pages, the fast tests (minutes)
 	$(BIN)/python -m pytest -n 2
 
 test-all: $(READY) lint  ## every test, the slow ones too
-	$(BIN)/python -m pytest -n 2 -m ""
+	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest -n 2 -m ""
 
 lint: $(READY)  ## style, types, and that BENCHMARKS.md is what results/ says
 	$(BIN)/ruff check .
@@ -49,7 +49,7 @@ test-pythons:  ## the fast tests on the oldest and the newest Python that hpax t
 		else echo "python$$version is not here: not tried"; fi; done
 
 clean:  ## remove the environment and caches; runs/ stays
-	rm -rf $(VENV) .venv-3.* .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info build
+	rm -rf $(VENV) .venv-3.* .pytest_cache .jax_cache .ruff_cache .mypy_cache .hypothesis *.egg-info build
 
 $(READY): requirements.lock setup.cfg
 	@echo "== environment: $(VENV) from requirements.lock (minutes, 1.8 GB)"

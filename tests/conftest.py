@@ -1,14 +1,25 @@
-"""Eight virtual devices, warnings as errors (setup.cfg), and the path of the real data."""
+"""Eight virtual devices, warnings as errors (setup.cfg), and the path of the real data.
+
+Compiling takes most of the time of these tests, so they ask for little optimisation, and what one test compiled another
+takes from `.jax_cache` (`make clean` removes it). `make test-all` compiles as users do.
+"""
 
 import os
 import pathlib
 from collections.abc import Iterator
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import jax
 import jaxtyping
 import pytest
+
+# each worker has its own: a file that another one is still writing would be taken for a damaged one
+CACHE = pathlib.Path(__file__).parents[1] / ".jax_cache" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @pytest.fixture

@@ -69,7 +69,8 @@ def cells_of(source: data.Source) -> pd.DataFrame:
     if "index" in obs:
         obs = obs.rename(columns={"index": "cell"})
     if "labels" in source.info.features:
-        obs = obs.assign(label=pd.Categorical(only_location(source.labels), list(atlas.LOCATIONS)))
+        label = pd.Series(only_location(source.labels), index=obs.index, dtype=object)
+        obs = obs.assign(label=pd.Categorical(label.where(label != "", None), list(atlas.LOCATIONS)))
     return obs
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 16 * 2**30  # of a file
 MAX_NUMBERS = 2**31  # cells × features
 NAMED = 5  # cells that an error names
+MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")  # how a CSV says that a number is not there
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,15 +106,25 @@ def _check(table: "anndata.AnnData", name: str, *, filled: bool) -> None:
 
 def _of_csv(path: pathlib.Path) -> FeatureTable:
     with files.reading(path, "write it again as CSV, the cells' ids first"):
-        table = pd.read_csv(path, converters={0: str})  # ids stay text, "001" and "NA" are some; an index does not
-        table = table.set_index(table.columns[0]) if isinstance(table.index, pd.RangeIndex) else table
+        head = pd.read_csv(path, nrows=1, dtype=str)
+        named = isinstance(head.index, pd.RangeIndex)  # else there is a name less than columns: the first are ids
+        names = list(head.columns) if named else ["", *head.columns]
+        table = pd.read_csv(
+            path,
+            header=0,
+            names=names,
+            index_col=False,
+            dtype={names[0]: str},  # ids stay text: "001" and "NA" are some
+            keep_default_na=False,
+            na_values={name: list(MISSING) for name in names[1:]},
+        ).set_index(names[0])
     text = [str(name) for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
     if text or table.shape[1] == 0:
         told = f"{', '.join(text[:NAMED])} are not" if text else "there is none"
         raise ValueError(f"the columns of {path.name} after the first, the ids, must be numbers, {told}; drop others")
     features = table.to_numpy(np.float32)
     name = path.stem
-    return _checked(FeatureTable(name, table.index.astype(str), {name: features}, pd.DataFrame(index=table.index)))
+    return _checked(FeatureTable(name, table.index, {name: features}, pd.DataFrame(index=table.index)))
 
 
 def _checked(table: FeatureTable) -> FeatureTable:

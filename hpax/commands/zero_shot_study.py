@@ -23,6 +23,10 @@ SIDE = 384  # pixels of a picture of a field
 HEADS = ("cells", "cells alone", "field")
 """Means over cells: together with the field, and by themselves; and the field as a whole."""
 
+TAKEN = (
+    f"By the first head, in how many fields of a class it is the most probable one, or among the {zero_shot.AMONG} "
+    "most probable; taken for: the top class where it is wrong"
+)
 ABOUT = "{kind} fields, labelled by networks that learnt from simulated cells only."
 
 
@@ -134,7 +138,7 @@ def overview(
     over = f"mAP over {first.chosen.sum()} classes of {least} fields or more"
     caption = f"{first.scores.examples} fields; {over}, with the 95% interval of resampled fields"
     columns, classes = zero_shot.columns(reports), zero_shot.class_rows(reports)
-    told = page.Table(columns, classes, "Taken for: the top class where it is wrong (fields)")
+    told = page.Table(columns, classes, TAKEN)
     sections = [
         page.Section("Which head knows the classes of a field?", [page.Table(names, rows, caption)]),
         page.Section("Each class, frequent ones first", [told]),

@@ -18,6 +18,9 @@ from hpax import atlas
 from hpax.metrics import bootstrap, classification
 from hpax.metrics.classification import Labels, Probabilities
 
+AMONG = 3
+"""So many of a field's most probable classes count as what is said of it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Mistake:
@@ -38,6 +41,8 @@ class Report:
     interval: bootstrap.Interval  # of `mean_ap`, over resamples of fields
     error: float  # expected calibration error, all chosen classes together
     confusion: Int64[np.ndarray, "c c"]  # of fields that show the row, how many have the column as top class, if wrong
+    first: Int64[np.ndarray, " c"]  # of fields that show a class, how many have it as top class
+    among: Int64[np.ndarray, " c"]  # of fields that show a class, how many have it among their AMONG most probable
     mistakes: tuple[Mistake, ...]  # the surest first
 
     @property
@@ -89,6 +94,8 @@ def score(
         interval=_interval(labels[:, chosen], probabilities[:, chosen], groups, resamples, seed),
         error=_calibration_error(labels[:, chosen], probabilities[:, chosen]),
         confusion=confusion(labels, probabilities),
+        first=ranked(labels, probabilities, 1),
+        among=ranked(labels, probabilities, AMONG),
         mistakes=mistakes(labels, probabilities, ids),
     )
 
@@ -101,6 +108,14 @@ def confusion(labels: Labels, probabilities: Probabilities) -> Int64[np.ndarray,
         if not row[best]:
             found[:, best] += row
     return found
+
+
+def ranked(labels: Labels, probabilities: Probabilities, most: int) -> Int64[np.ndarray, " c"]:
+    """Of the fields that show a class, how many have it among their `most` most probable ones."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :most]
+    likely = np.zeros(labels.shape, bool)
+    np.put_along_axis(likely, order, True, axis=1)
+    return ((labels > 0) & likely).sum(0, dtype=np.int64)
 
 
 def mistakes(labels: Labels, probabilities: Probabilities, ids: Sequence[str]) -> tuple[Mistake, ...]:
@@ -133,11 +148,14 @@ def named(reports: Mapping[str, Report]) -> dict[str, float]:
 
 def columns(reports: Mapping[str, Report]) -> list[str]:
     """Of `class_rows`."""
-    return ["class", "fields", "chance", *(f"AP, {head}" for head in reports), "taken for"]
+    aps = (f"AP, {head}" for head in reports)
+    return ["class", "fields", "chance", *aps, "first", f"among {AMONG}", "taken for"]
 
 
 def class_rows(reports: Mapping[str, Report]) -> list[list[str | float | None]]:
-    """Class, fields, chance, average precision by every head, and what its fields are taken for by the first."""
+    """Class, fields, chance, average precision by every head; and by the first head of how many fields it is the most
+    probable class, is among the `AMONG` most probable, and what its fields are taken for.
+    """
     first = next(iter(reports.values()))
     rows: list[list[str | float | None]] = []
     for label in np.argsort(-first.scores.positives, kind="stable").tolist():
@@ -145,7 +163,7 @@ def class_rows(reports: Mapping[str, Report]) -> list[list[str | float | None]]:
         taken = f"{atlas.LOCATIONS[wrong]} ({count})" if count else "–"
         own = [float(report.scores.ap[label]) for report in reports.values()]
         rows.append([atlas.LOCATIONS[label], int(first.scores.positives[label]), float(first.chance[label])])
-        rows[-1] += [*own, taken]
+        rows[-1] += [*own, int(first.first[label]), int(first.among[label]), taken]
     return rows
 
 

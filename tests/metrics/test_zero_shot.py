@@ -52,6 +52,17 @@ def test_confusion_counts_the_top_class_where_it_is_wrong():
     assert report.taken_for(1) == (0, 4)
 
 
+def test_classes_that_are_said_first_or_among_the_first_are_counted():
+    labels = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 1]], np.uint8)
+    prob = np.array([[0.9, 0.8, 0.7, 0.1], [0.2, 0.9, 0.4, 0.3], [0.9, 0.8, 0.7, 0.6]])
+    report = zero_shot.score(labels, prob, ids=["a", "b", "c"], resamples=5)
+    assert report.first.tolist() == [1, 1, 0, 0]
+    assert report.among.tolist() == [1, 1, 0, 0]
+    np.testing.assert_array_equal(zero_shot.ranked(labels, prob, 4), labels.sum(0))
+    rows = zero_shot.class_rows({"head": report})
+    assert dict(zip(zero_shot.columns({"head": report}), rows[0], strict=True))["first"] == 1
+
+
 def test_mistakes_come_by_confidence_one_of_each_field():
     report = score()
     assert [mistake.probability for mistake in report.mistakes] == sorted(

@@ -2,8 +2,8 @@
 
 import csv
 import json
+import os
 import shutil
-import time
 import types
 
 import numpy as np
@@ -305,11 +305,11 @@ def test_real_fields_have_cells_in_every_one(real_data, tmp_path):
     (tmp_path / "fields").mkdir()
     for path in (path for each in chosen for path in each.paths):
         shutil.copy(path, tmp_path / "fields")
-    start = time.perf_counter()
+    start = sum(os.times()[:4])  # of the processor, children included: what else the machine does is not counted
     command = ["--fields", str(tmp_path / "fields"), "--workdir", str(tmp_path / "work"), "--segmenter", "classical"]
     assert build_cells.main(command) == 0
     assert all(int(row["cells"]) for row in table(tmp_path / "work", "fields"))
-    assert time.perf_counter() - start < 60
+    assert sum(os.times()[:4]) - start < 100
 
 
 def test_a_broken_link_fails_its_field_alone(own, tmp_path):

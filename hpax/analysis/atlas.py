@@ -50,6 +50,7 @@ class FieldCells:
     thumbs: UInt8[np.ndarray, "m s s 3"]  # the HPA's colours; of all cells, or of none where a Collection keeps them
     outlines: UInt16[np.ndarray, "k p 2"]  # (x, y) in pixels of the picture
     picture: bytes  # the field as JPEG
+    maps: UInt8[np.ndarray, "y x c"]  # where in the field a network saw each class, 255 × probability; or nothing
 
     def save(self, path: pathlib.Path, key: str) -> None:
         """Writes it to an .npz file; `key` says what it was made of."""
@@ -66,6 +67,7 @@ class FieldCells:
                 thumbs=self.thumbs,
                 outlines=self.outlines,
                 picture=np.frombuffer(self.picture, np.uint8),
+                maps=self.maps,
                 **columns,
             )
 
@@ -103,7 +105,7 @@ class Collection:
         return part
 
     def _take(self, id: str, part: FieldCells, key: str) -> None:
-        self.parts.append(dataclasses.replace(part, thumbs=part.thumbs[:0], picture=b""))
+        self.parts.append(dataclasses.replace(part, thumbs=part.thumbs[:0], picture=b"", maps=part.maps[:0]))
         self.keys[id] = key
 
     def _path(self, id: str) -> pathlib.Path:
@@ -113,7 +115,7 @@ class Collection:
 def load(path: str | os.PathLike[str], key: str) -> FieldCells | None:
     """What `FieldCells.save` wrote; None if it is not there, damaged, or was made of something else."""
     kept = kept_arrays.read(path, key)
-    if kept is None:
+    if kept is None or "maps" not in kept:  # which earlier files have not
         return None
     columns = {name.removeprefix("obs_"): kept[name] for name in kept if name.startswith("obs_")}
     return FieldCells(
@@ -125,13 +127,21 @@ def load(path: str | os.PathLike[str], key: str) -> FieldCells | None:
         thumbs=kept["thumbs"],
         outlines=kept["outlines"],
         picture=kept["picture"].tobytes(),
+        maps=kept["maps"],
     )
 
 
 def field_cells(
-    field: Field, prob: Float[np.ndarray, "k 19"], features: Float[np.ndarray, "k d"], *, side: int = FIELD_SIDE
+    field: Field,
+    prob: Float[np.ndarray, "k 19"],
+    features: Float[np.ndarray, "k d"],
+    *,
+    maps: Float[np.ndarray, "y x 19"] | None = None,
+    side: int = FIELD_SIDE,
 ) -> FieldCells:
     """What an atlas holds of a field: a row of `prob` and `features` for each of its cells, by ascending index.
+
+    `maps` are logits (`FieldClassifier.predict`).
 
     The truth of a cell is taken over where the masks of the field are the true ones.
 
@@ -157,6 +167,7 @@ def field_cells(
         thumbs=thumbs,
         outlines=_outlines(field, side),
         picture=_jpeg(rgb, side),
+        maps=np.zeros((0, 0, len(atlas.LOCATIONS)), np.uint8) if maps is None else _as_bytes(maps),
     )
 
 
@@ -192,6 +203,10 @@ def _plain(column: pd.Series) -> np.ndarray:
     """A column as an array that needs no pickle."""
     values = column.to_numpy()
     return values.astype(str) if values.dtype == object or not isinstance(values, np.ndarray) else values
+
+
+def _as_bytes(logits: Float[np.ndarray, "y x c"]) -> UInt8[np.ndarray, "y x c"]:
+    return np.rint(255 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.uint8)
 
 
 def _jpeg(rgb: UInt8[np.ndarray, "h w 3"], side: int) -> bytes:

@@ -146,6 +146,8 @@ def view(
         thumb_of=thumb_of,
         fields={id: part.picture for id, part in full.items()},
         outlines=np.concatenate([part.outlines for part in kept.parts]),
+        classes=atlas.LOCATIONS,
+        maps={id: part.maps for id, part in full.items() if part.maps.size},
         listings=_listings(study),
         warnings=[*warnings, *study.remarks, *missing],
         provenance=provenance,

@@ -136,7 +136,8 @@ def beside(field: FolderField, said: Float[np.ndarray, " 19"] | None) -> list[pa
     rows: list[list[str | float]] = []
     for place, label in enumerate(order):
         if place < SAID or labels[label]:
-            mark = ("✓ right" if labels[label] else "✗ wrong") if place < SAID else "✗ missed: the table names it"
+            unnamed = "✗ wrong" if place == 0 else "the table does not name it"  # a field may show less than three
+            mark = ("✓ right" if labels[label] else unnamed) if place < SAID else "✗ missed: the table names it"
             rows.append([atlas.LOCATIONS[label], float(said[label]), mark])
     names = ", ".join(atlas.LOCATIONS[label] for label in np.flatnonzero(labels))
     return [page.Table([f"the {SAID} most probable", "mean of its cells", "by the table"], rows, f"Known: {names}")]

@@ -45,6 +45,7 @@
     const uri = ATLAS.fields[valueOf("field", row)];
     pen.clearRect(0, 0, canvas.width, canvas.height);
     canvas.dataset.cell = "";
+    $("mapped").hidden = true;
     if (!uri) {
       pen.fillStyle = "#bbb"; pen.font = "14px sans-serif";
       pen.fillText("this field is not in the page", 12, 24);
@@ -56,6 +57,7 @@
       if (current !== row) return;
       canvas.width = image.width; canvas.height = image.height;
       pen.drawImage(image, 0, 0);
+      drawMap(row, pen);
       const corners = ATLAS.outlines[row];
       if (corners) {
         pen.beginPath();
@@ -67,6 +69,24 @@
       canvas.dataset.cell = ATLAS.ids[row];
     };
     image.src = uri;
+  }
+
+  // a class's map over the field: opaque where the probability is the map's highest, nothing below half of that
+  function drawMap(row, pen) {
+    const map = ATLAS.maps[valueOf("field", row)];
+    $("mapped").hidden = !map;
+    if (!map || $("map").value === "nothing") { $("mapped").lastElementChild.textContent = ""; return; }
+    const label = $("map").value === "its label" ? valueOf("label", row) : $("map").value;
+    const size = map.height * map.width, start = ATLAS.classes.indexOf(label) * size;
+    const plane = Uint8Array.from(atob(map.planes), (letter) => letter.charCodeAt(0)).subarray(start, start + size);
+    const most = Math.max(...plane, 1);
+    const small = new ImageData(map.width, map.height);
+    plane.forEach((value, k) => small.data.set([255, 120, 0, 190 * Math.max(0, (2 * value) / most - 1)], 4 * k));
+    const draft = document.createElement("canvas");
+    draft.width = map.width; draft.height = map.height;
+    draft.getContext("2d").putImageData(small, 0, 0);
+    pen.drawImage(draft, 0, 0, pen.canvas.width, pen.canvas.height);
+    $("mapped").lastElementChild.textContent = `(${label}, up to ${(most / 255).toFixed(2)}, in orange)`;
   }
 
   function choose(row) {
@@ -212,6 +232,10 @@
   $("names").replaceChildren(...ATLAS.columns.protein.names.slice(0, 15000).map((name) => new Option(name)));
   $("colour").onchange = () => colourBy($("colour").value);
   $("axes").onchange = () => axes($("axes").value);
+  const choices = ["nothing", ...(ATLAS.columns.label ? ["its label"] : []), ...ATLAS.classes];
+  $("map").replaceChildren(...choices.map((name) => new Option(name)));
+  $("map").value = choices[1] ?? "nothing";
+  $("map").onchange = () => { if (current >= 0) drawField(current); };
   $("search").onchange = () => search($("search").value.trim());
   $("clear").onclick = () => { $("search").value = ""; select([]); };
   $("export").onclick = download;

@@ -61,6 +61,8 @@ class View:
     thumb_of: Integer[np.ndarray, " n"]  # the row of a cell in `thumbs`; -1: it has none
     fields: Mapping[str, bytes]  # id → JPEG
     outlines: UInt16[np.ndarray, "n p 2"]  # (x, y) in pixels of the field's picture
+    classes: Sequence[str] = ()  # of the maps, which the column "label" names
+    maps: Mapping[str, UInt8[np.ndarray, "y x c"]] = dataclasses.field(default_factory=dict)  # of fields, as bytes
     listings: Sequence[Listing] = ()
     warnings: Sequence[str] = ()
     provenance: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -71,6 +73,8 @@ class View:
             raise ValueError(f"each of {len(self.places)} cells needs a value in every column, got {wrong}")
         if missing := [name for name in ("protein", "field") if name not in self.columns]:
             raise ValueError(f"a view needs the columns protein and field, {missing} are missing")
+        if wrong := {id: own.shape[2] for id, own in self.maps.items() if own.shape[2] != len(self.classes)}:
+            raise ValueError(f"maps must have a plane for each of {len(self.classes)} classes, got {wrong}")
 
 
 def page(view: View) -> str:
@@ -101,7 +105,7 @@ def page(view: View) -> str:
 <aside aria-live="polite"><h2 id="who">No cell chosen</h2><div id="crop" hidden></div>
 <p id="what">Point at a cell to see it, click it to see it in its field.</p>
 <canvas id="field" width="420" height="420" role="img" aria-label="The chosen cell in its field" hidden>
-</canvas></aside>
+</canvas><p id="mapped" hidden><label>where the network saw <select id="map"></select></label> <span></span></p></aside>
 </section>
 <section><h2>Gallery</h2><p id="count"></p><div id="gallery"></div></section>
 {"".join(_listing(number, each) for number, each in enumerate(view.listings))}
@@ -212,6 +216,8 @@ def _data(view: View, kept: Integer[np.ndarray, " m"]) -> dict[str, Any]:
         "sheet": _sheet(view.thumbs),
         "fields": {id: _uri(jpeg) for id, jpeg in view.fields.items()},
         "outlines": _outlines(view, kept),
+        "classes": list(view.classes),
+        "maps": {id: _map(own) for id, own in view.maps.items()},
         "axes": int(view.places.shape[1]),
     }
 
@@ -269,6 +275,12 @@ def _outlines(view: View, kept: Integer[np.ndarray, " m"]) -> list[list[int] | i
     """The corners of each cell whose field is shown, x and y in turns; 0 for the others."""
     fields = np.asarray(view.columns["field"]).astype(str)
     return [view.outlines[row].ravel().tolist() if fields[row] in view.fields else 0 for row in kept.tolist()]
+
+
+def _map(planes: UInt8[np.ndarray, "y x c"]) -> dict[str, Any]:
+    """The planes one after the other, row by row."""
+    bytes_ = np.ascontiguousarray(np.moveaxis(planes, -1, 0)).tobytes()
+    return {"height": planes.shape[0], "width": planes.shape[1], "planes": base64.b64encode(bytes_).decode("ascii")}
 
 
 def _uri(jpeg: bytes) -> str:

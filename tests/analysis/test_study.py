@@ -96,7 +96,9 @@ def test_cells_of_a_field_come_back_from_their_file_as_they_were(tmp_path):
     protein = simulate.proteome(proteins=1, seed=3)[0]
     field = simulate.field(protein, "U-2 OS", 0, seed=3, size=128, um_per_pixel=0.64)
     prob = np.linspace(0, 1, len(field.found) * CLASSES, dtype=np.float32).reshape(-1, CLASSES)
-    part = atlas_tables.field_cells(field, prob, prob[:, :5])
+    logits = np.stack([np.full((2, 3), value) for value in np.linspace(-9, 9, CLASSES)], axis=-1)
+    part = atlas_tables.field_cells(field, prob, prob[:, :5], maps=logits)
+    assert part.maps[1, 2, CLASSES // 2] == 128
     part.save(tmp_path / "a.npz", "key")
     again = atlas_tables.load(tmp_path / "a.npz", "key")
     for each in dataclasses.fields(part):
@@ -117,3 +119,24 @@ def test_cells_of_a_field_come_back_from_their_file_as_they_were(tmp_path):
         atlas_tables.field_cells(field, prob[:-1], prob[:-1, :5])
     with pytest.raises(ValueError, match="needs cells"):
         atlas_tables.joined([])
+
+
+def test_a_collection_keeps_numbers_and_leaves_pictures_in_files(tmp_path):
+    protein = simulate.proteome(proteins=1, seed=3)[0]
+    kept = atlas_tables.Collection(tmp_path / "cells")
+    for id in ("a", "b"):
+        field = dataclasses.replace(simulate.field(protein, "U-2 OS", 0, seed=3, size=128, um_per_pixel=0.64), id=id)
+        prob = np.full((len(field.found), CLASSES), 0.5, np.float32)
+        assert not kept.kept(id, "key")
+        kept.add(id, atlas_tables.field_cells(field, prob, prob), "key")
+    assert [part.thumbs.size + len(part.picture) for part in kept.parts] == [0, 0]
+    assert atlas_tables.joined(kept.parts).n_obs == 2 * len(prob)
+    assert len(kept.whole("b").thumbs) == len(prob)
+    assert set(kept.whole("b").obs["field"]) == {"b"}
+    later = atlas_tables.Collection(tmp_path / "cells")
+    assert later.kept("a", "key")
+    assert not later.kept("b", "other key")
+    assert len(later.parts) == 1
+    (tmp_path / "cells" / "a.npz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"a\.npz was there and is no longer"):
+        later.whole("a")

@@ -18,6 +18,7 @@ from hpax.explore import explorer
 pytest.importorskip("bokeh")
 
 
+MAP = np.arange(12, dtype=np.uint8).reshape(2, 3, 2)
 VARIABLE = pd.DataFrame({"protein": ["PROT3"], "variability": [np.nan]})
 
 
@@ -47,6 +48,8 @@ def view(cells=60, **changes):
         thumb_of=np.r_[np.arange(cells - 10), np.full(10, -1)],
         fields={f"F{number}": jpeg(number) for number in range(6)},
         outlines=random.integers(0, 60, (cells, 24, 2)).astype(np.uint16),
+        classes=("Cytosol", "Nucleoli"),
+        maps={"F3": MAP},
         listings=[
             explorer.Listing("Variable", pd.DataFrame({"protein": ["PROT3"], "v": [np.nan]}), "protein", "a < b")
         ],
@@ -84,6 +87,10 @@ def test_what_the_script_knows_is_what_was_given(page):
     assert data["columns"]["probability"]["kind"] == "number"
     assert data["outlines"][0] == view().outlines[0].ravel().tolist()
     assert data["outlines"][7] == 0  # its field is not in the page
+    planes = np.frombuffer(base64.b64decode(data["maps"]["F3"]["planes"]), np.uint8)
+    np.testing.assert_array_equal(planes.reshape(2, 2, 3)[1], MAP[..., 1])
+    with pytest.raises(ValueError, match=r"a plane for each of 2 classes, got \{'F3': 3\}"):
+        view(maps={"F3": np.zeros((2, 2, 3), np.uint8)})
     sheet = Image.open(io.BytesIO(base64.b64decode(data["sheet"].split(",")[1])))
     assert sheet.size == (64 * 48, 48)
 
@@ -129,6 +136,16 @@ def test_in_a_browser_hover_search_click_and_export_work_and_no_request_leaves(p
         assert chosen == list(range(3, 60, 6))
         tab.wait("document.getElementById('field').dataset.cell == 'cell3'")
         assert "PROT3" in tab.value("document.getElementById('who').textContent")
+        assert not tab.value("document.getElementById('mapped').hidden")
+        assert "(Nucleoli, up to 0.04" in tab.value("document.getElementById('mapped').textContent")
+        plain, mapped = "nothing", "Cytosol"
+        drawn = []
+        for choice in (plain, mapped):
+            tab.value("window.was = document.getElementById('field').dataset.cell = ''")
+            tab.value(f"(() => {{ const m = document.getElementById('map'); m.value = '{choice}'; m.onchange(); }})()")
+            tab.wait("document.getElementById('field').dataset.cell == 'cell3'")
+            drawn.append(tab.value("document.getElementById('field').toDataURL()"))
+        assert drawn[0] != drawn[1]
         tab("Input.dispatchKeyEvent", type="keyDown", key="ArrowRight", code="ArrowRight")
         assert tab.value("document.getElementById('field').dataset.cell") != "cell3"
         tab.value("window.hpax.select([8]); document.querySelector('#gallery button').click()")

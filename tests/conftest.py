@@ -1,14 +1,14 @@
 """Eight virtual devices, warnings as errors (setup.cfg), and the path of the real data.
 
-Compiling takes most of the time of these tests, so they ask for little optimisation, and what one test compiled another
-takes from `.jax_cache` (`make clean` removes it). `make test-all` compiles as users do.
+Compiling takes much of the time of these tests, so what one has compiled another takes from `.jax_cache`, today or
+tomorrow (`make clean` removes it).
 """
 
 import os
 import pathlib
 from collections.abc import Iterator
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax

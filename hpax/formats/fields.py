@@ -6,6 +6,7 @@ colours are those of `hpax.atlas.COLOURS`. Every function raises ValueError or F
 
 import dataclasses
 import itertools
+import logging
 import pathlib
 import re
 import unicodedata
@@ -29,6 +30,7 @@ from hpax.formats.pictures import (
     orientation,
     read,
     read_channel,
+    stored_bits,
     turned,
 )
 from hpax.formats.tables import Annotation, read_annotations
@@ -56,6 +58,8 @@ __all__ = [
 ]
 
 Item = TypeVar("Item")
+
+log = logging.getLogger(__name__)
 
 BITS = (8, 10, 12, 14, 16)  # of cameras
 SURVEYED = 1000  # fields at most whose pixels are read to find the full scale of a set
@@ -292,15 +296,19 @@ def full_scale(found: Sequence[FieldFiles], *, bits: int = 0) -> FullScale:
 def depth(found: Sequence[FieldFiles]) -> Literal[8, 16]:
     """With how many bits a set of fields must be stored, so that nothing is lost: 8, or 16 if any picture has more.
 
-    Pictures that cannot be read do not count.
+    Headers tell. Pictures whose header cannot be read do not count; if the others have 8 bits, they are told of.
     """
+    unknown: list[pathlib.Path] = []
     for files in found:
         for path in files.paths:
-            try:
-                if not is_8_bit(path):
-                    return 16
-            except (OSError, ValueError):  # who reads the field says what is wrong with it
-                continue
+            bits = stored_bits(path)
+            if bits == 16:
+                return 16
+            if bits is None:
+                unknown.append(path)
+    if unknown:
+        named = _printable(str(unknown[0]))
+        log.warning("how many bits %d pictures have cannot be read, such as %s; 8 are taken", len(unknown), named)
     return 8
 
 

@@ -6,7 +6,7 @@ import tifffile
 from PIL import Image
 
 from hpax import atlas, images
-from hpax.formats import fields
+from hpax.formats import fields, pictures
 from hpax.formats.fields import FullScale
 
 SCENE = np.random.default_rng(0).gamma(2, 0.1, (4, 40, 50)).clip(0, 0.999)
@@ -107,6 +107,16 @@ def test_a_damaged_field_does_not_hide_the_range_of_the_others(tmp_path):
     assert fields.depth(fields.find_fields(tmp_path)) == 16
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_what_cannot_be_read_does_not_decide_how_many_bits_are_kept(tmp_path, caplog, dtype):
+    save(tmp_path, with_bits(8).astype(dtype), "good")
+    save(tmp_path, with_bits(8), "also")
+    assert fields.depth(fields.find_fields(tmp_path)) == 8 * np.dtype(dtype).itemsize
+    (tmp_path / "also_red.tif").write_bytes(b"II*\0")
+    assert fields.depth(fields.find_fields(tmp_path)) == 8 * np.dtype(dtype).itemsize
+    assert ("also_red.tif; 8 are taken" in caplog.text) == (dtype == np.uint8)
+
+
 RESOLUTIONS = {
     "imagej": {"imagej": True, "resolution": (1 / 0.32, 1 / 0.32), "metadata": {"unit": "um"}},
     "cm": {"resolution": (1e4 / 0.32, 1e4 / 0.32), "resolutionunit": "CENTIMETER"},
@@ -139,6 +149,37 @@ def test_without_a_statement_the_longer_side_is_the_last_resort(tmp_path, option
     assert sizes[0] == sizes[1]
     assert (sizes[0].um_per_pixel, sizes[0].source) == (0.08, "width")
     assert "no pixel size is stated; 0.08 µm is guessed from 2048 pixels" in sizes[0].remark
+
+
+PIXELS = '<Image ID="Image:0"><Pixels ID="Pixels:0" {}><Channel ID="Channel:0:0"/></Pixels></Image>'
+STATED = {
+    "comment": '<!-- PhysicalSizeX="0.5" PhysicalSizeY="0.5" -->' + PIXELS.format('PhysicalSizeX="0.32"'),
+    "quotes": PIXELS.format("PhysicalSizeX = '0.32' PhysicalSizeY = '0.32'"),
+    "x only": PIXELS.format('PhysicalSizeX="0.32"'),
+    "another image": PIXELS.format('PhysicalSizeX="0.32"') + PIXELS.format('PhysicalSizeX="0.5" PhysicalSizeY="0.5"'),
+    "prefix": PIXELS.format('PhysicalSizeX="320" PhysicalSizeXUnit="nm"').replace("Pixels ", "ome:Pixels "),
+    "none": PIXELS.format("") + PIXELS.format('PhysicalSizeX="0.5"') + '<Old PhysicalSizeX="0.5" PhysicalSizeY="0.5"/>',
+}
+
+
+@pytest.mark.parametrize("kind", STATED)
+def test_ome_xml_states_the_size_of_its_first_image(tmp_path, kind):
+    xml = f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">{STATED[kind]}</OME>'
+    tifffile.imwrite(tmp_path / "a.tif", with_bits(8)[0], description=xml, metadata=None)
+    expected = None if kind == "none" else pytest.approx(0.32)
+    assert pictures.stated_um_per_pixel(tmp_path / "a.tif") == expected
+
+
+def test_a_side_that_is_another_s_thousandfold_is_no_square_pixel(tmp_path):
+    sizes = {"PhysicalSizeX": 0.08, "PhysicalSizeY": 80.0}
+    tifffile.imwrite(tmp_path / "a.tif", with_bits(8)[0], ome=True, metadata={"axes": "YX", **sizes})
+    with pytest.raises(ValueError, match=r"a.tif states pixels of 0.08 by 80 µm"):
+        pictures.stated_um_per_pixel(tmp_path / "a.tif")
+
+
+def test_comments_cost_no_more_than_their_length():
+    assert pictures.without_comments("a<!-- b <!-- c -->d<!---->e<!-- f") == "ade"
+    assert pictures.without_comments("<!--" * 2**18) == ""
 
 
 def test_statements_that_disagree_are_errors(tmp_path):

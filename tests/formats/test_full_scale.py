@@ -54,6 +54,15 @@ def test_floats_are_of_0_to_1_or_count_as_a_camera_does(tmp_path):
         assert np.abs(image - expected).max() <= 1
 
 
+def test_floats_of_0_to_1_among_others_need_a_word(tmp_path):
+    save(tmp_path, SCENE.astype(np.float32), "unit")
+    save(tmp_path, with_bits(8).astype(np.float32), "counts")
+    with pytest.raises(ValueError, match=r"floats reach 255, but those of .*unit_green.tif at most 1; scale all"):
+        fields.full_scale(fields.find_fields(tmp_path))
+    save(tmp_path, np.eye(40, dtype=np.float32)[None].repeat(4, 0), "unit")  # whole numbers may be counts
+    assert fields.full_scale(fields.find_fields(tmp_path)).floats == 255
+
+
 def test_the_range_is_that_of_the_whole_set(tmp_path):
     save(tmp_path, with_bits(12), "bright")
     save(tmp_path, with_bits(12, SCENE / 5), "dim")

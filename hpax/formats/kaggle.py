@@ -236,13 +236,21 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Callable[[Listing], None]]
         file.write(",".join(HEADER) + "\n")
 
         def add(listing: Listing) -> None:
-            if listing.id in seen or not listing.id or re.search(r'[,"\s\x00-\x1f]', listing.id):
-                what = "IDs must be unique, without commas, quotes and spaces"
-                raise ValueError(f"{what}, got {listing.id!r}; rename it")
+            check_id(listing.id)
+            if listing.id in seen:
+                raise ValueError(f"IDs must be unique, {listing.id!r} came before; rename it")
             seen.add(listing.id)
             file.write(f"{listing.id},{listing.width},{listing.height},{prediction_string(listing)}\n")
 
         yield add
+
+
+def check_id(id: str) -> None:
+    """Raises a ValueError if an ID cannot stand in a submission."""
+    if not id or re.search(r'[,"\s\x00-\x1f]', id):
+        raise ValueError(
+            f"IDs must be without commas, quotes and spaces to stand in a submission, got {id!r}; rename it"
+        )
 
 
 def prediction_string(listing: Listing) -> str:

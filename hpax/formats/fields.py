@@ -429,15 +429,22 @@ def remarks(files: FieldFiles, image: UInt[np.ndarray, "h w 4"]) -> list[str]:
     found = ["stored with 16 bits"] if image.dtype == np.uint16 else []
     coloured: list[tuple[str, float]] = []
     leaking: list[tuple[str, float]] = []
+    misnamed: list[str] = []
     tags = {}
     for path in files.paths:
         if _in_colour(path):
             picture = read(path, planes=files.planes)
             (leaking if picture.leak else coloured).append((path.name, picture.leak))
+            if picture.misnamed:
+                misnamed.append(path.name)
         tags[path.name] = orientation(path)
     if coloured:
         named = ", ".join(name for name, _ in coloured)
         found.append(f"the brightest plane was taken of {named}, stored in colour")
+    if misnamed:
+        found.append(
+            f"{', '.join(misnamed)} show another colour than that of the name; do files have each other's names?"
+        )
     for name, leak in leaking:
         found.append(f"the plane of its own colour was taken of {name}, whose others hold up to {leak:.0%} of it")
     if len(set(tags.values())) > 1:

@@ -59,6 +59,7 @@ class Picture:
     pixels: Num[np.ndarray, "h w"]
     orientation: int = 1  # TIFF's and EXIF's tag 274: how to turn the pixels; 1 as they are
     leak: float = 0.0  # of the stain's plane: what other planes held that were left out
+    misnamed: bool = False  # it is in one colour, and that is not the one that its file is named after
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,10 +117,12 @@ def read(path: str | pathlib.Path, *, max_pixels: int = MAX_PIXELS, planes: Plan
     if pixels.dtype.kind not in "uif" or pixels.dtype.itemsize > 8:
         raise ValueError(f"{path} has {pixels.dtype} pixels; save it with 8 or 16 bits")
     native = np.dtype(f"{pixels.dtype.kind}{pixels.dtype.itemsize}")  # uint64 for ulonglong, of this machine's order
-    grey, leak = _as_grey(path, pixels.astype(native, copy=pixels.dtype.itemsize == 8), planes)
+    pixels = pixels.astype(native, copy=pixels.dtype.itemsize == 8)
+    grey, leak = _as_grey(path, pixels, planes)
     if grey.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(grey)))):
         raise ValueError(f"{path} has {bad} NaN or infinite pixels; repair or remove the picture")
-    return Picture(grey, orientation, leak)
+    misnamed = pixels.ndim == 3 and pixels.shape[-1] in (3, 4) and _misnamed(path, pixels[..., :3], grey)
+    return Picture(grey, orientation, leak, misnamed)
 
 
 def turned(pixels: Shaped[np.ndarray, "h w"], orientation: int) -> Shaped[np.ndarray, "y x"]:
@@ -430,6 +433,16 @@ def _of_stain(
         f"{path} shows several colours, so several channels at once; save each one as a grey picture, or ask for the "
         "plane of the colour in its name (planes own)"
     )
+
+
+def _misnamed(path: pathlib.Path, planes: Num[np.ndarray, "h w 3"], grey: Num[np.ndarray, "h w"]) -> bool:
+    """Whether the planes of the colour in a picture's name hold less than half of what it shows."""
+    if not (name := _COLOUR.fullmatch(path.name.split(".")[0])):
+        return False
+    signal = grey[::4, ::4].astype(np.float64)
+    power = max(float((signal**2).mean()), np.finfo(float).tiny)
+    shares = (planes[::4, ::4] * signal[..., None]).mean((0, 1)) / power
+    return bool(signal.any() and shares[list(_PLANES[name["colour"].lower()])].max() < LEAK)
 
 
 def _colourful(planes: Num[np.ndarray, "h w 3"], brightest: Num[np.ndarray, "h w"]) -> bool:

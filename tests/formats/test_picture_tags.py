@@ -227,3 +227,19 @@ def test_min_is_white_of_12_bits_does_not_become_a_white_picture(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", 4095 - GREY.astype(np.uint16) * 16, photometric="miniswhite")
     with pytest.raises(ValueError, match=r"a.tif shows the lowest value as white, and has none above 4095"):
         fields.read_channel(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("plane", "misnamed"), [(2, False), (1, True), (0, True)])
+def test_a_colour_that_is_not_the_name_s_is_told_of(tmp_path, plane, misnamed):
+    pixels = np.roll(colours(GREY), plane - 2, axis=-1)
+    Image.fromarray(pixels).save(tmp_path / "a_blue.png")
+    picture = pictures.read(tmp_path / "a_blue.png")
+    np.testing.assert_array_equal(picture.pixels, GREY)
+    assert picture.misnamed == misnamed
+    for name in ("red", "green", "yellow"):
+        Image.fromarray(np.stack([GREY] * 3, -1)).save(tmp_path / f"a_{name}.png")
+    (files,) = fields.find_fields(tmp_path)
+    told = any(
+        each.startswith("a_blue.png show another colour") for each in fields.remarks(files, fields.read_field(files))
+    )
+    assert told == misnamed

@@ -281,11 +281,13 @@ def full_scale(found: Sequence[FieldFiles], *, bits: int = 0) -> FullScale:
         return FullScale.of_bits(bits)
     levels, brightest, floats = np.zeros(FULL + 1, np.int64), {}, 0.0
     unit: pathlib.Path | None = None
+    unread = 0
     for files in spread(found, SURVEYED):
         own = np.zeros(FULL + 1, np.int64)
         try:
             peaks = {path: _count(path, own, files.planes) for path in files.paths if not is_8_bit(path)}
         except (OSError, ValueError):  # who reads the field says what is wrong with it
+            unread += 1
             continue
         floats = max(floats, *peaks.values(), 0.0)
         unit = unit or next((path for path, peak in peaks.items() if 0 < peak <= 1), None)
@@ -302,6 +304,7 @@ def full_scale(found: Sequence[FieldFiles], *, bits: int = 0) -> FullScale:
     highest = int(np.flatnonzero(levels)[-1])
     hot = f"; {int(levels[2**bits :].sum())} hot pixels of up to {highest} are cut off" if highest >= 2**bits else ""
     remark = f"pixels of more than 8 bits are taken as {bits} bits, the fewest that hold the brightest{hot}"
+    remark += f"; {unread} fields that cannot be read do not count" if unread else ""
     return FullScale(2**bits - 1, 2.0**bits - 1 if floats > 1 else 1.0, remark)
 
 

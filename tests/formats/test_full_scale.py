@@ -112,7 +112,9 @@ def test_a_damaged_field_does_not_hide_the_range_of_the_others(tmp_path):
     save(tmp_path, with_bits(12), "good")
     save(tmp_path, with_bits(16), "bad")
     (tmp_path / "bad_red.tif").write_bytes(b"II*\0")
-    assert fields.full_scale(fields.find_fields(tmp_path)).integers == 4095
+    scale = fields.full_scale(fields.find_fields(tmp_path))
+    assert scale.integers == 4095
+    assert scale.remark.endswith("; 1 fields that cannot be read do not count")
     assert fields.depth(fields.find_fields(tmp_path)) == 16
 
 

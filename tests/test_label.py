@@ -339,10 +339,10 @@ def test_an_error_that_nobody_foresaw_fails_its_field_alone(folder, network, tmp
 @pytest.mark.parametrize("more", [[], ["--share", "1/1"]])
 def test_an_id_that_no_submission_may_have_fails_before_any_work(folder, network, tmp_path, monkeypatch, capsys, more):
     for path in folder.glob("*_*.tif"):
-        path.rename(path.with_name(f"my {path.name}"))
+        path.rename(path.with_name(f"my,{path.name}"))
     monkeypatch.setattr(labelling.Labeller, "__call__", None)
     assert run(folder, tmp_path / "work", network, *more) > 0
-    assert "without commas, quotes and spaces to stand in a submission, got 'my 0000000" in capsys.readouterr().err
+    assert "without commas and quotes to stand in a submission, got 'my,0000000" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("quick")

@@ -15,7 +15,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 DRAFT = ".draft-"
@@ -259,10 +259,15 @@ def content(path: str | os.PathLike[str], known: "KnownDigests | None" = None, *
     return digest(*parts, size=size)
 
 
-def below(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """Every file below a folder in order, also where links to folders lead; of links to what was there before, each."""
+def below(
+    folder: str | os.PathLike[str], *, on_error: Callable[[OSError], object] | None = None
+) -> Iterator[pathlib.Path]:
+    """Every file below a folder in order, also where links to folders lead; of links to what was there before, each.
+
+    `on_error` is told of folders that may not be looked into.
+    """
     seen = {os.path.realpath(folder)}
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=on_error):
         folders.sort()
         for name in list(folders):
             path = pathlib.Path(parent, name)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import anndata
 import numpy as np
@@ -43,13 +44,18 @@ def call(folder, name, *arguments):
     return main.main(["embed", *encoder, *map(str, arguments)])
 
 
-def test_fields_to_features(folder, tmp_path):
-    options = ["--fields", folder / "fields", "--um-per-pixel", UM, "--workdir", tmp_path]
-    assert call(folder, "human", *options) == 0
-    table = anndata.read_h5ad(tmp_path / "features.h5ad")
+def test_fields_to_features_and_a_broken_one_is_told_by_the_exit_status(folder, tmp_path, capsys):
+    own = shutil.copytree(folder / "fields", tmp_path / "fields")
+    fields.write(tmp_path / "more", kaggle=1, proteinatlas=0, size=64)
+    for path in sorted((tmp_path / "more" / "kaggle").iterdir()):
+        (own / f"broken_{path.name.rpartition('_')[2]}").write_bytes(path.read_bytes()[:100])
+    options = ["--fields", own, "--um-per-pixel", UM, "--workdir", tmp_path / "work"]
+    assert call(folder, "human", *options) == 1
+    assert "failed: broken: " in capsys.readouterr().err
+    table = anndata.read_h5ad(tmp_path / "work" / "features.h5ad")
     encoder = models.Encoder.load(folder / "human.safetensors")
-    config = Config(folder / "human.safetensors", folder / "fields", um_per_pixel=fields.UM_PER_PIXEL, workdir=tmp_path)
-    source = embedding._of_fields(config, encoder, folder / "fields")
+    config = Config(folder / "human.safetensors", own, um_per_pixel=fields.UM_PER_PIXEL, workdir=tmp_path / "work")
+    source = embedding._of_fields(config, encoder, own)
     assert table.obs_names.tolist() == source.table.index.tolist()
     assert {"field", "group_id", "protein"} <= set(table.obs)
     assert table.obsm["labels"].shape == (len(source), 19)

@@ -337,6 +337,15 @@ def test_an_error_that_nobody_foresaw_fails_its_field_alone(folder, network, tmp
         assert list(answers(tmp_path / "work")) == ["00000001-bb9b-11e8"]
 
 
+@pytest.mark.parametrize("more", [[], ["--share", "1/1"]])
+def test_an_id_that_no_submission_may_have_fails_before_any_work(folder, network, tmp_path, monkeypatch, capsys, more):
+    for path in folder.glob("*_*.tif"):
+        path.rename(path.with_name(f"my,{path.name}"))
+    monkeypatch.setattr(labelling.Labeller, "__call__", None)
+    assert run(folder, tmp_path / "work", network, *more) > 0
+    assert "without commas and quotes to stand in a submission, got 'my,0000000" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("quick")
 def test_networks_are_read_once(folder, network, tmp_path, monkeypatch):
     tape, load = [], labelling.load_network

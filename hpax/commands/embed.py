@@ -6,7 +6,8 @@ Cuts the cells out of fields as the encoder knows them, around the cells of --ma
 any folder of masks) or, without it, around nuclei that Otsu's threshold finds; or takes published crops (--crops).
 Leaves in DIR features.h5ad (X holds the layers side by side, var["layer"] says which, obs where each cell comes from),
 index.html with a UMAP, nearest neighbours and a gallery of the cells, and result.json. Shards of the cells are kept in
-DIR/shards, so that the same command is fast the second time. Exit status 2: nothing was done.
+DIR/shards, so that the same command is fast the second time. Exit status 1: some fields or crops could not be read, and
+are left out; 2: nothing was done.
 """
 
 import dataclasses
@@ -41,11 +42,10 @@ class Config:
 
 
 def work(config: Config, call: Call) -> Mapping[str, str]:
-    """Cuts and embeds."""
+    """Cuts and embeds; returns what could not be read."""
     from hpax.commands import embedding
 
-    embedding.run(config, call)
-    return {}
+    return embedding.run(config, call)
 
 
 COMMAND = Command("embed", __doc__, Config, work)

@@ -26,8 +26,8 @@ from hpax.recipes.cells import only_location
 FEATURES, SHARDS, PAGE = "features.h5ad", "shards", "index.html"
 
 
-def run(config: Config, call: Call) -> Path:
-    """Leaves the features of every cell, the page and the record; returns the features' file.
+def run(config: Config, call: Call) -> dict[str, str]:
+    """Leaves the features of every cell, the page and the record; returns what could not be read, and why.
 
     Raises:
         FileNotFoundError: no such encoder, no folder, or no field, crop or mask in it.
@@ -57,7 +57,7 @@ def run(config: Config, call: Call) -> Path:
         _record(config, call, source, seconds=time.perf_counter() - start)
     print(f"features of {len(source)} cells: {path}")
     print(f"the page: {config.workdir / PAGE}")
-    return path
+    return source.failures
 
 
 def cells_of(source: data.Source) -> pd.DataFrame:

@@ -107,7 +107,7 @@ def segment(config: Config, field: FolderField, load: Load, *, shown: bool) -> s
     """
     try:
         start = time.perf_counter()
-        known = _begun(config, field.id)
+        known, stamp = _begun(config, field.id), state(field)  # before anything is read: it may change meanwhile
         digest, pictures = field.digest(), files.digest(*field.files.paths)
         masks = _corrected(config, field.id, known, pictures) if "pictures" in known else None
         corrected = masks is not None
@@ -115,13 +115,14 @@ def segment(config: Config, field: FolderField, load: Load, *, shown: bool) -> s
             record_path(config.workdir, field.id).unlink(missing_ok=True)  # else what is found next looks corrected
             mask_files.remove(config.workdir / "masks", field.id)
             masks = _find(config, field, load())
+        of_masks = masks_stamp(config.workdir, field.id)
         told = _measured(config, field, load(), masks, shown=shown)
         if corrected:
             _write_alike(config, field.id, load(), masks)
+            of_masks = masks_stamp(config.workdir, field.id)
             told["notes"].append("its masks were changed since they were found")
-        told |= {"digest": digest, "stamp": state(field), "pictures": pictures}
-        told |= {"masks_digest": masks_digest(masks), "corrected": corrected}
-        told |= {"masks_stamp": masks_stamp(config.workdir, field.id)}
+        told |= {"digest": digest, "stamp": stamp, "pictures": pictures}
+        told |= {"masks_digest": masks_digest(masks), "corrected": corrected, "masks_stamp": of_masks}
         told |= {"version": hpax.__version__}
         told |= {"seconds": round(time.perf_counter() - start, 4)}
         files.write_json(record_path(config.workdir, field.id), told)

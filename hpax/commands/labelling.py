@@ -249,6 +249,7 @@ def label_all(
         for number, field in enumerate(known):
             bar.advance()
             try:
+                kaggle.check_id(field.id)
                 cells, (prob, own) = labeller(field, shown=number < config.shown, on_sheet=field.id in shown)
                 said = ranked(config, cells, prob)
                 obs = {**field.origin, "labels": likely(said, config.threshold)}
@@ -271,6 +272,7 @@ def label_share(
         for field in own:
             bar.advance()
             try:
+                kaggle.check_id(field.id)
                 labeller(field, shown=field.id in first, on_sheet=field.id in shown)
             except Exception as error:  # no field stops the others, whatever is wrong with it
                 failures[field.id] = why(error)

@@ -71,13 +71,13 @@ class Given:
             FileNotFoundError: the folder holds no masks of it.
             ValueError: they are of other pictures, or damaged.
         """
+        record = read_record(self.folder, field.id)
+        pixels = content(field, record)  # before the pictures are read: they may change meanwhile
         planes = mask_files.read(mask_files.located(self.folder), field.id)
         masks, _ = matched(*planes)
-        record = read_record(self.folder, field.id)
         if not record:  # of another program
             stain = load().image[..., NUCLEUS]
             mask_files.check_placed(masks.nuclei, stain, f"the masks of field {field.id} in {self.folder}")
-        pixels = content(field, record)
         if record.get("digest", pixels) != pixels:
             raise ValueError(
                 f"the pictures of field {field.id} changed since {self.folder} was made; run hpax segment again"

@@ -6,6 +6,7 @@ colours are those of `hpax.atlas.COLOURS`. Every function raises ValueError or F
 
 import dataclasses
 import itertools
+import logging
 import pathlib
 import re
 import unicodedata
@@ -17,7 +18,7 @@ from jaxtyping import Int64, UInt
 from PIL import Image, UnidentifiedImageError
 
 from hpax import atlas
-from hpax.files import stamp
+from hpax.files import below, stamp
 from hpax.formats import pictures, strangers
 from hpax.formats.pictures import (
     FULL,
@@ -29,6 +30,7 @@ from hpax.formats.pictures import (
     orientation,
     read,
     read_channel,
+    stored_bits,
     turned,
 )
 from hpax.formats.tables import Annotation, read_annotations
@@ -57,6 +59,8 @@ __all__ = [
 
 Item = TypeVar("Item")
 
+log = logging.getLogger(__name__)
+
 BITS = (8, 10, 12, 14, 16)  # of cameras
 SURVEYED = 1000  # fields at most whose pixels are read to find the full scale of a set
 HOT = 0.002  # the most of a set's pixels that may be hot
@@ -68,10 +72,11 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 STRAY = ("__macosx", "thumb", "thumbs", "thumbnail", "thumbnails", "@eadir", "$recycle.bin", "#recycle", "@recycle")
 """Folders, in any case, whose pictures are nobody's, as are those with a name that begins with a dot."""
 
+NARROW = 16  # of its range a channel must use a part of this many, else it is worth a remark
 SATURATED = 0.05  # share of a channel's pixels at the top of its range that is worth a remark
 
 _COLOURS = "|".join(atlas.COLOURS.values())
-_NAME = re.compile(rf"(?P<id>.+)_(?P<colour>{_COLOURS})(\.ome)?\.(png|jpe?g|tiff?)", re.IGNORECASE)
+_NAME = re.compile(rf"(?P<id>.+)_(?P<colour>{_COLOURS})(\.ome)?\.(png|jpe?g|tiff?)", re.IGNORECASE | re.DOTALL)
 _COMPOSITE = re.compile(rf".+_({_COLOURS})", re.IGNORECASE)
 _ENDING = re.compile(rf"(_({_COLOURS}))+$", re.IGNORECASE)
 
@@ -154,10 +159,14 @@ def _printable(text: str) -> str:
 
 def _pictures(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, re.Match[str]]]:
     """What is named as a channel, in an order that the file system has no part in; hidden and stray files are not."""
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(below(folder, on_error=_tell_of_closed)):
         name = _NAME.fullmatch(path.name)
         if name and not is_stray(path.relative_to(folder)) and (path.is_file() or path.is_symlink()):
             yield path, name
+
+
+def _tell_of_closed(error: OSError) -> None:
+    log.warning("%s cannot be looked into (%s), so its fields are left out", error.filename, error.strerror)
 
 
 def _others(folder: pathlib.Path) -> str:
@@ -184,6 +193,8 @@ def _check_name(id: str) -> None:
         id.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"the name of field {id!a} is not UTF-8; rename its files") from error
+    if any(unicodedata.category(letter) == "Cc" for letter in id):
+        raise ValueError(f"the name of field {id!a} has a line break or the like; rename its files")
 
 
 def _in_channel_order(id: str, channels: dict[str, pathlib.Path]) -> tuple[pathlib.Path, ...]:
@@ -264,21 +275,28 @@ def full_scale(found: Sequence[FieldFiles], *, bits: int = 0) -> FullScale:
 
     Raises:
         ValueError: a quarter of the fields is darker than a sixteenth of the range that others need, so that they may
-            come from several cameras.
+            come from several cameras; or some floats are of 0 to 1, and others not.
     """
     if bits:
         return FullScale.of_bits(bits)
     levels, brightest, floats = np.zeros(FULL + 1, np.int64), {}, 0.0
+    unit: pathlib.Path | None = None
+    unread = 0
     for files in spread(found, SURVEYED):
         own = np.zeros(FULL + 1, np.int64)
         try:
-            peaks = [_count(path, own, files.planes) for path in files.paths if not is_8_bit(path)]
+            peaks = {path: _count(path, own, files.planes) for path in files.paths if not is_8_bit(path)}
         except (OSError, ValueError):  # who reads the field says what is wrong with it
+            unread += 1
             continue
-        floats = max(floats, *peaks, 0.0)
+        floats = max(floats, *peaks.values(), 0.0)
+        unit = unit or next((path for path, peak in peaks.items() if 0 < peak <= 1), None)
         if own[1:].any():
             levels += own
             brightest[files.id] = int(np.flatnonzero(own)[-1])
+    if floats > 1 and unit is not None:
+        told = f"floats reach {floats:g}, but those of {unit} at most 1"
+        raise ValueError(f"{told}; scale all to [0, 1], or state the camera's bits")
     if not brightest:
         return FullScale()
     bits = _bits(levels)
@@ -286,21 +304,26 @@ def full_scale(found: Sequence[FieldFiles], *, bits: int = 0) -> FullScale:
     highest = int(np.flatnonzero(levels)[-1])
     hot = f"; {int(levels[2**bits :].sum())} hot pixels of up to {highest} are cut off" if highest >= 2**bits else ""
     remark = f"pixels of more than 8 bits are taken as {bits} bits, the fewest that hold the brightest{hot}"
+    remark += f"; {unread} fields that cannot be read do not count" if unread else ""
     return FullScale(2**bits - 1, 2.0**bits - 1 if floats > 1 else 1.0, remark)
 
 
 def depth(found: Sequence[FieldFiles]) -> Literal[8, 16]:
     """With how many bits a set of fields must be stored, so that nothing is lost: 8, or 16 if any picture has more.
 
-    Pictures that cannot be read do not count.
+    Headers tell. Pictures whose header cannot be read do not count; if the others have 8 bits, they are told of.
     """
+    unknown: list[pathlib.Path] = []
     for files in found:
         for path in files.paths:
-            try:
-                if not is_8_bit(path):
-                    return 16
-            except (OSError, ValueError):  # who reads the field says what is wrong with it
-                continue
+            bits = stored_bits(path)
+            if bits == 16:
+                return 16
+            if bits is None:
+                unknown.append(path)
+    if unknown:
+        named = _printable(str(unknown[0]))
+        log.warning("how many bits %d pictures have cannot be read, such as %s; 8 are taken", len(unknown), named)
     return 8
 
 
@@ -317,7 +340,7 @@ def spread(found: Sequence[Item], most: int) -> list[Item]:
 
 
 def _count(path: pathlib.Path, levels: Int64[np.ndarray, " n"], planes: Planes) -> float:
-    """Adds the values of a picture to `levels`, by whole numbers; returns the highest if they are floats, else 0."""
+    """Adds the values of a picture to `levels`, by whole numbers; returns the highest if they are fractions, else 0."""
     pixels = read(path, planes=planes).pixels
     if pixels.dtype == np.uint8:
         return 0.0
@@ -327,7 +350,7 @@ def _count(path: pathlib.Path, levels: Int64[np.ndarray, " n"], planes: Planes) 
     if pixels.dtype.kind == "f":
         if highest > 1:
             levels += np.bincount(np.ceil(pixels).astype(np.int64).ravel(), minlength=len(levels))
-        return highest
+        return highest if highest > 1 or np.any(pixels != np.rint(pixels)) else 0.0
     levels += np.bincount(pixels.ravel().astype(np.int64), minlength=len(levels))
     return 0.0
 
@@ -409,28 +432,48 @@ def remarks(files: FieldFiles, image: UInt[np.ndarray, "h w 4"]) -> list[str]:
     found = ["stored with 16 bits"] if image.dtype == np.uint16 else []
     coloured: list[tuple[str, float]] = []
     leaking: list[tuple[str, float]] = []
+    misnamed: list[str] = []
     tags = {}
     for path in files.paths:
         if _in_colour(path):
             picture = read(path, planes=files.planes)
             (leaking if picture.leak else coloured).append((path.name, picture.leak))
+            if picture.misnamed:
+                misnamed.append(path.name)
         tags[path.name] = orientation(path)
     if coloured:
         named = ", ".join(name for name, _ in coloured)
         found.append(f"the brightest plane was taken of {named}, stored in colour")
+    if misnamed:
+        found.append(
+            f"{', '.join(misnamed)} show another colour than that of the name; do files have each other's names?"
+        )
     for name, leak in leaking:
         found.append(f"the plane of its own colour was taken of {name}, whose others hold up to {leak:.0%} of it")
     if len(set(tags.values())) > 1:
         told = ", ".join(f"{name} {tag}" for name, tag in tags.items())
         found.append(f"orientation tags differ ({told}); channels were turned as makes them alike")
     found.extend(strangers.remarks(image))
-    for name, channel in zip(atlas.CHANNELS, np.moveaxis(image, -1, 0), strict=True):
-        saturated = float((channel == np.iinfo(image.dtype).max).mean())
-        if channel.min() == channel.max():
-            found.append(f"{name} is flat, every pixel is {channel.min()}")
-        elif saturated > SATURATED:
-            found.append(f"{name} is saturated in {saturated:.0%} of the pixels")
+    found.extend(_of_ranges(image))
     return found
+
+
+def _of_ranges(image: UInt[np.ndarray, "h w 4"]) -> Iterator[str]:
+    """What to tell of channels that are flat, saturated, hardly use their range, or are each other's copies."""
+    full = int(np.iinfo(image.dtype).max)
+    planes = dict(zip(atlas.CHANNELS, np.moveaxis(image, -1, 0), strict=True))
+    for name, channel in planes.items():
+        lowest, highest = int(channel.min()), int(channel.max())
+        saturated = float((channel == full).mean())
+        if lowest == highest:
+            yield f"{name} is flat, every pixel is {lowest}"
+        elif highest - lowest < full / NARROW:
+            yield f"{name} spans {lowest} to {highest} of {full} only; is the full scale that of the camera?"
+        elif saturated > SATURATED:
+            yield f"{name} is saturated in {saturated:.0%} of the pixels"
+    for one, other in itertools.combinations(planes, 2):
+        if planes[one].min() < planes[one].max() and np.array_equal(planes[one], planes[other]):
+            yield f"{one} and {other} are one picture; is a file a copy?"
 
 
 def _in_colour(path: pathlib.Path) -> bool:

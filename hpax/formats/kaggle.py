@@ -31,6 +31,8 @@ HEADER = ("ID", "ImageWidth", "ImageHeight", "PredictionString")
 PLACEHOLDER = b"0 1 eNoLCAgIMAEABJkBdQ=="
 """What the competition's sample submission holds in every row: an all-background mask of 2048 × 2048 pixels."""
 
+LONGEST = 256  # characters of an ID
+
 SHOWN = 20
 """How many defects an error names."""
 
@@ -236,13 +238,24 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Callable[[Listing], None]]
         file.write(",".join(HEADER) + "\n")
 
         def add(listing: Listing) -> None:
-            if listing.id in seen or not listing.id or re.search(r'[,"\s\x00-\x1f]', listing.id):
-                what = "IDs must be unique, without commas, quotes and spaces"
-                raise ValueError(f"{what}, got {listing.id!r}; rename it")
+            check_id(listing.id)
+            if listing.id in seen:
+                raise ValueError(f"IDs must be unique, {listing.id!r} came before; rename it")
             seen.add(listing.id)
             file.write(f"{listing.id},{listing.width},{listing.height},{prediction_string(listing)}\n")
 
         yield add
+
+
+def check_id(id: str) -> None:
+    """Raises a ValueError if an ID cannot be written to a submission and read again."""
+    if not _is_id(id) or re.search('[,"]', id):
+        rule = f"IDs must be 1 to {LONGEST} printable characters without commas and quotes"
+        raise ValueError(f"{rule} to stand in a submission, got {id[: LONGEST + 1]!a}; rename it")
+
+
+def _is_id(id: str) -> bool:
+    return 0 < len(id) <= LONGEST and id.isprintable()
 
 
 def prediction_string(listing: Listing) -> str:
@@ -330,8 +343,8 @@ def _entry(row: int, line: bytes, offset: int) -> Entry | Defect:
         id = name.decode()
     except UnicodeDecodeError:
         return Defect(row, "", 0, f"the ID must be UTF-8, got {name[:80]!r}")
-    if not id or len(id) > 256 or not id.isprintable():
-        return Defect(row, id[:80], 0, "the ID must be 1 to 256 printable characters")
+    if not _is_id(id):
+        return Defect(row, id[:80], 0, f"the ID must be 1 to {LONGEST} printable characters")
     if not (_SIZE.fullmatch(width) and _SIZE.fullmatch(height)):
         found = f"{width[:20]!r} and {height[:20]!r}"
         return Defect(row, id, 0, f"ImageWidth and ImageHeight must be whole numbers above 0, got {found}")

@@ -16,7 +16,8 @@ from hpax.formats import kaggle, rle
 PIXELS = 2**28
 """The most pixels an index image may have; 16,384 × 16,384."""
 
-_LZW = 5  # by the number of TIFF
+_LZW, _MIN_IS_WHITE, _ORIENTATION = 5, 0, 274  # by the numbers of TIFF
+_LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000")
 
 Labels = UInt[np.ndarray, "h w"]
 
@@ -145,12 +146,21 @@ def _read_png(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         if image.width * image.height > PIXELS:
             raise ValueError(f"{path} must have at most {PIXELS} pixels, it has {image.width} × {image.height}")
+        if image.format in _LOSSY or getattr(image, "n_frames", 1) != 1:
+            told = f"{image.format} of {getattr(image, 'n_frames', 1)} pages"
+            raise ValueError(f"{path} is a {told}, which keeps no numbers of cells; export one page as PNG")
+        _check_upright(path, int(image.getexif().get(_ORIENTATION, 1)))
         if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
             raise ValueError(f"{path} must be one grey page, its mode is {image.mode}; export indices, not colours")
         labels = np.asarray(image)
     if labels.dtype == np.int32 and labels.min(initial=0) >= 0:  # 16-bit PNG in some versions of Pillow
         return labels.astype(np.uint32)
     return labels.astype(np.uint8) if labels.dtype == bool else labels.astype(labels.dtype.newbyteorder("="))
+
+
+def _check_upright(name: object, orientation: int) -> None:
+    if orientation not in (0, 1):
+        raise ValueError(f"{name} has the orientation tag {orientation}; save the masks upright, and without it")
 
 
 def _read_tiff(path: Path) -> np.ndarray:
@@ -179,6 +189,9 @@ def read_page(file: tifffile.TiffFile, index: int) -> np.ndarray:
         ValueError: it is larger, expands further, or is compressed otherwise.
     """
     page = file.pages[index].aspage()
+    _check_upright(file.filename, int(page.tags[_ORIENTATION].value) if _ORIENTATION in page.tags else 1)
+    if page.photometric == _MIN_IS_WHITE and page.bitspersample > 1:
+        raise ValueError(f"{file.filename} shows 0 as white, which cells may not be; save it with black as 0")
     if np.prod(page.shape, dtype=np.float64) > PIXELS:
         raise ValueError(f"{file.filename} must have at most {PIXELS} pixels, it has {page.shape}")
     if page.compression == _LZW and page.ndim == 2:

@@ -29,6 +29,7 @@ SPELLINGS = {"cells": ("cells", "cell", "cellmask"), "nuclei": ("nuclei", "nucle
 SUFFIXES = (".png", ".tif", ".tiff")
 MISPLACED = 0.05  # of correlation: how much better masks must fit otherwise before it is told
 BINARY = (1, 255, 2**16 - 1)  # what masks without numbers have inside
+AROUND = 0.1  # of the four sides: what background has of them at least
 LARGE = 20  # pixels: a part that may be a cell
 SHARE = 0.1  # of its cell, and of that cell's nuclei: a part that may be a cell
 
@@ -134,30 +135,44 @@ def _found(folder: Path, id: str, name: str) -> Path | None:
 
 
 def _ome_tiff(folder: Path, id: str) -> Path:
-    longer = folder / f"{id}.ome.tiff"
-    return longer if longer.exists() else folder / f"{id}.ome.tif"
+    shorter, longer = folder / f"{id}.ome.tif", folder / f"{id}.ome.tiff"
+    if shorter.exists() and longer.exists():
+        raise ValueError(f"{shorter} and {longer.name} both are the masks of one field; keep one of them")
+    return longer if longer.exists() else shorter
 
 
 def read(folder: str | os.PathLike[str], id: str, *, flavour: Flavour | None = None) -> tuple[Plane, Plane]:
-    """The cells and nuclei of one field, in the first flavour that the folder holds; a nucleus has its cell's index.
+    """The cells and nuclei of one field, in whatever flavour the folder holds; a nucleus has its cell's index.
 
     With `flavour`, those that the folder holds in it.
 
     Nuclei whose numbers are others than their cells' are matched by overlap (`fields.matched`); those that no cell
-    covers are left out, and their count is logged.
+    covers are left out, and their count is logged. Nuclei without numbers have those of the cells that they lie in.
 
     Raises:
         FileNotFoundError: the folder holds no masks of it.
         ValueError: a file is damaged or too large, cells and nuclei differ in shape, an index exceeds their pixels,
-            all cells have one number, or far cells share one.
+            all cells have one number, far cells share one, the background has one, or flavours differ.
     """
     folder = Path(folder)
     found = [own for own in flavours(folder, id) if flavour in (None, own)]
     if not found:
         raise FileNotFoundError(f"{folder} holds no masks of field {id}; expected {id}_cells.png and {id}_nuclei.png")
-    if found[0] == "png":
+    planes = {own: _planes(folder, id, own) for own in found}
+    first, *others = planes.values()
+    for own, other in zip(found[1:], others, strict=True):
+        if not all(np.array_equal(*pair) for pair in zip(first, other, strict=True)):
+            raise ValueError(f"the masks of field {id} in {folder} differ as {found[0]} and {own}; keep one of them")
+    cells, nuclei = first
+    _check_numbered(folder, id, cells, nuclei)
+    return _matched(folder, id, cells, nuclei)
+
+
+def _planes(folder: Path, id: str, flavour: Flavour) -> tuple[Plane, Plane]:
+    """Cells and nuclei as one flavour holds them."""
+    if flavour == "png":
         cells, nuclei = (label_images.read(path) for name in NAMES if (path := _found(folder, id, name)))
-    elif found[0] == "ome-tiff":
+    elif flavour == "ome-tiff":
         planes, _ = ome.read_tiff(_ome_tiff(folder, id))
         cells, nuclei = (_channel(_ome_tiff(folder, id), planes, name) for name in NAMES)
     else:
@@ -166,8 +181,7 @@ def read(folder: str | os.PathLike[str], id: str, *, flavour: Flavour | None = N
         raise ValueError(f"the masks of field {id} must have one shape, got cells {cells.shape}, nuclei {nuclei.shape}")
     if (highest := int(max(cells.max(initial=0), nuclei.max(initial=0)))) > cells.size:
         raise ValueError(f"the masks of field {id} have {cells.size} pixels, and so no cell {highest}; renumber them")
-    _check_numbered(folder, id, cells, nuclei)
-    return _matched(folder, id, cells, nuclei)
+    return cells, nuclei
 
 
 def _channel(path: Path, planes: Mapping[str, Plane], name: str) -> Plane:
@@ -189,12 +203,30 @@ def _check_numbered(folder: Path, id: str, cells: Plane, nuclei: Plane) -> None:
                 f"the cells of field {id} in {folder} all have the value {inside[0]}, in {regions} parts: inside and "
                 "outside, but no numbers; number the parts (skimage.measure.label), or export instances"
             )
+    if around := _around(cells):
+        raise ValueError(
+            f"cell {around} of field {id} in {folder} lies along all four sides, as background does, which must be 0; "
+            "renumber the masks so that it is"
+        )
     if shared := _shared(cells, nuclei):
         some = ", ".join(map(str, shared[:3]))
         raise ValueError(
             f"{len(shared)} of {len(inside)} cells of field {id} in {folder} consist of far parts with a nucleus each, "
             f"such as {some}: several cells have one number, as 8 bits make beyond 255; export 16 bits"
         )
+
+
+def _around(cells: Plane) -> int:
+    """The index along all four sides of masks of several cells, where 0 is not: that of the background; 0: none is."""
+    sides = [
+        np.bincount(side, minlength=int(cells.max(initial=0)) + 1) for side in (*cells[[0, -1]], *cells.T[[0, -1]])
+    ]
+    along = np.min(sides, axis=0) > 0
+    length = np.sum(sides, axis=0)
+    around = int(length.argmax())
+    if not around or along[0] or not along[around] or length[around] < AROUND * length.sum():
+        return 0
+    return around if np.any((cells != around) & (cells > 0)) else 0
 
 
 def _shared(cells: Plane, nuclei: Plane) -> list[int]:
@@ -213,16 +245,37 @@ def _shared(cells: Plane, nuclei: Plane) -> list[int]:
 
 def _matched(folder: Path, id: str, cells: Plane, nuclei: Plane) -> tuple[Plane, Plane]:
     if np.array_equal(nuclei, np.where(nuclei == cells, nuclei, 0)):
+        if cells.any() and not nuclei.any():
+            log.warning("the masks of field %s in %s have cells, but no nucleus", id, folder)
         return cells, nuclei
+    if len(numbers := np.unique(nuclei[nuclei > 0])) == 1 and int(numbers[0]) in BINARY:
+        nuclei = np.where(nuclei > 0, cells, 0).astype(cells.dtype)
+        log.warning("the nuclei of field %s in %s have no numbers; they get those of their cells", id, folder)
     masks, alone = fields.matched(cells, nuclei)
     if len(alone):
         nuclear = len(np.unique(nuclei[nuclei > 0]))
         log.warning(
             "%d of %d nuclei of field %s in %s lie in no cell, and are left out", len(alone), nuclear, id, folder
         )
+    inside, kept = (int(np.count_nonzero(plane)) for plane in (nuclei, masks.nuclei))
+    if 0 < kept < inside / 2:
+        told = "%.0f%% of the nuclei of field %s in %s lie outside of their cells: were cells and nuclei swapped?"
+        log.warning(told, 100 * (1 - kept / inside), id, folder)
+    if robbed := _robbed(cells, nuclei, masks.nuclei):
+        told = "%d cells of field %s in %s, such as %d, lost their nucleus to another cell: do nuclei share a number?"
+        log.warning(told, len(robbed), id, folder, robbed[0])
     if not masks.nuclei.any() and len(masks):
         raise ValueError(f"no nucleus of field {id} in {folder} lies in a cell; are these masks of one field?")
     return masks.cells, masks.nuclei
+
+
+def _robbed(cells: Plane, nuclei: Plane, kept: Plane) -> list[int]:
+    """The cells that half a nucleus or more lies in, and that have none since it became another cell's."""
+    inside, own = (np.bincount(cells[plane > 0], minlength=int(cells.max(initial=0)) + 1) for plane in (nuclei, kept))
+    inside[0] = own[0] = 0
+    if not own.any():
+        return []
+    return np.flatnonzero((own == 0) & (inside >= max(LARGE, np.median(own[own > 0]) / 2))).tolist()
 
 
 def check_placed(nuclei: Plane, stain: UInt[np.ndarray, "y x"], name: str) -> None:

@@ -5,7 +5,6 @@ reference to another file, and stop at a bound before memory does.
 """
 
 import os
-import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,7 +57,7 @@ def read_tiff(path: str | os.PathLike[str]) -> tuple[dict[str, Plane], float | N
 
 def _described(xml: str) -> tuple[list[str], float | None]:
     """Channel names and µm per pixel (None if it is not stated) of the one image that OME-XML describes."""
-    plain = re.sub("<!--.*?-->", "", xml[: METADATA + 1], flags=re.DOTALL)
+    plain = pictures.without_comments(xml[: METADATA + 1])
     if not xml or len(xml) > METADATA or "<!" in plain:  # no entities, so nothing that expands
         raise ValueError(f"its OME-XML must have 1 to {METADATA} characters and no DOCTYPE, it has {len(xml)}")
     described = ElementTree.fromstring(plain).findall("{*}Image/{*}Pixels")

@@ -8,7 +8,6 @@ import html
 import pathlib
 import re
 import stat
-import struct
 import warnings
 from typing import Literal
 
@@ -25,7 +24,7 @@ BEYOND = 0.01  # the most of a picture's pixels that may lie above a stated rang
 LEAK = 0.5  # of the stain's plane: what the other planes of a picture in its colour may hold at most
 
 _TIFF = (".tif", ".tiff")
-_ORIENTATION, _PHOTOMETRIC, _MIN_IS_WHITE = 274, 262, 0
+_ORIENTATION, _PHOTOMETRIC, _MIN_IS_WHITE, _BITS_PER_SAMPLE = 274, 262, 0, 258
 _PLANES = {"red": (0,), "green": (1,), "blue": (2,), "yellow": (0, 1)}
 _COLOUR = re.compile(rf".+_(?P<colour>{'|'.join(atlas.COLOURS.values())})", re.IGNORECASE)
 _NAMES = ("µm", "μm", "\\u00b5m", "\\u03bcm", "um", "micron", "microns", "micrometer", "micrometers", "micrometre")
@@ -43,6 +42,10 @@ _UNITS |= {
 }
 _PLAUSIBLE = (0.005, 10.0)  # µm; 72 dots per inch are a default, and no statement
 _METADATA = 2**20  # characters of XML that are looked at
+_PIXELS = re.compile(r"<(\w{1,32}:)?Pixels\s[^>]{0,4096}>")
+_SIZE = re.compile(r"""\s(PhysicalSize[XY](?:Unit)?)\s{0,9}=\s{0,9}["']([^"'<>]{1,32})["']""")
+_PRINTED = ("CMYK", "LAB", "HSV", "SEPARATED", "CIELAB", "ICCLAB", "ITULAB", "YCBCR")
+"""Colours that are no light of a stain, as Pillow and TIFF call them, or that are not turned into RGB here."""
 
 
 Planes = Literal["clear", "own"]
@@ -56,6 +59,7 @@ class Picture:
     pixels: Num[np.ndarray, "h w"]
     orientation: int = 1  # TIFF's and EXIF's tag 274: how to turn the pixels; 1 as they are
     leak: float = 0.0  # of the stain's plane: what other planes held that were left out
+    misnamed: bool = False  # it is in one colour, and that is not the one that its file is named after
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,10 +117,12 @@ def read(path: str | pathlib.Path, *, max_pixels: int = MAX_PIXELS, planes: Plan
     if pixels.dtype.kind not in "uif" or pixels.dtype.itemsize > 8:
         raise ValueError(f"{path} has {pixels.dtype} pixels; save it with 8 or 16 bits")
     native = np.dtype(f"{pixels.dtype.kind}{pixels.dtype.itemsize}")  # uint64 for ulonglong, of this machine's order
-    grey, leak = _as_grey(path, pixels.astype(native, copy=pixels.dtype.itemsize == 8), planes)
+    pixels = pixels.astype(native, copy=pixels.dtype.itemsize == 8)
+    grey, leak = _as_grey(path, pixels, planes)
     if grey.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(grey)))):
         raise ValueError(f"{path} has {bad} NaN or infinite pixels; repair or remove the picture")
-    return Picture(grey, orientation, leak)
+    misnamed = pixels.ndim == 3 and pixels.shape[-1] in (3, 4) and _misnamed(path, pixels[..., :3], grey)
+    return Picture(grey, orientation, leak, misnamed)
 
 
 def turned(pixels: Shaped[np.ndarray, "h w"], orientation: int) -> Shaped[np.ndarray, "y x"]:
@@ -178,14 +184,31 @@ def _size_by_tifffile(path: pathlib.Path) -> tuple[int, int] | None:
 
 
 def is_8_bit(path: str | pathlib.Path) -> bool:
-    """Whether a picture surely has 8 bits, by its first bytes; pixels are not read."""
+    """Whether a picture surely has 8 bits, by its header; pixels are not read."""
+    return stored_bits(path) == 8
+
+
+def stored_bits(path: str | pathlib.Path) -> Literal[8, 16] | None:
+    """8, or 16 of a picture that needs more, by its header; None where that cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return image.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError):
-        return False
+                if image.mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr"):
+                    return 16 if _is_wide(image) else 8
+                return 16 if image.mode == "F" or image.mode.startswith("I") else None
+    except UnidentifiedImageError:
+        return _bits_by_tifffile(pathlib.Path(path))
+    except Exception:  # mad tags can raise nearly anything; who reads the pixels says so
+        return None
+
+
+def _bits_by_tifffile(path: pathlib.Path) -> Literal[8, 16] | None:
+    try:
+        with tifffile.TiffFile(path) as file:
+            return 8 if file.pages.first.aspage().bitspersample <= 8 else 16
+    except Exception:  # as above
+        return None
 
 
 def orientation(path: str | pathlib.Path) -> int:
@@ -213,7 +236,8 @@ def _orientation_by_tifffile(path: pathlib.Path) -> int:
 def stated_um_per_pixel(path: str | pathlib.Path) -> float | None:
     """The µm per pixel that a TIFF states, in OME-XML, as ImageJ does or by its resolution; None where it does not.
 
-    Densities of other formats are those of prints, and count as nothing, as do sizes outside of 0.005 to 10 µm.
+    Of OME-XML the first image counts, and the one side where only one is stated. Densities of other formats are those
+    of prints, and count as nothing, as do sizes outside of 0.005 to 10 µm.
 
     Raises:
         ValueError: its pixels are not square.
@@ -229,22 +253,28 @@ def stated_um_per_pixel(path: str | pathlib.Path) -> float | None:
     except Exception:  # a damaged TIFF can raise nearly anything; who reads its pixels says so
         return None
     plausible = [size for size in sizes if _PLAUSIBLE[0] <= size <= _PLAUSIBLE[1]]
-    if len(plausible) < 2:
+    if not plausible:
         return None
-    if max(plausible) > 1.01 * min(plausible):
+    if max(sizes) > 1.01 * min(sizes):
         raise ValueError(f"{path} states pixels of {sizes[0]:g} by {sizes[1]:g} µm; they must be square, resample it")
     return plausible[0]
 
 
 def _ome_sizes(xml: str) -> list[float]:
-    """Those of both axes in µm, or nothing; by pattern, so that no hostile XML is parsed."""
+    """Those that its first image states, in µm; by pattern, so that no hostile XML is parsed."""
+    pixels = _PIXELS.search(without_comments(xml))
+    stated = dict(_SIZE.findall(pixels[0])) if pixels else {}
     sizes = []
-    for axis in "XY":
-        size = re.search(rf'PhysicalSize{axis}="([0-9.eE+-]{{1,32}})"', xml)
-        unit = re.search(rf'PhysicalSize{axis}Unit="([^"]{{1,32}})"', xml)
-        if size and (length := micrometres(size[1], unit[1] if unit else "µm")):
+    for axis in ("PhysicalSizeX", "PhysicalSizeY"):
+        if axis in stated and (length := micrometres(stated[axis], stated.get(f"{axis}Unit", "µm"))):
             sizes.append(length)
-    return sizes if len(sizes) == 2 else []
+    return sizes
+
+
+def without_comments(xml: str) -> str:
+    """XML without its comments, in time that grows with its length only, whatever it holds."""
+    first, *others = xml.split("<!--")
+    return first + "".join(other.partition("-->")[2] for other in others)
 
 
 def micrometres(length: str, unit: str) -> float | None:
@@ -287,18 +317,18 @@ def _decode(path: pathlib.Path, max_pixels: int) -> tuple[Shaped[np.ndarray, "..
 def _decode_with_pillow(path: pathlib.Path, max_pixels: int) -> tuple[Shaped[np.ndarray, "..."], int]:
     with Image.open(path) as image:
         _check_extent(path, image.size, getattr(image, "n_frames", 1), max_pixels)
-        raw_mode = _raw_mode(image)
-        if image.mode not in ("L", "F") and not image.mode.startswith("I") and ";16" in raw_mode:
-            raise ValueError(f"{path} has 16-bit colour; save it as a 16-bit grey picture")
-        if image.mode == "CMYK":
-            raise ValueError(f"{path} has the planes of a print (CMYK); save it as grey or RGB")
+        _check_light(path, image.mode)
         if image.format == "TIFF" and image.tile and image.tile[0][0] != "libtiff":
             return _decode_with_tifffile(path, max_pixels)  # Pillow 12 mixes up rows where a tag swaps the sides
+        if image.mode not in ("L", "F") and not image.mode.startswith("I") and _is_wide(image):
+            raise ValueError(f"{path} has 16-bit colour; save it as a 16-bit grey picture")
         tags = getattr(image, "tag_v2", {})
-        inverted = tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE and not raw_mode.endswith(";I")  # that, Pillow inverts
+        inverted = tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE and not _raw_mode(image).endswith(
+            ";I"
+        )  # that, Pillow inverts
         orientation = int(image.getexif().get(_ORIENTATION, 1))
         image.load()
-        pixels = np.asarray(image.convert("RGB") if image.mode in ("1", "P") else image)
+        pixels = np.asarray(image.convert("RGB") if image.mode in ("1", "P", "PA", "YCbCr") else image)
         if image.format == "TIFF":  # Pillow has turned it
             pixels = _turned_back(pixels, orientation)
         return _black_is_zero(path, pixels) if inverted else pixels, orientation
@@ -311,6 +341,12 @@ def _raw_mode(image: Image.Image) -> str:
     return options if isinstance(options, str) else str(options[0]) if options else ""
 
 
+def _is_wide(image: Image.Image) -> bool:
+    """Whether a picture in colour has more than the 8 bits that Pillow has room for."""
+    stored = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, ())
+    return ";16" in _raw_mode(image) or max(stored, default=8) > 8
+
+
 def _turned_back(pixels: Num[np.ndarray, "h w *c"], orientation: int) -> Num[np.ndarray, "y x *c"]:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
@@ -319,9 +355,19 @@ def _turned_back(pixels: Num[np.ndarray, "h w *c"], orientation: int) -> Num[np.
     return pixels.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else pixels
 
 
+def _check_light(path: pathlib.Path, colours: str) -> None:
+    if colours in _PRINTED:
+        raise ValueError(f"{path} holds colours as {colours}; save it as grey or RGB")
+
+
 def _black_is_zero(path: pathlib.Path, pixels: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"{path} shows the lowest of its {pixels.dtype} values as white; save it with black as 0")
+    if pixels.dtype == np.uint16 and (highest := int(pixels.max(initial=0))) < 2**14:
+        raise ValueError(
+            f"{path} shows the lowest value as white, and has none above {highest}, so that black is not known of a "
+            "camera of fewer bits; save it with black as 0"
+        )
     return np.iinfo(pixels.dtype).max - pixels
 
 
@@ -331,10 +377,24 @@ def _decode_with_tifffile(path: pathlib.Path, max_pixels: int) -> tuple[Shaped[n
         _check_extent(path, (page.imagewidth, page.imagelength), len(file.pages), max_pixels)
         if page.samplesperpixel > 4:
             raise ValueError(f"it has {page.samplesperpixel} planes; expected 1 (grey) or 3 (RGB)")
-        pixels = page.asarray()
+        pixels = _colours(path, page, page.asarray())
         orientation = int(page.tags[_ORIENTATION].value) if _ORIENTATION in page.tags else 1
         inverted = page.photometric == _MIN_IS_WHITE
         return _black_is_zero(path, pixels) if inverted else pixels, orientation
+
+
+def _colours(path: pathlib.Path, page: tifffile.TiffPage, pixels: Shaped[np.ndarray, "..."]) -> np.ndarray:
+    """The planes of a page in the last axis, of a palette the colours that it stands for."""
+    colours = "" if page.photometric is None else tifffile.PHOTOMETRIC(page.photometric).name
+    _check_light(path, colours)
+    if colours == "PALETTE" and page.colormap is not None:
+        pixels = np.moveaxis(page.colormap[:, pixels], 0, -1)
+        return pixels if page.bitspersample > 8 else (pixels >> 8).astype(np.uint8)
+    if pixels.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
+        pixels = np.moveaxis(pixels, 0, -1)
+    if pixels.ndim == 3 and pixels.shape[-1] == 2 and not any(page.extrasamples) and np.ptp(pixels[..., 1]):
+        raise ValueError("it has two planes, neither of which is transparency; save one channel per file")
+    return pixels
 
 
 def _check_extent(path: pathlib.Path, size: tuple[int, int], pages: int, max_pixels: int) -> None:
@@ -373,6 +433,16 @@ def _of_stain(
         f"{path} shows several colours, so several channels at once; save each one as a grey picture, or ask for the "
         "plane of the colour in its name (planes own)"
     )
+
+
+def _misnamed(path: pathlib.Path, planes: Num[np.ndarray, "h w 3"], grey: Num[np.ndarray, "h w"]) -> bool:
+    """Whether the planes of the colour in a picture's name hold less than half of what it shows."""
+    if not (name := _COLOUR.fullmatch(path.name.split(".")[0])):
+        return False
+    signal = grey[::4, ::4].astype(np.float64)
+    power = max(float((signal**2).mean()), np.finfo(float).tiny)
+    shares = (planes[::4, ::4] * signal[..., None]).mean((0, 1)) / power
+    return bool(signal.any() and shares[list(_PLANES[name["colour"].lower()])].max() < LEAK)
 
 
 def _colourful(planes: Num[np.ndarray, "h w 3"], brightest: Num[np.ndarray, "h w"]) -> bool:

@@ -34,6 +34,7 @@ CELL_LINE = ("cell_line", "cellline")
 _NOTHING = ("", "nan", "na", "n/a", "null")  # how tables say that a label is not known
 _PICTURE = re.compile(r"(\.ome)?\.(png|jpe?g|tiff?)(\.gz)?$", re.IGNORECASE)
 _COLOUR = re.compile(rf"(_({'|'.join(atlas.COLOURS.values())}))+$")
+_DECIMAL_COMMA = re.compile(r"[0-9]{1,2},0+")
 _NUMBER = re.compile(r"[0-9]{1,9}(\.0*)?")
 _GO = re.compile(r"\s*\(GO:[0-9]+\)$", re.IGNORECASE)
 
@@ -167,8 +168,8 @@ def read_annotations(path: str | pathlib.Path, *, ids: Collection[str] | None = 
     only.
 
     Raises:
-        ValueError: no such columns, a label that is none, Negative beside another class, or an id given twice with
-            different values; it names the file and the line.
+        ValueError: no such columns, a label that is none, Negative beside another class, an id given twice with
+            different values, or decimal commas; it names the file and the line.
     """
     path = pathlib.Path(path)
     if not holds_labels(path):
@@ -178,6 +179,8 @@ def read_annotations(path: str | pathlib.Path, *, ids: Collection[str] | None = 
     wanted = None if ids is None else {key(id) for id in ids}
     annotations: dict[str, Annotation] = {}
     classless: collections.Counter[str] = collections.Counter()
+    torn: list[str] = []  # where columns of labels disagree
+    texts: set[str] = set()
     for row in read(path):
         id = clean(row.first(*IDS))
         try:
@@ -192,10 +195,32 @@ def read_annotations(path: str | pathlib.Path, *, ids: Collection[str] | None = 
             log.warning("a row of none of the fields is passed over: %s", error)
             continue
         annotations[id] = annotation
+        torn += _disagreement(row, annotation)
+        texts.add(row.first(TARGET, *LABELS))
+    stated = texts - {""}
+    if stated and _header(path)[1] == ";" and all(map(_DECIMAL_COMMA.fullmatch, stated)):
+        raise ValueError(
+            f"{path}: every label is like {min(stated)}, as with decimal commas; write 16 or 16|0, not 16,0"
+        )
+    if torn:
+        log.warning("%s; %d rows of it say so, and the first column counts", torn[0], len(torn))
     if classless:
         told = ", ".join(f"{term} ({count})" for term, count in sorted(classless.items()))
         log.warning("%s: no class for %s, so left out", path, told)
     return annotations
+
+
+def _disagreement(row: Row, annotation: Annotation) -> list[str]:
+    """Where, and what, another column of a row says than the one that counts."""
+    for column in LABELS:
+        try:
+            classes, _ = classes_of(row.values.get(column, ""), row.where)
+        except ValueError:  # of a column that does not count
+            continue
+        known = set(np.flatnonzero(annotation.labels).tolist())
+        if classes and set(classes) != known:
+            return [f"{row.where}: {column} says {sorted(set(classes))}, where another column says {sorted(known)}"]
+    return []
 
 
 def _same(one: Annotation, other: Annotation) -> bool:

@@ -20,6 +20,7 @@ from jaxtyping import Shaped
 PIXELS = 2**28  # of a plane
 METADATA = 2**20  # bytes of JSON
 CHUNKS = 2**12  # of a plane
+RESOLUTIONS = 32  # of an image, at most, that are looked at
 
 _TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64", "bool")
 
@@ -37,17 +38,30 @@ class Layout:
 
 
 def full_resolution(folder: Path) -> str:
-    """The path of the largest array of an image within its folder; "0" where nothing tells."""
+    """The path of the largest array of an image within its folder; "0" where nothing tells.
+
+    Raises:
+        ValueError: damaged, the last axes are not y and x, or a path leads elsewhere.
+    """
     told: Any = {}
     for name in (".zattrs", "zarr.json"):
         if (folder / name).exists():
             told = _json(folder / name)
     attributes = told.get("attributes", told)
     scales = attributes.get("ome", attributes).get("multiscales") or [{}]
-    path = PurePosixPath(str((scales[0].get("datasets") or [{}])[0].get("path", "0")))
-    if path.is_absolute() or ".." in path.parts or len(path.parts) != 1:
-        raise ValueError(f"{folder} has its pixels at {str(path)[:80]!r}, which leads elsewhere")
-    return str(path)
+    axes = [str(axis["name"] if isinstance(axis, dict) else axis) for axis in scales[0].get("axes") or ()]
+    if axes and axes[-2:] != ["y", "x"]:
+        raise ValueError(f"{folder} has the axes {', '.join(axes)[:80]}; write it so that y and x come last")
+    paths = [str(each.get("path", "0")) for each in scales[0].get("datasets") or [{}]][:RESOLUTIONS]
+    for path in paths:
+        parts = PurePosixPath(path).parts
+        if path.startswith("/") or ".." in parts or len(parts) != 1:
+            raise ValueError(f"{folder} has its pixels at {path[:80]!r}, which leads elsewhere")
+    return paths[0] if len(paths) == 1 else max(paths, key=lambda path: math.prod(_layout(folder / path).shape))
+
+
+def _layout(folder: Path) -> Layout:
+    return _of_version_3(folder) if (folder / "zarr.json").exists() else _of_version_2(folder)
 
 
 def read(folder: Path) -> Shaped[np.ndarray, "h w"]:
@@ -56,7 +70,7 @@ def read(folder: Path) -> Shaped[np.ndarray, "h w"]:
     Raises:
         ValueError: damaged, too large, of more planes, or in chunks that are packed otherwise.
     """
-    layout = _of_version_3(folder) if (folder / "zarr.json").exists() else _of_version_2(folder)
+    layout = _layout(folder)
     _check(folder, layout)
     pixels = np.full(layout.shape[-2:], layout.fill, layout.dtype.newbyteorder("="))
     height, width = layout.chunks[-2:]

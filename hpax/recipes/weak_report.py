@@ -1,6 +1,7 @@
 """The page and the files that a study of weakly supervised labels leaves."""
 
 import csv
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from hpax.formats import kaggle, label_images
 from hpax.metrics import classification, counting, detection
 from hpax.predict import submission
 from hpax.recipes.weak_study import CALIBRATED, COMPARED, RARE, VARIATION, Study
+
+log = logging.getLogger(__name__)
 
 SHOWN = 4  # fields in the picture
 CELLS = "Cells of test fields in the colour of their most probable class: as predicted, and as they truly are"
@@ -96,9 +99,14 @@ def _of_one_width(rows: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
 
 
 def submit(test: FieldSource, probabilities: Iterable[np.ndarray], workdir: Path) -> None:
-    """Writes submission.csv and cells.h5ad of the fields, in order."""
+    """Writes submission.csv and cells.h5ad of the fields, in order; ids that no submission may have are left out."""
     with submission.writer(workdir) as cells:
         for field, prob in zip(test, probabilities, strict=True):
+            try:
+                kaggle.check_id(field.id)
+            except ValueError as error:  # of one field, when all have been predicted
+                log.warning("field %s is left out of %s: %s", field.id, workdir / submission.SUBMISSION, error)
+                continue
             cells.add(field.id, field.found, prob, um_per_pixel=field.um_per_pixel, obs=dict(field.origin))
 
 

@@ -114,6 +114,23 @@ def test_what_is_not_understood_is_never_lost_silently(tmp_path, text, told):
     assert str(tmp_path / "labels.csv") in str(error.value)
 
 
+def test_decimal_commas_are_no_lists(tmp_path):
+    (tmp_path / "labels.csv").write_text("id;label\na;16,0\nb;2,0\nc;\n")
+    with pytest.raises(ValueError, match=r"labels.csv: every label is like 16,0, as with decimal commas; write 16 or"):
+        tables.read_annotations(tmp_path / "labels.csv")
+    (tmp_path / "labels.csv").write_text("id;label\na;16,0\nb;2,5\n")
+    assert np.flatnonzero(tables.read_annotations(tmp_path / "labels.csv")["b"].labels).tolist() == [2, 5]
+
+
+def test_columns_of_labels_that_disagree_are_told_of(tmp_path, caplog):
+    (tmp_path / "labels.csv").write_text("id,label_idx,label\na,0|16,Nucleoplasm;Cytosol\nb,2,\n")
+    tables.read_annotations(tmp_path / "labels.csv")
+    assert not caplog.text
+    (tmp_path / "labels.csv").write_text("id,label_idx,label\na,0|16,Nucleoplasm;Cytosol\nb,2,Cytosol\n")
+    assert np.flatnonzero(tables.read_annotations(tmp_path / "labels.csv")["b"].labels).tolist() == [2]
+    assert "labels.csv, line 3: label says [16], where another column says [2]; 1 rows of it" in caplog.text
+
+
 def test_a_table_in_another_encoding_is_named_with_its_line(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_bytes("id,label,cell_line\na,0,b\nc,0,Zellä\n".encode("latin-1"))

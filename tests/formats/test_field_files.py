@@ -266,7 +266,8 @@ def test_a_name_that_is_no_text_is_told_beside_the_others(tmp_path):
 
 def test_remarks_say_what_to_know_before_the_numbers_are_believed(tmp_path):
     levels = np.arange(48, dtype=np.uint8).reshape(6, 8)
-    save_field(tmp_path, green=levels, blue=np.stack([levels] * 3, -1), red=np.zeros((6, 8), np.uint8), yellow=levels)
+    blue, red = np.stack([levels[::-1]] * 3, -1), np.zeros((6, 8), np.uint8)
+    save_field(tmp_path, green=levels, blue=blue, red=red, yellow=levels[:, ::-1])
     (files,) = fields.find_fields(tmp_path)
     image = fields.read_field(files)
     coloured = "the brightest plane was taken of one_blue.png, stored in colour"
@@ -274,6 +275,59 @@ def test_remarks_say_what_to_know_before_the_numbers_are_believed(tmp_path):
     image[:3, :, 3] = 255
     assert fields.remarks(files, image)[2] == "er is saturated in 50% of the pixels"
     assert fields.remarks(files, image.astype(np.uint16))[0] == "stored with 16 bits"
+
+
+def ranges(levels):
+    """What is remarked of a field of these channels, shaped (4, h, w)."""
+    return list(fields._of_ranges(np.moveaxis(levels, 0, -1)))
+
+
+def test_channels_that_hardly_use_their_range_are_told_of():
+    levels = np.random.default_rng(0).integers(0, 2**12, (4, 6, 8)).astype(np.uint16)
+    assert ranges(levels * 16) == []
+    levels[1, :, :] = levels[1] // 4 + 2**15  # 10 bits with an offset, where others have 12
+    levels[2] *= 16
+    remarked = ranges(levels)
+    assert [remark.split()[0] for remark in remarked] == ["protein", "nucleus", "er"]
+    assert f"spans {levels[1].min()} to {levels[1].max()} of 65535 only; is the full scale" in remarked[1]
+
+
+def test_a_channel_that_is_another_s_copy_is_told_of():
+    levels = np.random.default_rng(0).integers(0, 256, (4, 6, 8)).astype(np.uint8)
+    assert ranges(levels) == []
+    levels[3] = levels[2]
+    assert ranges(levels) == ["microtubules and er are one picture; is a file a copy?"]
+
+
+def test_links_to_folders_lead_to_fields_and_loops_do_not_matter(tmp_path):
+    save_field(tmp_path / "away", "one")
+    save_field(tmp_path / "here", "two")
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "away")
+    (tmp_path / "here" / "loop").symlink_to(tmp_path / "here")
+    assert [files.id for files in fields.find_fields(tmp_path / "here")] == ["one", "two"]
+
+
+def test_a_folder_that_may_not_be_looked_into_is_told_of(tmp_path, caplog, monkeypatch):
+    save_field(tmp_path, "one")
+    save_field(tmp_path / "closed", "two")
+    look = os.scandir
+
+    def closed(path="."):
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert [files.id for files in fields.find_fields(tmp_path)] == ["one"]
+    assert "closed cannot be looked into (Permission denied), so its fields are left out" in caplog.text
+
+
+def test_a_name_with_a_line_break_is_a_fault_and_not_passed_over(tmp_path):
+    save_field(tmp_path, "one")
+    save_field(tmp_path, "t\nwo")
+    found = fields.survey(tmp_path)
+    assert [files.id for files in found.fields] == ["one"]
+    assert "'t\\nwo' has a line break or the like; rename its files" in str(found.faults["t\nwo"])
 
 
 @pytest.mark.real

@@ -155,3 +155,95 @@ def test_masks_lie_in_the_workdir_of_segment_or_in_the_folder_itself(tmp_path):
     assert masks.located(tmp_path / "masks") == tmp_path / "masks"
     with pytest.raises(FileNotFoundError, match="give the workdir of `hpax segment`"):
         masks.located(tmp_path / "none")
+
+
+@pytest.mark.parametrize("background", [7, 255, 1])
+def test_a_background_that_has_a_number_is_no_cell(tmp_path, background):
+    cells = np.where(CELLS > 0, CELLS + (background == 1), background).astype(np.uint8)
+    save(tmp_path, cells=cells)
+    with pytest.raises(ValueError, match=rf"cell {background} of field a .* along all four sides, as background does"):
+        masks.read(tmp_path, "a")
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_nuclei_without_numbers_have_those_of_their_cells(tmp_path, caplog, value):
+    save(tmp_path, nuclei=np.where(NUCLEI > 0, value, 0).astype(np.uint8))
+    np.testing.assert_array_equal(masks.read(tmp_path, "a"), (CELLS, NUCLEI))
+    assert "the nuclei of field a" in caplog.text
+    assert "have no numbers; they get those of their cells" in caplog.text
+
+
+def test_nuclei_whose_numbers_wrapped_are_told_of(tmp_path, caplog):
+    save(tmp_path, nuclei=np.where(NUCLEI > 4, NUCLEI - 4, NUCLEI).astype(np.uint8))
+    masks.read(tmp_path, "a")
+    assert "2 cells of field a" in caplog.text
+    assert "such as 5, lost their nucleus to another cell: do nuclei share a number?" in caplog.text
+
+
+def test_cells_without_any_nucleus_and_swapped_masks_are_told_of(tmp_path, caplog):
+    save(tmp_path, nuclei=np.zeros_like(NUCLEI))
+    masks.read(tmp_path, "a")
+    assert "have cells, but no nucleus" in caplog.text
+    save(tmp_path, cells=NUCLEI, nuclei=CELLS)
+    masks.read(tmp_path, "a")
+    assert "89% of the nuclei of field a" in caplog.text
+    assert "were cells and nuclei swapped?" in caplog.text
+
+
+LOSSY = {
+    "jpeg": (lambda path, plane: Image.fromarray(plane.astype(np.uint8)).save(path, "JPEG"), "a JPEG of 1 pages"),
+    "several": (
+        lambda path, plane: (one := Image.fromarray(plane)).save(path, save_all=True, append_images=[one]),
+        "a PNG of 2 pages",
+    ),
+    "turned": (lambda path, plane: Image.fromarray(plane).save(path, exif=tag(6)), "the orientation tag 6"),
+}
+TIFFS = {
+    "turned": ({"extratags": [(274, "H", 1, 6, True)]}, "has the orientation tag 6; save the masks upright"),
+    "white": ({"photometric": "miniswhite"}, "shows 0 as white"),
+}
+
+
+def tag(orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    return exif
+
+
+@pytest.mark.parametrize("kind", LOSSY)
+def test_pictures_that_keep_no_numbers_or_no_place_are_refused(tmp_path, kind):
+    write, told = LOSSY[kind]
+    save(tmp_path, write=write)
+    with pytest.raises(ValueError, match=rf"a_cells.png .*{told}"):
+        masks.read(tmp_path, "a")
+
+
+@pytest.mark.parametrize("kind", TIFFS)
+def test_tags_of_masks_that_change_their_meaning_are_refused(tmp_path, kind):
+    options, told = TIFFS[kind]
+    save(tmp_path, write=lambda path, plane: tifffile.imwrite(path, plane, **options), suffix=".tif")
+    with pytest.raises(ValueError, match=rf"a_cells.tif .*{told}"):
+        masks.read(tmp_path, "a")
+
+
+def test_flavours_that_differ_are_an_error_and_not_the_first(tmp_path):
+    image = np.zeros((*CELLS.shape, 4), np.uint8)
+    for flavour in ("png", "ome-tiff", "ome-zarr"):
+        masks.write(tmp_path, "a", CELLS, NUCLEI, image=image, um_per_pixel=0.3, flavour=flavour)
+    np.testing.assert_array_equal(masks.read(tmp_path, "a"), (CELLS, NUCLEI))
+    corrected = np.where(CELLS == 2, 0, CELLS)
+    masks.write(
+        tmp_path, "a", corrected, np.minimum(NUCLEI, corrected), image=image, um_per_pixel=0.3, flavour="ome-zarr"
+    )
+    with pytest.raises(ValueError, match=r"the masks of field a in .* differ as png and ome-zarr; keep one of them"):
+        masks.read(tmp_path, "a")
+    np.testing.assert_array_equal(masks.read(tmp_path, "a", flavour="ome-zarr")[0], corrected)
+
+
+def test_two_ome_tiffs_of_a_field_are_an_error(tmp_path):
+    masks.write(
+        tmp_path, "a", CELLS, NUCLEI, image=np.zeros((60, 90, 4), np.uint8), um_per_pixel=1.0, flavour="ome-tiff"
+    )
+    (tmp_path / "a.ome.tiff").write_bytes((tmp_path / "a.ome.tif").read_bytes())
+    with pytest.raises(ValueError, match=r"a.ome.tif and a.ome.tiff both are the masks of one field"):
+        masks.read(tmp_path, "a")

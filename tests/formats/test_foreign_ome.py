@@ -223,3 +223,28 @@ def test_a_blosc_chunk_that_lies_is_refused_before_it_is_unpacked(tmp_path, monk
     with pytest.raises(ValueError, match=told) as error:
         ome.read_zarr(tmp_path, "cells")
     assert str(tmp_path) in str(error.value)
+
+
+def described(folder, told):
+    """Writes what the labels' metadata say of them."""
+    for name in ("cells", "nuclei"):
+        zarr.open_group(folder / "labels" / name, mode="r+").attrs["multiscales"] = [{"version": "0.4", **told}]
+
+
+def test_the_largest_of_several_resolutions_is_taken_wherever_it_stands(tmp_path):
+    of_version_2(tmp_path / "a.ome.zarr", None)
+    for name, plane in (("cells", CELLS), ("nuclei", NUCLEI)):
+        group = zarr.open_group(tmp_path / "a.ome.zarr" / "labels" / name, mode="r+")
+        group.create_array("s1", data=plane[::2, ::2])
+    described(tmp_path / "a.ome.zarr", {"datasets": [{"path": "s1"}, {"path": "s0"}]})
+    assert_read(tmp_path)
+
+
+@pytest.mark.parametrize("axes", [["x", "y"], [{"name": "x"}, {"name": "y"}], [{"name": "y"}, {"name": "c"}]])
+def test_axes_in_another_order_are_refused_and_not_mirrored(tmp_path, axes):
+    of_version_2(tmp_path / "a.ome.zarr", None)
+    described(tmp_path / "a.ome.zarr", {"axes": axes, "datasets": [{"path": "s0"}]})
+    with pytest.raises(
+        ValueError, match=r"a\.ome\.zarr/labels/cells has the axes .*; write it so that y and x come last"
+    ):
+        masks.read(tmp_path, "a")

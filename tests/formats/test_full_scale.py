@@ -6,7 +6,7 @@ import tifffile
 from PIL import Image
 
 from hpax import atlas, images
-from hpax.formats import fields
+from hpax.formats import fields, pictures
 from hpax.formats.fields import FullScale
 
 SCENE = np.random.default_rng(0).gamma(2, 0.1, (4, 40, 50)).clip(0, 0.999)
@@ -52,6 +52,15 @@ def test_floats_are_of_0_to_1_or_count_as_a_camera_does(tmp_path):
         save(tmp_path / name, planes.astype(np.float32))
         (image,), _ = seen(tmp_path / name)
         assert np.abs(image - expected).max() <= 1
+
+
+def test_floats_of_0_to_1_among_others_need_a_word(tmp_path):
+    save(tmp_path, SCENE.astype(np.float32), "unit")
+    save(tmp_path, with_bits(8).astype(np.float32), "counts")
+    with pytest.raises(ValueError, match=r"floats reach 255, but those of .*unit_green.tif at most 1; scale all"):
+        fields.full_scale(fields.find_fields(tmp_path))
+    save(tmp_path, np.eye(40, dtype=np.float32)[None].repeat(4, 0), "unit")  # whole numbers may be counts
+    assert fields.full_scale(fields.find_fields(tmp_path)).floats == 255
 
 
 def test_the_range_is_that_of_the_whole_set(tmp_path):
@@ -103,8 +112,20 @@ def test_a_damaged_field_does_not_hide_the_range_of_the_others(tmp_path):
     save(tmp_path, with_bits(12), "good")
     save(tmp_path, with_bits(16), "bad")
     (tmp_path / "bad_red.tif").write_bytes(b"II*\0")
-    assert fields.full_scale(fields.find_fields(tmp_path)).integers == 4095
+    scale = fields.full_scale(fields.find_fields(tmp_path))
+    assert scale.integers == 4095
+    assert scale.remark.endswith("; 1 fields that cannot be read do not count")
     assert fields.depth(fields.find_fields(tmp_path)) == 16
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_what_cannot_be_read_does_not_decide_how_many_bits_are_kept(tmp_path, caplog, dtype):
+    save(tmp_path, with_bits(8).astype(dtype), "good")
+    save(tmp_path, with_bits(8), "also")
+    assert fields.depth(fields.find_fields(tmp_path)) == 8 * np.dtype(dtype).itemsize
+    (tmp_path / "also_red.tif").write_bytes(b"II*\0")
+    assert fields.depth(fields.find_fields(tmp_path)) == 8 * np.dtype(dtype).itemsize
+    assert ("also_red.tif; 8 are taken" in caplog.text) == (dtype == np.uint8)
 
 
 RESOLUTIONS = {
@@ -139,6 +160,37 @@ def test_without_a_statement_the_longer_side_is_the_last_resort(tmp_path, option
     assert sizes[0] == sizes[1]
     assert (sizes[0].um_per_pixel, sizes[0].source) == (0.08, "width")
     assert "no pixel size is stated; 0.08 µm is guessed from 2048 pixels" in sizes[0].remark
+
+
+PIXELS = '<Image ID="Image:0"><Pixels ID="Pixels:0" {}><Channel ID="Channel:0:0"/></Pixels></Image>'
+STATED = {
+    "comment": '<!-- PhysicalSizeX="0.5" PhysicalSizeY="0.5" -->' + PIXELS.format('PhysicalSizeX="0.32"'),
+    "quotes": PIXELS.format("PhysicalSizeX = '0.32' PhysicalSizeY = '0.32'"),
+    "x only": PIXELS.format('PhysicalSizeX="0.32"'),
+    "another image": PIXELS.format('PhysicalSizeX="0.32"') + PIXELS.format('PhysicalSizeX="0.5" PhysicalSizeY="0.5"'),
+    "prefix": PIXELS.format('PhysicalSizeX="320" PhysicalSizeXUnit="nm"').replace("Pixels ", "ome:Pixels "),
+    "none": PIXELS.format("") + PIXELS.format('PhysicalSizeX="0.5"') + '<Old PhysicalSizeX="0.5" PhysicalSizeY="0.5"/>',
+}
+
+
+@pytest.mark.parametrize("kind", STATED)
+def test_ome_xml_states_the_size_of_its_first_image(tmp_path, kind):
+    xml = f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">{STATED[kind]}</OME>'
+    tifffile.imwrite(tmp_path / "a.tif", with_bits(8)[0], description=xml, metadata=None)
+    expected = None if kind == "none" else pytest.approx(0.32)
+    assert pictures.stated_um_per_pixel(tmp_path / "a.tif") == expected
+
+
+def test_a_side_that_is_another_s_thousandfold_is_no_square_pixel(tmp_path):
+    sizes = {"PhysicalSizeX": 0.08, "PhysicalSizeY": 80.0}
+    tifffile.imwrite(tmp_path / "a.tif", with_bits(8)[0], ome=True, metadata={"axes": "YX", **sizes})
+    with pytest.raises(ValueError, match=r"a.tif states pixels of 0.08 by 80 µm"):
+        pictures.stated_um_per_pixel(tmp_path / "a.tif")
+
+
+def test_comments_cost_no_more_than_their_length():
+    assert pictures.without_comments("a<!-- b <!-- c -->d<!---->e<!-- f") == "ade"
+    assert pictures.without_comments("<!--" * 2**18) == ""
 
 
 def test_statements_that_disagree_are_errors(tmp_path):

@@ -168,3 +168,78 @@ def test_nuclei_that_are_turned_are_told(dark_nuclei, turn):
     image = dark_nuclei.copy()
     image[..., 1] = turn(image[..., 1])
     assert [told.split()[0] for told in strangers.remarks(image)] == ["nucleus"]
+
+
+def colours(plane):
+    """The plane as the blue one of three."""
+    return np.stack([np.zeros_like(plane), np.zeros_like(plane), plane], axis=-1)
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"tile": (16, 16)}])
+def test_a_palette_stands_for_its_colours_in_every_tiff(tmp_path, options):
+    palette = np.stack([np.zeros(256), np.zeros(256), np.arange(255, -1, -1) * 257]).astype(np.uint16)
+    stored = np.pad(255 - GREY, ((0, 10), (0, 8)))
+    tifffile.imwrite(tmp_path / "a_blue.tif", stored, photometric="palette", colormap=palette, **options)
+    np.testing.assert_array_equal(fields.read_channel(tmp_path / "a_blue.tif"), 255 - stored)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_planes_one_after_another_are_the_same_colours(tmp_path, dtype, orientation):
+    grey = GREY.astype(dtype) * (np.iinfo(dtype).max // 255)
+    planes = np.moveaxis(colours(grey), -1, 0)
+    tags = {"photometric": "rgb", "planarconfig": "separate", "extratags": [(274, "H", 1, orientation, True)]}
+    tifffile.imwrite(tmp_path / "a_blue.tif", planes, **tags)
+    read = fields.read_channel(tmp_path / "a_blue.tif")
+    np.testing.assert_array_equal(read, pictures.turned(grey, orientation))
+    assert pictures.stored_bits(tmp_path / "a_blue.tif") == 8 * grey.itemsize
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_packed_colours_of_16_bits_are_refused_and_never_halved(tmp_path, planar):
+    planes = colours(GREY.astype(np.uint16) * 257)
+    planes = planes if planar == "contig" else np.moveaxis(planes, -1, 0)
+    options = {"photometric": "rgb", "planarconfig": planar, "compression": "zlib"}
+    tifffile.imwrite(tmp_path / "a_blue.tif", planes, **options)
+    with pytest.raises(ValueError, match=r"a_blue.tif has 16-bit colour"):
+        fields.read_channel(tmp_path / "a_blue.tif")
+    assert not pictures.is_8_bit(tmp_path / "a_blue.tif")
+
+
+@pytest.mark.parametrize(("mode", "compression"), [("LAB", None), ("LAB", "tiff_lzw"), ("YCbCr", None), ("CMYK", None)])
+def test_colours_that_are_no_light_are_refused(tmp_path, mode, compression):
+    Image.fromarray(colours(GREY)).convert(mode).save(tmp_path / "a_blue.tif", compression=compression)
+    with pytest.raises(ValueError, match=r"a_blue.tif .*save it as grey or RGB"):
+        fields.read_channel(tmp_path / "a_blue.tif")
+
+
+def test_two_planes_of_which_none_is_transparency_are_two_channels(tmp_path):
+    two = {"photometric": "minisblack", "planarconfig": "contig"}
+    pixels = np.stack([GREY, 255 - GREY], axis=-1)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **two, extrasamples=["unspecified"])
+    with pytest.raises(ValueError, match=r"a.tif .* two planes, neither of which is transparency; save one channel"):
+        fields.read_channel(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **two, extrasamples=["unassalpha"])
+    np.testing.assert_array_equal(fields.read_channel(tmp_path / "a.tif"), GREY)
+
+
+def test_min_is_white_of_12_bits_does_not_become_a_white_picture(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", 4095 - GREY.astype(np.uint16) * 16, photometric="miniswhite")
+    with pytest.raises(ValueError, match=r"a.tif shows the lowest value as white, and has none above 4095"):
+        fields.read_channel(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("plane", "misnamed"), [(2, False), (1, True), (0, True)])
+def test_a_colour_that_is_not_the_name_s_is_told_of(tmp_path, plane, misnamed):
+    pixels = np.roll(colours(GREY), plane - 2, axis=-1)
+    Image.fromarray(pixels).save(tmp_path / "a_blue.png")
+    picture = pictures.read(tmp_path / "a_blue.png")
+    np.testing.assert_array_equal(picture.pixels, GREY)
+    assert picture.misnamed == misnamed
+    for name in ("red", "green", "yellow"):
+        Image.fromarray(np.stack([GREY] * 3, -1)).save(tmp_path / f"a_{name}.png")
+    (files,) = fields.find_fields(tmp_path)
+    told = any(
+        each.startswith("a_blue.png show another colour") for each in fields.remarks(files, fields.read_field(files))
+    )
+    assert told == misnamed

@@ -1,6 +1,7 @@
 """What is written is read back: the competition's CSV by its own reader and scorer, the table by anndata."""
 
 import dataclasses
+import types
 
 import anndata
 import numpy as np
@@ -11,6 +12,7 @@ from hpax.fields import Masks
 from hpax.formats import kaggle, label_images
 from hpax.metrics import counting, detection
 from hpax.predict import submission
+from hpax.recipes import weak_report
 
 
 def fields(count=3):
@@ -115,6 +117,25 @@ def test_the_same_field_twice_is_refused(tmp_path):
     id, masks, truth = next(fields())
     with pytest.raises(ValueError, match="IDs must be unique"):
         write(tmp_path, [(id, masks, truth * 1.0)] * 2)
+
+
+def test_ids_are_those_that_can_be_read_again(tmp_path):
+    _, masks, truth = next(fields())
+    write(tmp_path, [("my red cell 日本", masks, truth * 1.0)])
+    assert list(kaggle.strict(tmp_path / submission.SUBMISSION).entries) == ["my red cell 日本"]
+    for id in ("a,b", 'a"b', "a\u200bb", "a\nb", "a" * 257, ""):
+        with pytest.raises(ValueError, match="IDs must be 1 to 256 printable characters without commas and quotes"):
+            kaggle.check_id(id)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_a_study_leaves_an_id_that_no_submission_may_have_out_and_tells(tmp_path, caplog):
+    _, masks, truth = next(fields())
+    one = types.SimpleNamespace(id="one", found=masks, um_per_pixel=0.3, origin={})
+    other = types.SimpleNamespace(**{**vars(one), "id": "an,other"})
+    weak_report.submit([one, other], [truth * 1.0, truth * 1.0], tmp_path)
+    assert list(kaggle.strict(tmp_path / submission.SUBMISSION).entries) == ["one"]
+    assert "field an,other is left out of" in caplog.text
 
 
 def test_simulated_fields_score_1_with_their_own_truth(tmp_path):

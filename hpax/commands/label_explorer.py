@@ -19,13 +19,12 @@ LEAST = 5  # cells, that can be laid out
 FEATURES = "the last but one layer of the first network of cells; without one, the probabilities"
 
 
-def unavailable(config: Config) -> str:
-    """Why there can be no explorer; "" if there can."""
-    if not config.explorer:
-        return "--no-explorer"
+def unavailable(kept: Collection) -> str:
+    """Why there can be no explorer of these cells; "" if there can."""
     if importlib.util.find_spec("bokeh") is None:
         return "it needs bokeh; pip install 'hpax[explore]'"
-    return ""
+    cells = sum(len(part.obs) for part in kept.parts)
+    return f"it needs {LEAST} cells, there are {cells}" if cells < LEAST else ""
 
 
 def leave(
@@ -35,12 +34,12 @@ def leave(
     remarks: Sequence[str],
     failures: Mapping[str, str],
 ) -> Path | None:
-    """Leaves the page of the cells of `kept`; None, and none of before, where there can be none, which is said."""
+    """Leaves the page of the cells of `kept`, or none, also of before, where none is asked for or there can be none."""
     path = config.workdir / PAGE
     path.unlink(missing_ok=True)
-    cells = 0 if kept is None else sum(len(part.obs) for part in kept.parts)
-    reason = unavailable(config) or (f"it needs {LEAST} cells, there are {cells}" if cells < LEAST else "")
-    if kept is None or reason:
+    if kept is None:
+        return None
+    if reason := unavailable(kept):
         print(f"no {PAGE}: {reason}")
         return None
     with progress.shown("laying out cells", 1) as bar:
@@ -63,6 +62,7 @@ def provenance(config: Config, loaded: Sequence[Network]) -> dict[str, str]:
     """What the page says of how its cells came about."""
     told = {"fields": f"{config.fields}, {folders.kind(config.fields)}"}
     told["cells"] = f"found ({config.segmenter})" if config.masks is None else f"of {config.masks}"
-    for path, network in zip(config.models, loaded, strict=False):
-        told[f"labelled by {path.name}"] = models.card_summary(network.card) or "a network without a card"
+    for number, network in enumerate(loaded, start=1):
+        title = network.card.partition("\n")[0].lstrip("# ") or f"network {number}"
+        told[f"labelled by {title}"] = models.card_summary(network.card) or "a network without a card"
     return told | {"features": FEATURES}

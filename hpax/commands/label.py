@@ -47,7 +47,7 @@ class Config:
     border_weights: bool = False  # lower the scores of small cells and of those that the border cuts
     refinement: Literal["relative", "paper", "code"] = "relative"  # of labels of fields to cells: hpax.predict.refine
     shown: int = 12  # fields with pictures
-    explorer: bool = True  # leave explorer.html, too: every cell on a plane, its picture, its field (11 KB a cell on disk)
+    explorer: bool = True  # leave explorer.html: every cell on a plane, its picture, its field; 11 KB a cell on disk
     share: str = ""  # of the fields, such as 2/4, for the second of four processes; afterwards, once without it
 
     def __post_init__(self) -> None:

@@ -116,7 +116,7 @@ def test_quickstart_ends_with_a_page_and_a_feature_table(tmp_path):
     assert not asked & others
 
 
-@pytest.mark.parametrize("part", ["training", "pipeline", "neighbours"])
+@pytest.mark.parametrize("part", [pytest.param("training", marks=pytest.mark.slow), "pipeline", "neighbours"])
 def test_the_speed_of_a_part_is_a_ratio_beside_what_else_one_would_use(part, tmp_path):
     from experiments import benchmark_speed
 
@@ -210,7 +210,10 @@ def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
     assert trained.channels == ("microtubules", "er", "nucleus")
 
 
-@pytest.mark.parametrize("part", ["inpainting", "efficientnet", "inception", "scoring", "neighbours"])
+HEAVY = [pytest.param(part, marks=pytest.mark.slow) for part in ("inpainting", "inception")]
+
+
+@pytest.mark.parametrize("part", ["efficientnet", "scoring", "neighbours", *HEAVY])
 def test_benchmark_accelerator_times_every_part_in_seconds(tmp_path, part):
     from experiments import benchmark_accelerator
 

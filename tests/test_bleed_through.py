@@ -25,6 +25,7 @@ def test_a_run_ends_with_what_the_painted_protein_follows(folder):
     assert 0 <= record["metrics"]["follows the source"] <= 1
 
 
+@pytest.mark.slow
 def test_the_two_truths_share_the_cell_and_not_the_place(folder):
     from hpax.recipes import mismatch
     from hpax.recipes.cells import Atlas, Data, open_cells

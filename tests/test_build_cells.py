@@ -298,6 +298,7 @@ def test_processes_share_the_work_and_change_nothing(source, whole, tmp_path):
     assert contents(tmp_path) == contents(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_real_fields_have_cells_in_every_one(real_data, tmp_path):
     some = fields.find_fields(real_data / "hpa_fields")

@@ -41,6 +41,7 @@ def result(folder: pathlib.Path) -> dict:
     return json.loads((folder / "result.json").read_text())
 
 
+@pytest.mark.slow
 def test_inpaint_pairs_on_crops_in_the_published_layout(tmp_path):
     from experiments import inpaint_pairs
 
@@ -116,7 +117,10 @@ def test_quickstart_ends_with_a_page_and_a_feature_table(tmp_path):
     assert not asked & others
 
 
-@pytest.mark.parametrize("part", [pytest.param("training", marks=pytest.mark.slow), "pipeline", "neighbours"])
+TIMED = [pytest.param(part, marks=pytest.mark.slow) for part in ("training", "pipeline")]
+
+
+@pytest.mark.parametrize("part", ["neighbours", *TIMED])
 def test_the_speed_of_a_part_is_a_ratio_beside_what_else_one_would_use(part, tmp_path):
     from experiments import benchmark_speed
 
@@ -168,6 +172,7 @@ def test_networks_that_differ_are_not_timed():
             hold_alike(ours, [ours[0], wrong])
 
 
+@pytest.mark.slow
 def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
     from experiments import segment_fields
     from hpax.data.dsb2018_nuclei import dummy as images

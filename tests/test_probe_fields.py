@@ -47,7 +47,13 @@ def trained(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("method", "init"), [("probe", "intensity"), ("probe", "fresh"), ("finetune", "fresh"), ("finetune", "file")]
+    ("method", "init"),
+    [
+        ("probe", "intensity"),
+        ("probe", "fresh"),
+        ("finetune", "file"),
+        pytest.param("finetune", "fresh", marks=pytest.mark.slow),
+    ],
 )
 def test_every_field_is_answered_for_and_a_network_is_left_where_one_was_trained(
     folder, trained, tmp_path, method, init

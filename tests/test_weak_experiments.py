@@ -88,6 +88,7 @@ def test_what_is_left_is_what_was_scored(combined, split):
     assert not (combined / combine_labels.STUDENT_FILE).exists()  # nothing was distilled
 
 
+@pytest.mark.slow
 def test_arms_that_share_a_network_train_it_once_and_without_a_ceiling_say_nothing_of_one(combined, shards):
     shelf = combined.parents[1] / "models"
     ends = "*/checkpoints/latest/*/commit_success.txt"

@@ -42,7 +42,7 @@ class Config:
     clusters: int = 0  # of proteins; 0: as many as the silhouette likes best
     permutations: int = 100  # of the null run of enrichment
     decoys: int = 100  # random gene sets beside the planted ones
-    attention_layer: str = "backbone"  # of the network of cells: its last map, or a module in it
+    attention_layer: str = ""  # of the network of cells: backbone, its last map, or a module in it; "": the finest map
     attention_cells: int = 200  # cells of one location whose maps are compared with their protein
     seed: int = 0
 

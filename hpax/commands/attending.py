@@ -28,14 +28,14 @@ def study(
 ) -> pd.DataFrame:
     """Leaves tables/attention.csv and figures/attention.png; returns the table (`attention.overlaps`).
 
-    Looks at up to `most` cells of a single location, as many of each class as there are; the location is the truth
-    where it is known, else what the refined labels say.
+    The layer is the finest one where none is named. Looks at up to `most` cells of a single location, as many of each
+    class as there are; the location is the truth where it is known, else what the refined labels say.
     """
     chosen = single_cells(cells, most=most, seed=seed)
     if not len(chosen):
         return pd.DataFrame(columns=["cells", "iou", "control"])
     crops, labels = _crops(classifier, fields, chosen)
-    looked = attention.Attention.of(classifier, layer=layer)
+    looked = attention.Attention.of(classifier, layer=layer or attention.finest_layer(classifier))
     table = attention.overlaps(looked, crops, labels, seed=seed)
     text = table.to_csv(lineterminator="\n", float_format="%.4f")
     files.write_text(workdir / "tables" / "attention.csv", text)

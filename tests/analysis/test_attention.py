@@ -1,6 +1,7 @@
 """Grad-CAM is what its definition says, sees what a network was made to see, and random weights do not."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -105,3 +106,14 @@ def test_the_map_of_one_class_is_that_of_all_maps(nets):
     np.testing.assert_allclose(own, every[np.arange(len(images)), :, :, labels], rtol=1e-4, atol=1e-7)
     assert nets["cell"].own_maps(images[:0], labels[:0]).shape == (0, *every.shape[1:3])
     assert nets["cell"].maps(images[:0]).shape == (0, *every.shape[1:])
+
+
+@pytest.mark.usefixtures("untyped")
+def test_the_finest_layer_is_a_map_of_its_network():
+    classifier = hpax.load("label-cells")
+    layer = attention.finest_layer(classifier)
+    assert layer == "backbone/level0a"
+    found = Attention.of(classifier, layer=layer).own_maps(np.zeros((1, 64, 64, 4), np.uint8), np.zeros(1, int))
+    assert found.shape[1:] == (32, 32)
+    other = types.SimpleNamespace(network=types.SimpleNamespace(params={"backbone": {"stem": 0}}))
+    assert attention.finest_layer(other) == "backbone"

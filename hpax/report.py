@@ -82,7 +82,8 @@ def check(page: str, path: Path) -> int:
 
 
 def collect(folders: Iterable[Path]) -> list[Row]:
-    """The runs of every result.json below `folders`, links not followed; those of other programs are left out.
+    """The runs of every result.json below `folders`, links not followed; those of other programs are left out, and what
+    a run had made on the way, in its own folder, is part of it.
 
     Raises:
         ReportError: a folder is missing, or a result is too large, damaged or lacks a field.
@@ -94,8 +95,9 @@ def collect(folders: Iterable[Path]) -> list[Row]:
         paths = sorted(itertools.islice(_results(folder), MAX_FILES + 1))
         if len(paths) > MAX_FILES:
             raise ReportError(f"{folder} holds more than {MAX_FILES} result.json files; collect its parts one by one")
-        records = [(path, _record(path)) for path in paths]
-        rows += [_row(path, record) for path, record in records if "experiment" in record and "arm" in record]
+        records = {path: _record(path) for path in paths}
+        runs = {path.parent: path for path, record in records.items() if "experiment" in record and "arm" in record}
+        rows += [_row(path, records[path]) for own, path in runs.items() if runs.keys().isdisjoint(own.parents)]
     return rows
 
 
@@ -331,7 +333,7 @@ def _is_number(text: str) -> bool:
 
 def _name(name: str) -> str:
     """The name of a metric or count: letters, digits and a few signs, as it becomes a column."""
-    if not re.fullmatch(r"\w[\w .,/@%()+×-]{0,79}", name):
+    if not re.fullmatch(r"\w[\w .,:/@%()+×-]{0,79}", name):
         raise ValueError(f"{name!r} cannot name a metric")
     return name
 

@@ -310,6 +310,15 @@ def test_results_of_other_programs_and_links_are_left_out(write, run, tmp_path):
     assert [row["arm"] for row in table(tmp_path)] == ["default"]
 
 
+def test_what_a_run_had_made_on_the_way_is_part_of_it(write, run, tmp_path):
+    own = write(metrics={"clusters: adjusted Rand": 0.3}, headline=["clusters: adjusted Rand"]).parent
+    (own / "labels").mkdir()
+    (own / "labels" / "result.json").write_text(json.dumps(record(arm="part")))
+    assert run() == 0
+    assert [row["arm"] for row in table(tmp_path)] == ["default"]
+    assert table(tmp_path)[0]["metric:clusters: adjusted Rand"] == "0.3"
+
+
 @pytest.mark.parametrize("change", [("0.5", "half"), ("default,0", "default,1.5"), ("wall_s", "wall"), (",1200", "")])
 def test_a_table_edited_into_nonsense_is_named(change, write, run, tmp_path, capsys):
     write()

@@ -69,7 +69,8 @@ class CellClassifier:
         parts = []
         for start in range(0, max(1, len(crops)), BATCH):  # no cells at all make one batch of padding
             part = crops[start : start + BATCH]
-            padded = np.pad(part, ((0, BATCH - len(part)), (0, 0), (0, 0), (0, 0)))
+            size = max(8, 1 << max(0, len(part) - 1).bit_length())  # four shapes to compile, and few crops of padding
+            padded = np.pad(part, ((0, size - len(part)), (0, 0), (0, 0), (0, 0)))
             parts.append(np.asarray(self._encode(images.as_float(padded))["penultimate"], np.float32)[: len(part)])
         return np.concatenate(parts)
 

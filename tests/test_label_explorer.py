@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import test_label
 from test_label import options, table
@@ -66,6 +67,18 @@ def test_every_cell_is_on_the_page_with_its_picture_and_field(folder, network, t
     ]
     assert f'href="{PAGE}"' in (tmp_path / "index.html").read_text()
     assert "classical" in (tmp_path / PAGE).read_text()
+
+
+def test_refined_labels_are_those_of_the_table_that_is_left(folder, network, tmp_path):
+    table(folder, "3|16")
+    assert run(folder, tmp_path, network) == 0
+    left = pd.read_csv(tmp_path / "refined.csv", dtype=str)
+    shown = atlas_of(tmp_path)
+    names = shown["columns"]["refined labels"]
+    told = [names["names"][value].replace(", ", ";") for value in names["values"]]
+    assert dict(zip(shown["ids"], told, strict=True)) == dict(
+        zip(left["field"] + "_" + left["cell"], left["locations"], strict=True)
+    )
 
 
 def test_a_corrected_table_is_shown_and_nothing_is_asked_again_where_nothing_changed(folder, network, tmp_path):

@@ -43,7 +43,8 @@ class FieldCells:
     """The cells of one field by ascending index."""
 
     obs: pd.DataFrame
-    prob: Float32[np.ndarray, "k 19"]
+    prob: Float32[np.ndarray, "k 19"]  # together with the field
+    alone: Float32[np.ndarray, "a 19"]  # of each cell by itself; or nothing
     features: Float32[np.ndarray, "k d"]
     labels: UInt8[np.ndarray, " 19"]  # of the field; none set: not known
     truth: UInt8[np.ndarray, "k 19"]  # of each cell, none set: not known
@@ -61,6 +62,7 @@ class FieldCells:
                 key=np.array(key),
                 index=self.obs.index.to_numpy(str),
                 prob=self.prob,
+                alone=self.alone,
                 features=self.features,
                 labels=self.labels,
                 truth=self.truth,
@@ -115,12 +117,13 @@ class Collection:
 def load(path: str | os.PathLike[str], key: str) -> FieldCells | None:
     """What `FieldCells.save` wrote; None if it is not there, damaged, or was made of something else."""
     kept = kept_arrays.read(path, key)
-    if kept is None or "maps" not in kept:  # which earlier files have not
+    if kept is None or not {"maps", "alone"} <= kept.keys():  # which earlier files have not
         return None
     columns = {name.removeprefix("obs_"): kept[name] for name in kept if name.startswith("obs_")}
     return FieldCells(
         obs=pd.DataFrame(columns, index=pd.Index(kept["index"])),
         prob=kept["prob"],
+        alone=kept["alone"],
         features=kept["features"],
         labels=kept["labels"],
         truth=kept["truth"],
@@ -136,12 +139,13 @@ def field_cells(
     prob: Float[np.ndarray, "k 19"],
     features: Float[np.ndarray, "k d"],
     *,
+    alone: Float[np.ndarray, "k 19"] | None = None,
     maps: Float[np.ndarray, "y x 19"] | None = None,
     side: int = FIELD_SIDE,
 ) -> FieldCells:
     """What an atlas holds of a field: a row of `prob` and `features` for each of its cells, by ascending index.
 
-    `maps` are logits (`FieldClassifier.predict`).
+    `alone` is what is said of the cells by themselves, `maps` are logits (`LabelPrediction`).
 
     The truth of a cell is taken over where the masks of the field are the true ones.
 
@@ -157,10 +161,12 @@ def field_cells(
     rgb = colour.picture(overlays.LIGHT * overlays.light(field.image, max(field.image.shape[:2])))
     _, thumbs = cell_images(rgb, field.found, field.um_per_pixel, crop_um=THUMB_UM, size=THUMB, masked=False)
     none = np.zeros(len(atlas.LOCATIONS), np.uint8)
+    by_itself = np.zeros((0, len(none)), np.float32) if alone is None else alone
     own_truth = field.cell_labels if field.cell_labels is not None and field.masks is field.truth else None
     return FieldCells(
         obs=writer.table().obs.assign(um_per_pixel=field.um_per_pixel),
         prob=prob.astype(np.float32),
+        alone=by_itself.astype(np.float32),
         features=features.astype(np.float32),
         labels=none if field.labels is None else field.labels.astype(np.uint8),
         truth=np.tile(none, (len(prob), 1)) if own_truth is None else own_truth.astype(np.uint8),
@@ -172,7 +178,8 @@ def field_cells(
 
 
 def joined(parts: Sequence[FieldCells], *, uns: Mapping[str, object] | None = None) -> anndata.AnnData:
-    """The cells of all fields: X the features, obsm "prob", "labels" (of the field) and "truth", uns "locations".
+    """The cells of all fields: X the features, obsm "prob", "labels" (of the field) and "truth", uns "locations"; obsm
+    "prob_alone", too, where it is known of all of them.
 
     Raises:
         ValueError: no cell at all.
@@ -186,6 +193,7 @@ def joined(parts: Sequence[FieldCells], *, uns: Mapping[str, object] | None = No
     features = np.concatenate([part.features for part in full])
     names = pd.DataFrame(index=[f"feature_{number}" for number in range(features.shape[1])])
     of_fields = [np.tile(part.labels, (len(part.obs), 1)) for part in full]
+    known = all(len(part.alone) == len(part.obs) for part in full)
     return anndata.AnnData(
         X=features,
         obs=obs,
@@ -194,6 +202,7 @@ def joined(parts: Sequence[FieldCells], *, uns: Mapping[str, object] | None = No
             "prob": np.concatenate([part.prob for part in full]),
             "labels": np.concatenate(of_fields),
             "truth": np.concatenate([part.truth for part in full]),
+            **({"prob_alone": np.concatenate([part.alone for part in full])} if known else {}),
         },
         uns={"locations": np.array(atlas.LOCATIONS), **(uns or {})},
     )

@@ -66,8 +66,10 @@ def run(cells: anndata.AnnData, options: Options, *, sets: enrich.GeneSets | Non
     if unnamed:
         remarks.append(f"{unnamed} of {len(np.unique(proteins))} proteins are not known: their fields stand for them")
     cells.obs["protein"] = pd.Categorical(proteins)
+    fields = cells.obs["field"].astype(str).to_numpy()
+    alone = cells.obsm.get("prob_alone")
     cells.obsm["refined"] = refined(
-        cells.obsm["prob"], cells.obsm["labels"], cells.obs["field"].astype(str).to_numpy(), rule=options.refinement
+        cells.obsm["prob"], cells.obsm["labels"], fields, alone=alone, rule=options.refinement
     )
     scores = embed.principal(np.asarray(cells.X), options.components, seed=options.seed)
     cells.obsm["X_pca"] = scores
@@ -103,13 +105,15 @@ def refined(
     labels: UInt8[np.ndarray, "n 19"],
     fields: Shaped[np.ndarray, " n"],
     *,
+    alone: Float[np.ndarray, "n 19"] | None = None,
     rule: Literal["relative", "paper"] = "relative",
 ) -> UInt8[np.ndarray, "n 19"]:
     """What each cell shows: the labels of its field that are likely; where these are not known, the likely classes.
 
-    "paper": likely is a probability of a half (Le et al. 2022). "relative": half of that of the field's surest cell
-    (`hpax.predict.refine.relative`, which says why). A cell without any likely label is negative, or has its most
-    probable class where the labels of its field are not known.
+    "paper": likely is a probability of a half (Le et al. 2022). "relative": a share of that of the field's surest cell
+    (`hpax.predict.refine.relative`, which says why), by what is said of cells `alone` where that is known, as `hpax
+    label` does. A cell without any likely label is negative, or has its most probable class where the labels of its
+    field are not known.
     """
     shown = np.zeros_like(labels)
     for _, own in heterogeneity.rows_by_name(fields):
@@ -118,8 +122,10 @@ def refined(
             shown[own] = _likely(prob[own])
         elif rule == "paper":
             shown[own] = refine.by_paper(of_field, prob[own])
-        else:
+        elif alone is None:
             shown[own] = refine.relative(of_field, prob[own], least=refine.TOGETHER)
+        else:
+            shown[own] = refine.relative(of_field, alone[own], least=refine.ALONE, best=prob[own].argmax(1))
     return shown
 
 

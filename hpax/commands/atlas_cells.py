@@ -95,12 +95,9 @@ class Describer:
 
     def __call__(self, field: Field, prob: Float[np.ndarray, "k 19"] | None) -> FieldCells:
         """What an atlas holds of a field."""
-        features = self._features(field)
-        if prob is None:
-            said = self.ensemble.predict(field)
-            return atlas_tables.field_cells(field, said.cells.astype(np.float32), features, maps=said.maps)
-        maps = self.ensemble.fields[0].predict(field).maps if self.ensemble.fields else None
-        return atlas_tables.field_cells(field, prob, features, maps=maps)
+        said = self.ensemble.predict(field)
+        cells = said.cells.astype(np.float32) if prob is None else prob
+        return atlas_tables.field_cells(field, cells, self._features(field), alone=said.cell_only, maps=said.maps)
 
     def key(self, field: Field, prob: Float[np.ndarray, "k 19"] | None) -> str:
         """What the answer depends on."""

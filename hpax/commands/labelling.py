@@ -198,7 +198,8 @@ class Labeller:
         if self.explored is not None and len(cells.masks):
             features = self.ensemble.features(seen) if self.ensemble.cells else said[1]
             named = {**field.origin, "protein": field.annotation.protein}  # and nothing in its place
-            part = field_cells(dataclasses.replace(seen, origin=named), said[0], features, maps=found.maps)
+            shown_as = dataclasses.replace(seen, origin=named)
+            part = field_cells(shown_as, said[0], features, alone=said[1], maps=found.maps)
             self.explored.add(field.id, part, _explorer_key(key, field))
         with files.replacing(path) as draft:
             np.savez(draft, key=np.array(key), said=said)

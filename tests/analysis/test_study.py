@@ -97,7 +97,7 @@ def test_cells_of_a_field_come_back_from_their_file_as_they_were(tmp_path):
     field = simulate.field(protein, "U-2 OS", 0, seed=3, size=128, um_per_pixel=0.64)
     prob = np.linspace(0, 1, len(field.found) * CLASSES, dtype=np.float32).reshape(-1, CLASSES)
     logits = np.stack([np.full((2, 3), value) for value in np.linspace(-9, 9, CLASSES)], axis=-1)
-    part = atlas_tables.field_cells(field, prob, prob[:, :5], maps=logits)
+    part = atlas_tables.field_cells(field, prob, prob[:, :5], alone=prob / 2, maps=logits)
     assert part.maps[1, 2, CLASSES // 2] == 128
     part.save(tmp_path / "a.npz", "key")
     again = atlas_tables.load(tmp_path / "a.npz", "key")
@@ -112,6 +112,7 @@ def test_cells_of_a_field_come_back_from_their_file_as_they_were(tmp_path):
     assert atlas_tables.load(tmp_path / "a.npz", "key") is None
     np.testing.assert_array_equal(part.truth, field.cell_labels)
     joined = atlas_tables.joined([part])
+    np.testing.assert_array_equal(joined.obsm["prob_alone"], prob / 2)
     assert joined.n_obs == len(field.found)
     inside = part.outlines.reshape(-1, 2)
     assert (inside <= 128).all()

@@ -190,7 +190,7 @@ def test_a_file_cut_short_or_damaged_gives_an_error_that_says_so(load, torch):
         b")" + b"q\x00h\x00\x86" * 200 + b".",  # a tuple of itself twice, 200 times over
         b"Nr\xff\xff\xff\xff.",  # remembered under a place that a list would be grown to
         b"(" * 2000 + b"t" * 2000 + b".",
-        b"N" * 200_000 + b".",
+        b"N" * 2_000_000 + b".",
         b"\x96" + (2**40).to_bytes(8, "little") + b".",
     ],
     ids=["shared", "memo", "nested", "long", "bytearray"],

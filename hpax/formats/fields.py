@@ -78,6 +78,7 @@ SATURATED = 0.05  # share of a channel's pixels at the top of its range that is 
 _COLOURS = "|".join(atlas.COLOURS.values())
 _NAME = re.compile(rf"(?P<id>.+)_(?P<colour>{_COLOURS})(\.ome)?\.(png|jpe?g|tiff?)", re.IGNORECASE | re.DOTALL)
 _COMPOSITE = re.compile(rf".+_({_COLOURS})", re.IGNORECASE)
+_COPY = re.compile(r"copy of (?P<first>.+)|(?P<second>.+?)( - copy| copy)?( ?\(\d+\))?", re.IGNORECASE)
 _ENDING = re.compile(rf"(_({_COLOURS}))+$", re.IGNORECASE)
 
 
@@ -141,8 +142,18 @@ def survey(folder: str | pathlib.Path) -> Survey:
     if not whole and not faults:
         expected = f"expected files named {{id}}_{{{_COLOURS}}}.png, .jpg or .tif, a channel each"
         raise FileNotFoundError(f"{folder} holds no field; {expected}{_others(folder)}")
+    _tell_of_copies([files.id for files in whole])
     told = {_printable(id): fault for id, fault in sorted(faults.items())}
     return Survey([files for files in whole if files.id not in faults], told)
+
+
+def _tell_of_copies(ids: Sequence[str]) -> None:
+    known = {id.lower() for id in ids}
+    for id in ids:
+        name = _COPY.fullmatch(id)
+        of = (name["first"] or name["second"]) if name else id
+        if of != id and of.lower() in known:
+            log.warning("field %s is named as a copy of %s is; both count, so remove one if they are the same", id, of)
 
 
 def _same_channel(one: pathlib.Path, other: pathlib.Path) -> str:

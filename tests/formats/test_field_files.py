@@ -341,3 +341,12 @@ def test_the_real_fields_are_all_read(real_data):
 @pytest.mark.parametrize(("count", "most", "places"), [(0, 3, []), (1, 3, [0]), (3, 9, [0, 1, 2]), (9, 3, [0, 4, 8])])
 def test_some_of_many_are_evenly_spread(count, most, places):
     assert fields.spread(range(count), most) == places
+
+
+def test_copies_by_name_are_told_of_and_counted(tmp_path, caplog):
+    for id in ("a", "Copy of a", "b", "b (1)", "c - Copy", "Copy of d", "e (2)"):
+        for colour in atlas.COLOURS.values():
+            (tmp_path / f"{id}_{colour}.png").write_bytes(b"")
+    assert len(fields.survey(tmp_path).fields) == 7
+    told = [record.getMessage() for record in caplog.records if "copy" in record.getMessage()]
+    assert [line.split(" is named")[0] for line in told] == ["field Copy of a", "field b (1)"]

@@ -1,17 +1,24 @@
-"""The encoder that ships, `encode-cells`: learnt by paired cell inpainting from randomised simulated cells alone.
+"""The encoders that ship: learnt by paired cell inpainting, without labels.
 
-Learns without labels from four in five proteins of a simulated atlas whose fields vary as real ones do; tells how often
-neighbours of cells among the other proteins share their class, layer by layer, against classic features and the same
-encoder untrained, and writes that into the card beside the weights. What it is worth on real cells is
-`experiments.benchmark_features`' to say. `python -m experiments.pretrain_encoder --workdir runs/pretrain`
+`encode-cells` learns from four in five proteins of a simulated atlas whose fields vary as real ones do; `--preset
+yeast` makes `encode-yeast` of simulated yeast, to which `--data.folder CROPS/yeast` adds published crops. Tells how
+often neighbours of cells among the other proteins share their class, layer by layer, against classic features and the
+same encoder untrained, and of real crops whether neighbours in other fields share the protein; writes that into the
+card beside the weights. What `encode-cells` is worth on real cells is `experiments.benchmark_features`' to say.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpax import launch
 from hpax.recipes import configs, data_configs
+
+if TYPE_CHECKING:
+    from hpax.features.tables import Encode
+    from hpax.models import Encoder
+    from hpax.recipes.cells import Cells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,75 +36,125 @@ class Config:
     def __post_init__(self) -> None:
         if self.layer not in configs.LAYERS:
             raise ValueError(f"layer must be one of {', '.join(configs.LAYERS)}, got {self.layer!r}")
+        if self.data.kind not in SHIPPED:
+            raise ValueError(f"cells must be one of {', '.join(SHIPPED)}, got {self.data.kind!r}")
 
 
-NAME = "encode-cells"
-PRESETS = {
+@dataclasses.dataclass(frozen=True)
+class Shipped:
+    """What the card of an encoder says first."""
+
+    name: str
+    use: str
+    limits: str
+
+
+SHIPPED = {
+    "simulated": Shipped(
+        name="encode-cells",
+        use="Features of single human cells in confocal fields with the stains of the Human Protein Atlas: "
+        '`hpax.load("encode-cells").features(crops)`, crops of protein, nucleus and microtubules, 41 µm around the '
+        "nucleus at 64 pixels.",
+        limits="Learnt from simulated cells alone, without labels. It knows one layer of cultured cells at about "
+        "0.64 µm per pixel, and nothing of yeast, tissue or other stains. What it is worth on real cells is in "
+        "BENCHMARKS.md, under benchmark_features: look there before you trust it.",
+    ),
+    "simulated-yeast": Shipped(
+        name="encode-yeast",
+        use="Features of single yeast cells with a tagged protein and a marker of the cytosol: "
+        '`hpax.load("encode-yeast").features(crops)`, crops of protein and marker, one cell in the middle of 64 pixels '
+        "of about 0.12 µm.",
+        limits="Learnt without labels, from simulated cells and from the real crops that are named below, of one "
+        "microscope and few proteins. It knows budding yeast of about that size, and nothing of other stains.",
+    ),
+}
+"""Kind of cells → the encoder that is made of them."""
+
+PRESETS: Mapping[str, launch.Difference] = {
+    "yeast": {"data.cells": "simulated-yeast", "layer": "conv4", "recipe.optimizer.steps": 3000},
     "fast": {
         "data.atlas.proteins": 57,
         "data.atlas.size": 256,
+        "data.yeast.proteins": 51,
+        "data.yeast.per_protein": 8,
         "recipe.network.width": 0.03,
         "recipe.optimizer.steps": 2,
     },
 }
-USE = (
-    "Features of single human cells in confocal fields with the stains of the Human Protein Atlas: "
-    '`hpax.load("encode-cells").features(crops)`, crops of protein, nucleus and microtubules, 41 µm around the nucleus '
-    "at 64 pixels."
-)
-LIMITS = (
-    "Learnt from simulated cells alone, without labels. It knows one layer of cultured cells at about 0.64 µm per "
-    "pixel, and nothing of yeast, tissue or other stains. What it is worth on real cells is in BENCHMARKS.md, under "
-    "benchmark_features: look there before you trust it."
-)
 
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Trains, scores held-out proteins, writes the card."""
     from hpax import models
-    from hpax.features import handcrafted, tables
     from hpax.recipes import cells as cells_recipe
     from hpax.recipes import inpaint
 
     with launch.opening():
         cells = cells_recipe.open_cells(config.data, config.seed)
     encoder = inpaint.train_model(config.recipe, cells, workdir / "training", seed=config.seed)
-    encoders = {
-        "trained": encoder.encode,
-        "untrained": inpaint.untrained(config.recipe, cells, seed=config.seed).encode,
-        "classic": handcrafted.encode,
-    }
-    paths = {name: workdir / f"{name}.h5ad" for name in encoders}
+    untrained = inpaint.untrained(config.recipe, cells, seed=config.seed)
     held = cells_recipe.only_held(cells)
-    names = {"classic": handcrafted.names(held.channels)}
-    made = tables.write(encoders, held.batches(), held.obs(), paths, names=names)
-    scores = tables.benchmark(made, protocol=held.protocol, k=config.k, cell_out=False)
-    metrics: dict[str, float] = {}
-    for title, score in scores.items():
-        metrics |= score.interval[config.k].named(title)
-    first = next(iter(scores.values()))
-    asked = sum(first.counts)
-    metrics["chance"] = first.chance[config.k]
+    metrics, counts = scores(encoder, untrained, held, workdir / "held", config.k)
     metrics |= inpaint.quality(encoder, cells, seed=config.seed)
-    record = {
-        "learnt from": f"{len(cells.training)} simulated cells of {cells.training.table['protein'].nunique()} proteins",
-        "command": "python -m experiments.pretrain_encoder",
+    title = f"held-out simulated proteins, {counts['benchmark cells']} cells, k = {config.k}"
+    record: dict[str, object] = {
+        "learnt from": f"{len(cells.training)} cells of {cells.training.table['protein'].nunique()} proteins, "
+        f"{real_ones(cells)} of them real",
+        "command": f"python -m experiments.pretrain_encoder{arguments(config)}",
         "licence": "Apache-2.0",
         "settings": launch.plain(config.recipe.optimizer) | launch.plain(config.recipe.network),
-        f"held-out simulated proteins, {asked} cells, k = {config.k}": metrics,
+        title: dict(metrics),
     }
-    network = dataclasses.replace(encoder.network, card=models.card(NAME, use=USE, limits=LIMITS, record=record))
-    network.save(workdir / f"{NAME}.safetensors", half=True)
-    counts = {"training cells": len(cells.training), "benchmark cells": asked, "proteins": first.groups}
-    shown = [
-        f"trained {config.layer}",
-        "trained conv5",
-        f"untrained {config.layer}",
-        "classic",
-        "chance",
-        "correlation",
-    ]
-    return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=shown)
+    if config.data.kind == "simulated-yeast" and config.data.folder is not None:
+        crops = cells_recipe.open_cells(dataclasses.replace(config.data, cells="yeast"))
+        real, own = scores(encoder, untrained, crops, workdir / "real", config.k)
+        record[f"real crops by other fields, {own['benchmark cells']} cells, k = {config.k}"] = real
+        metrics |= {f"real crops: {name}": value for name, value in real.items()}
+        counts |= {f"real crops: {name}": count for name, count in own.items()}
+    shipped = SHIPPED[config.data.kind]
+    card = models.card(shipped.name, use=shipped.use, limits=shipped.limits, record=record)
+    network = dataclasses.replace(encoder.network, card=card)
+    network.save(workdir / f"{shipped.name}.safetensors", half=True)
+    counts |= {"training cells": len(cells.training)}
+    shown = [*(f"trained {layer}" for layer in configs.LAYERS), f"untrained {config.layer}", "classic", "chance"]
+    headline = [name for name in metrics if name.removeprefix("real crops: ") in shown] + ["correlation"]
+    return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=headline)
+
+
+def scores(
+    encoder: "Encoder", untrained: "Encoder", cells: "Cells", folder: Path, k: int
+) -> tuple[dict[str, float], dict[str, int]]:
+    """What neighbours tell by every layer, with intervals, and the counts that this rests on."""
+    from hpax.features import handcrafted, tables
+
+    encoders: Mapping[str, Encode] = {
+        "trained": encoder.encode,
+        "untrained": untrained.encode,
+        "classic": handcrafted.encode,
+    }
+    paths = {name: folder / f"{name}.h5ad" for name in encoders}
+    names = {"classic": handcrafted.names(cells.channels)}
+    made = tables.write(encoders, cells.batches(), cells.obs(), paths, names=names)
+    found = tables.benchmark(made, protocol=cells.protocol, k=k, cell_out=False)
+    metrics: dict[str, float] = {}
+    for title, score in found.items():
+        metrics |= score.interval[k].named(title)
+    first = next(iter(found.values()))
+    metrics["chance"] = first.chance[k]
+    return metrics, {"benchmark cells": int(sum(first.counts)), "proteins": first.groups}
+
+
+def real_ones(cells: "Cells") -> int:
+    """How many of the cells that are learnt from are real: those of which no location was planted."""
+    table = cells.training.table
+    return int((table["locations"] == "").sum()) if "locations" in table else 0
+
+
+def arguments(config: Config) -> str:
+    """What makes the same encoder."""
+    if config.data.kind == "simulated":
+        return ""
+    return " --preset yeast" + (" --data.folder CROPS/yeast" if config.data.folder is not None else "")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

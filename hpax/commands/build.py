@@ -16,7 +16,15 @@ from hpax.commands import listing
 from hpax.commands.command import NOTHING_DONE, OK, SOME_FAILED, STOPPED, parts
 from hpax.launch.manual import wrapped
 
-DATA_SETS = ("simulated_fields", "simulated_cells", "cell_crops", "hpa_fields", "hpa_cells", "dsb2018_nuclei")
+DATA_SETS = (
+    "simulated_fields",
+    "simulated_cells",
+    "simulated_yeast",
+    "cell_crops",
+    "hpa_fields",
+    "hpa_cells",
+    "dsb2018_nuclei",
+)
 
 
 @processes.interruptible()

@@ -1,13 +1,15 @@
 """Features of single cells by an encoder that inpainting trained: a row of numbers for each cell.
 
-    hpax embed --encoder encoder.safetensors --fields FOLDER --masks runs/segment --workdir DIR
+    hpax embed --fields FOLDER --masks runs/segment --workdir DIR
+    hpax embed --crops CROPS/yeast --organism yeast --encoder encoder.safetensors --workdir DIR
 
 Cuts the cells out of fields as the encoder knows them, around the cells of --masks (the workdir of `hpax segment`, or
 any folder of masks) or, without it, around nuclei that Otsu's threshold finds; or takes published crops (--crops).
-Leaves in DIR features.h5ad (X holds the layers side by side, var["layer"] says which, obs where each cell comes from),
-index.html with a UMAP, nearest neighbours and a gallery of the cells, and result.json. Shards of the cells are kept in
-DIR/shards, so that the same command is fast the second time. Exit status 1: some fields or crops could not be read, and
-are left out; 2: nothing was done.
+Without --encoder takes the one that ships for the organism, encode-cells or encode-yeast. Leaves in DIR features.h5ad
+(X holds the layers side by side, var["layer"] says which, obs where each cell comes from), index.html with a UMAP,
+nearest neighbours and a gallery of the cells, and result.json. Shards of the cells are kept in DIR/shards, so that the
+same command is fast the second time. Exit status 1: some fields or crops could not be read, and are left out; 2:
+nothing was done.
 """
 
 import dataclasses
@@ -23,7 +25,7 @@ from hpax.commands.command import Call, Command
 class Config:
     """What to embed by which encoder."""
 
-    encoder: Path  # encoder.safetensors, as inpaint_pairs and quickstart leave it, or a name of the catalogue
+    encoder: Path | None = None  # encoder.safetensors, or a name of the catalogue; None: the organism's that ships
     fields: Path | None = None  # folder of fields
     masks: Path | None = None  # of the fields: the workdir of `hpax segment`, or a folder of masks; None: Otsu nuclei
     crops: Path | None = None  # folder of published crops, instead of fields
@@ -39,6 +41,10 @@ class Config:
             raise ValueError("cells come from --fields FOLDER or from --crops FOLDER; give one of them")
         if self.masks is not None and self.fields is None:
             raise ValueError("masks are those of fields; give --fields too")
+
+
+SHIPPED = {"human": Path("encode-cells"), "yeast": Path("encode-yeast")}
+"""Organism → the encoder that is taken where none is named."""
 
 
 def work(config: Config, call: Call) -> Mapping[str, str]:

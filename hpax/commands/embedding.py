@@ -14,7 +14,7 @@ from jaxtyping import Float32, UInt
 from hpax import atlas, data, files, launch, models
 from hpax.commands import embedding_page
 from hpax.commands.command import Call
-from hpax.commands.embed import Config
+from hpax.commands.embed import SHIPPED, Config
 from hpax.data import folders, pixel_sizes
 from hpax.features import extract
 from hpax.formats import fields
@@ -34,7 +34,8 @@ def run(config: Config, call: Call) -> dict[str, str]:
         ValueError: the file holds no encoder, or one of other channels, or of an unknown layer; or a picture is wrong.
     """
     start = time.perf_counter()
-    encoder = models.Encoder.load(config.encoder)
+    name = config.encoder or SHIPPED[config.organism]
+    encoder = models.Encoder.load(name)
     if unknown := [layer for layer in config.layers if layer not in encoder.layers]:
         raise ValueError(f"layers must be of {', '.join(encoder.layers)}, got {', '.join(unknown)}")
     config.workdir.mkdir(parents=True, exist_ok=True)
@@ -43,7 +44,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
         source = _of_crops(config, encoder) if config.fields is None else _of_fields(config, encoder, config.fields)
         labels = {"labels": source.labels} if "labels" in source.info.features else None
         obs = cells_of(source)
-        facts = told(config, encoder, source)
+        facts = told(config, name, encoder, source)
         path = extract(
             encoder.encode,
             data.CellBatches(source, encoder.batch, prepare=lambda crops: _prepare(encoder, np.asarray(crops))),
@@ -51,7 +52,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
             config.workdir / FEATURES,
             layers=config.layers or None,
             obsm=labels,
-            uns={"encoder": config.encoder.name, "encoder_content": facts["its content"], "made_of": facts},
+            uns={"encoder": name.name, "encoder_content": facts["its content"], "made_of": facts},
         )
         embedding_page.write(encoder, source, path, facts, config.workdir / PAGE)
         _record(config, call, source, seconds=time.perf_counter() - start)
@@ -74,12 +75,12 @@ def cells_of(source: data.Source) -> pd.DataFrame:
     return obs
 
 
-def told(config: Config, encoder: models.Encoder, source: data.Source) -> dict[str, str]:
+def told(config: Config, name: Path, encoder: models.Encoder, source: data.Source) -> dict[str, str]:
     """How the features came about, in words."""
     network, table = encoder.network, source.table
     known = {
-        "encoder": str(config.encoder),
-        "its content": files.digest(store.path_of(config.encoder)),
+        "encoder": str(name),
+        "its content": files.digest(store.path_of(name)),
         "what it sees": ", ".join(encoder.channels),
         "its crops": f"{encoder.size or 'any'} pixels, {_um(network.um_per_pixel)}",
         "layers": ", ".join(config.layers or encoder.layers),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hpax.data.pipeline import CellBatches, PairBatches, ProcessShard
     from hpax.data.reading import FieldFolder, read_folder
     from hpax.data.resident import ResidentPairs
-    from hpax.data.source import Part, Source
+    from hpax.data.source import Joined, Part, Source
 
 _HOMES = {
     "BagBatches": "bags",
@@ -33,6 +33,7 @@ _HOMES = {
     "FieldSource": "field_source",
     "Fields": "field_source",
     "ImageBatches": "image_batches",
+    "Joined": "source",
     "Labelled": "folders",
     "PairBatches": "pipeline",
     "Part": "source",
@@ -53,6 +54,7 @@ __all__ = [
     "FieldSource",
     "Fields",
     "ImageBatches",
+    "Joined",
     "Labelled",
     "PairBatches",
     "Part",

@@ -116,7 +116,7 @@ class Source:
 class Part:
     """Some examples of a Source, as a Source of its own: those at `places`, in this order."""
 
-    def __init__(self, source: "Source | Part", places: Sequence[int]):
+    def __init__(self, source: "Source | Part | Joined", places: Sequence[int]):
         self.info: Any = source.info
         self._source, self._places = source, np.asarray(places, np.int64).reshape(-1)
 
@@ -144,6 +144,72 @@ class Part:
     def groups(self) -> Int[np.ndarray, " n"]:
         """As `Source.groups`, with the same numbers."""
         return self._source.groups[self._places]
+
+
+class Joined:
+    """Several sources of like examples as one, each after the other; no group of one is a group of another.
+
+    Raises:
+        ValueError: none at all, or their images have other shapes or dtypes.
+    """
+
+    def __init__(self, sources: Sequence[Source]):
+        kinds = {(tuple(each.info.features["image"].shape), each.info.features["image"].np_dtype) for each in sources}
+        if len(kinds) != 1:
+            raise ValueError(f"sources must have images of one shape and dtype, got {kinds}; build them alike")
+        self.info: Any = sources[0].info
+        self._sources = tuple(sources)
+        self._ends = np.cumsum([len(each) for each in sources])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[dict[str, Any]]:
+        """Several examples at once."""
+        wanted = np.asarray([int(index) for index in indices], np.int64)
+        if outside := [index for index in wanted.tolist() if not 0 <= index < len(self)]:
+            raise IndexError(f"an example must be one of 0..{len(self) - 1}, got {outside[0]}")
+        found: dict[int, dict[str, Any]] = {}
+        whose = np.searchsorted(self._ends, wanted, side="right")
+        for number, source in enumerate(self._sources):
+            places = np.flatnonzero(whose == number)
+            own = wanted[places] - (self._ends[number] - len(source))
+            found |= dict(zip(places.tolist(), source.__getitems__(own.tolist()), strict=True))
+        return [found[place] for place in range(len(wanted))]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """As `Source.table`; a column that some lack is empty there."""
+        tables = [source.table.astype(dict.fromkeys(_texts(source.table), str)) for source in self._sources]
+        whole = pd.concat(tables)
+        whole = whole.fillna(dict.fromkeys(_texts(whole), ""))
+        return whole.astype(dict.fromkeys(_texts(whole), "category"))
+
+    @property
+    def labels(self) -> UInt[np.ndarray, "n 19"]:
+        """As `Source.labels`."""
+        return np.concatenate([source.labels for source in self._sources])
+
+    @property
+    def index_files(self) -> list[pathlib.Path]:
+        """As `Source.index_files`."""
+        return [path for source in self._sources for path in source.index_files]
+
+    @cached_property
+    def groups(self) -> Int[np.ndarray, " n"]:
+        """The image of every example as a number."""
+        parts, first = [], 0
+        for source in self._sources:
+            parts.append(source.groups + first)
+            first = int(parts[-1].max(initial=first - 1)) + 1
+        return np.concatenate(parts).astype(np.int32)
+
+
+def _texts(table: pd.DataFrame) -> list[str]:
+    return [name for name in table if not pd.api.types.is_numeric_dtype(table[name].dtype)]
 
 
 def index_path(folder: pathlib.Path, split: str) -> pathlib.Path:

@@ -104,7 +104,7 @@ def build(name: str, config: Config, cells: Cells, *, seed: int = 0) -> train.Ru
     )
 
 
-def _task(name: str, config: Config, cells: Cells, source: data.Source | Part) -> Task:
+def _task(name: str, config: Config, cells: Cells, source: data.Source | data.Joined | Part) -> Task:
     network, proteins = config.inpaint.network, source.table["protein"].cat.codes.to_numpy(int)
     if name.startswith("masked"):
         model = MaskedTransformer(len(cells.channels), config.embedding, cells.size)
@@ -141,11 +141,11 @@ def _labelled(cells: Cells) -> Part:
     """
     if not cells.held_out:
         raise ValueError("a supervised encoder needs labels of other proteins than are asked about; leave it out here")
-    labels = cells.obs()["label"].loc[cells.training.table.index]
+    labels = cells.obs()["label"].reindex(cells.training.table.index).fillna("")
     return Part(cells.training, np.flatnonzero((labels != "").to_numpy()).tolist())
 
 
-def _classes(cells: Cells, source: data.Source | Part) -> Int[np.ndarray, " n"]:
+def _classes(cells: Cells, source: data.Source | data.Joined | Part) -> Int[np.ndarray, " n"]:
     return np.unique(cells.obs()["label"].loc[source.table.index].to_numpy(str), return_inverse=True)[1]
 
 

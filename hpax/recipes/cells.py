@@ -21,9 +21,11 @@ from hpax.recipes.data_configs import CellData as Data
 from hpax.segment.nuclei import CROP
 from hpax.types import Array
 
-__all__ = ["BATCH", "Atlas", "Cells", "Data", "only_location", "open_cells"]
+__all__ = ["BATCH", "Atlas", "Cells", "Data", "only_location", "open_cells", "open_crops"]
 
 BATCH = 256  # cells whose features are taken at once
+
+YEAST_CHANNELS = ("protein", "marker")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,7 +33,7 @@ class Cells:
     """Cells as recipes need them: stored crops, and what they are."""
 
     everything: data.Source  # cells that vote in benchmarks
-    training: data.Source
+    training: data.Source | data.Joined
     held: data.Source  # cells that benchmarks ask about: those of other proteins, or all where nothing is held out
     channels: tuple[str, ...]  # the first so many of the stored ones, which the network sees
     preprocessing: Literal["human", "yeast"]
@@ -92,6 +94,8 @@ def open_cells(config: Data, seed: int = 0) -> Cells:
     """
     if config.kind == "simulated":
         return _simulated(config, seed)
+    if config.kind == "simulated-yeast":
+        return _simulated_yeast(config, seed)
     folder = config.fields or config.folder
     if folder is None:
         flag = "--fields" if config.kind == "hpa" else "--folder"
@@ -112,13 +116,13 @@ def open_cells(config: Data, seed: int = 0) -> Cells:
             progress=True,
         )
         return _human(config, (source, source, source), folders.kind(folder), "field")
-    source = data.build("cell_crops", config.data_dir, source=folder, organism=config.kind, progress=True)
+    source = open_crops(folder, config.kind, config.data_dir)
     yeast = config.kind == "yeast"
     return Cells(
         everything=source,
         training=source,
         held=source,
-        channels=("protein", "marker") if yeast else atlas.CHANNELS[:3],
+        channels=YEAST_CHANNELS if yeast else atlas.CHANNELS[:3],
         preprocessing="yeast" if yeast else "human",
         um_per_pixel=math.nan if yeast else CROP / int(source.info.features["image"].shape[0]),
         origin="real",
@@ -148,6 +152,40 @@ def _simulated(config: Data, seed: int) -> Cells:
     )
     sources = build(split="all"), build(split="train"), build(split="validation+test")
     return _human(config, sources, "simulated", "protein")
+
+
+def _simulated_yeast(config: Data, seed: int) -> Cells:
+    """Split by protein; crops of `config.folder` are learnt from as well, and asked nothing."""
+    build = functools.partial(
+        data.build,
+        "simulated_yeast",
+        config.data_dir,
+        progress=True,
+        workers=os.cpu_count() or 1,
+        seed=seed,
+        proteins=config.yeast.proteins,
+        cells=config.yeast.per_protein,
+        multilocalised=config.yeast.multilocalised,
+    )
+    everything, training, held = build(split="all"), build(split="train"), build(split="validation+test")
+    also = () if config.folder is None else (open_crops(config.folder, "yeast", config.data_dir),)
+    locations = everything.table["locations"].to_numpy(str)
+    return Cells(
+        everything=everything,
+        training=data.Joined([training, *also]) if also else training,
+        held=held,
+        channels=YEAST_CHANNELS,
+        preprocessing="yeast",
+        um_per_pixel=math.nan,
+        origin="simulated",
+        protocol="protein",
+        labels=np.where(np.char.find(locations, "|") < 0, locations, ""),
+    )
+
+
+def open_crops(folder: Path, organism: str, data_dir: Path) -> data.Source:
+    """Published crops, built if their shards are not there."""
+    return data.build("cell_crops", data_dir, source=folder, organism=organism, progress=True)
 
 
 def _human(

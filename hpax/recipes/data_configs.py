@@ -11,7 +11,7 @@ from typing import Literal
 from hpax.atlas import UmPerPixel
 
 DataKind = Literal["simulated", "real"]
-CellKind = Literal["simulated", "human", "yeast", "hpa"]
+CellKind = Literal["simulated", "human", "yeast", "simulated-yeast", "hpa"]
 Finder = Literal["networks", "classical"]  # of cells, by their markers
 Target = Literal["nuclei", "cells"]
 
@@ -67,17 +67,27 @@ class CellAtlas:
 
 
 @dataclasses.dataclass(frozen=True)
+class YeastAtlas:
+    """Simulated crops of yeast (hpax.simulate.yeast), main locations equally frequent."""
+
+    proteins: int = 340
+    per_protein: int = 40  # cells
+    multilocalised: float = 0.3  # share of proteins
+
+
+@dataclasses.dataclass(frozen=True)
 class CellData:
     """Which cells."""
 
     cells: CellKind = "simulated"
     fields: Path | None = None  # folder of real fields, whose cells are cut out; implies --cells hpa
-    folder: Path | None = None  # published crops of --cells human or yeast; of hpa the same as --fields
+    folder: Path | None = None  # published crops of --cells human or yeast, or that simulated-yeast is joined by
     masks: Path | None = None  # of real fields: workdir of `hpax segment`, or a folder of masks; None: Otsu nuclei
     um_per_pixel: UmPerPixel = 0.0  # µm of a folder's pixels; 0: as the files say, or by the width; auto: by nuclei
     bits: int = 0  # of the camera, for files of 16 bits; 0: the fewest that hold every pixel of the folder
     data_dir: Path = Path("runs/data")  # where shards are built, once
     atlas: CellAtlas = CellAtlas()  # simulated
+    yeast: YeastAtlas = YeastAtlas()  # of --cells simulated-yeast
     er: bool = False  # show the network (and the classic features) the ER too, where it was stained; published: no
 
     def __post_init__(self) -> None:

@@ -24,7 +24,15 @@ log = logging.getLogger(__name__)
 
 DIGESTS = ".digests.json"  # in a data_dir, where sources are large
 _DRAFT = "draft"  # in a workshop: what TFDS makes of finished shards
-DATA_SETS = ("simulated_fields", "simulated_cells", "cell_crops", "hpa_fields", "hpa_cells", "dsb2018_nuclei")
+DATA_SETS = (
+    "simulated_fields",
+    "simulated_cells",
+    "simulated_yeast",
+    "cell_crops",
+    "hpa_fields",
+    "hpa_cells",
+    "dsb2018_nuclei",
+)
 
 
 def build(

@@ -116,6 +116,7 @@ class SegmentData:
 
     target: Target = "nuclei"
     folder: Path | None = None  # nuclei: the real images, as hpax.data.dsb2018_nuclei reads them
+    more: tuple[Path, ...] = ()  # nuclei: further such folders, of other names, each split by itself
     simulated: float = 0.3  # nuclei: share of the patches
     atlas: SegmentAtlas = SegmentAtlas()
     data_dir: Path = Path("runs/data")  # where shards are built, once
@@ -123,3 +124,6 @@ class SegmentData:
     def __post_init__(self) -> None:
         if not 0 < self.simulated < 1:
             raise ValueError(f"simulated must be a share between 0 and 1, got {self.simulated}")
+        names = [folder.name for folder in self.more]
+        if len(set(names)) < len(names):
+            raise ValueError(f"folders of nuclei must have different names, got {', '.join(names)}; rename one")

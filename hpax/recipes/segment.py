@@ -73,7 +73,7 @@ class Fields:
     training: list[View]
     validation: list[View]
     known: data.Source  # the fields of the first view
-    held: data.Source  # fields to be asked about: of other proteins, or other images
+    held: dict[str, data.Source]  # name → fields to be asked about: of other proteins, or other images
 
 
 def open_fields(config: Data, seed: int = 0) -> Fields:
@@ -81,9 +81,12 @@ def open_fields(config: Data, seed: int = 0) -> Fields:
     held = "validation+test"
     if config.target == "cells":
         training, validation = ([View(_simulated(config, seed, split), "cells", CELL)] for split in _LEARNING)
-        return Fields("cells", training, validation, training[0].source, _simulated(config, seed, held))
+        return Fields("cells", training, validation, training[0].source, {"simulated": _simulated(config, seed, held)})
     training, validation = (_of_nuclei(config, seed, split) for split in _LEARNING)
-    return Fields("nuclei", training, validation, training[0].source, _drawn(config, held))
+    asked = {"real": _drawn(config.folder, config.data_dir, held)}
+    for folder in config.more:
+        asked[f"real {folder.name}"] = _drawn(folder, config.data_dir, held)
+    return Fields("nuclei", training, validation, training[0].source, asked)
 
 
 def build(config: Config, fields: Fields, *, seed: int = 0) -> train.Run:
@@ -173,8 +176,11 @@ _LEARNING = ("train", "validation")
 
 
 def _of_nuclei(config: Data, seed: int, split: str) -> list[View]:
-    real = View(_drawn(config, split), "nuclei", (0,), 1 - config.simulated)
-    return [real, View(_simulated(config, seed, split), "nuclei", NUCLEUS, config.simulated)]
+    """The real images, each as often as any other, and the simulated ones."""
+    drawn = [_drawn(folder, config.data_dir, split) for folder in (config.folder, *config.more)]
+    images = sum(len(source) for source in drawn)
+    views = [View(source, "nuclei", (0,), (1 - config.simulated) * len(source) / images) for source in drawn]
+    return [*views, View(_simulated(config, seed, split), "nuclei", NUCLEUS, config.simulated)]
 
 
 def _simulated(config: Data, seed: int, split: str) -> data.Source:
@@ -183,9 +189,9 @@ def _simulated(config: Data, seed: int, split: str) -> data.Source:
     return data.build("simulated_fields", config.data_dir, split=split, progress=True, **options)
 
 
-def _drawn(config: Data, split: str) -> data.Source:
+def _drawn(folder: Path | None, data_dir: Path, split: str) -> data.Source:
     """Real images with hand-drawn nuclei, split by image."""
-    return data.build("dsb2018_nuclei", config.data_dir, split=split, source=config.folder, progress=True)
+    return data.build("dsb2018_nuclei", data_dir, split=split, source=folder, progress=True)
 
 
 def _architecture(network: Network) -> tuple[str, dict[str, Any]]:

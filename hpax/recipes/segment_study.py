@@ -46,10 +46,10 @@ def study(fields: segment.Fields, trained: models.Network, *, real: Path | None,
         nuclei: cells: the network of the nuclei, by its name or file.
     """
     if fields.target == "nuclei":
-        asked = {"real": segment.annotated(fields.held, "nuclei")}
+        asked = {name: segment.annotated(source, "nuclei") for name, source in fields.held.items()}
         thresholds = tuned(segment.annotated(fields.known, "nuclei")[:TUNING])
         return compare(asked, {"network": segment.nuclei_by(trained), "otsu": thresholds})
-    asked = {"simulated": segment.annotated(fields.held, "cells")}
+    asked = {name: segment.annotated(source, "cells") for name, source in fields.held.items()}
     if real is not None:
         asked["real agreement"] = list(real_fields(real))
     return compare(asked, {"network": segment.cells_by(models.load_network(nuclei), trained), "grown": grown})
@@ -118,7 +118,7 @@ def metrics(done: Study) -> dict[str, float]:
 
 def counts(fields: segment.Fields, done: Study) -> dict[str, int]:
     """What the numbers rest on."""
-    kinds = {"cells": ["simulated"], "nuclei": ["real", "simulated"]}[fields.target]
+    kinds = list(fields.held) + (["simulated"] if fields.target == "nuclei" else [])  # in the order of the views
     numbers = {}
     for kind, view in zip(kinds, fields.training, strict=True):
         numbers[f"training {kind} fields"] = len(view.source)

@@ -111,3 +111,30 @@ def test_features_of_cells_in_three_lines():
     told = neighbours.benchmark(features["conv3"], labels, None, k=1)
     assert told.balanced_accuracy[1] > 4 * told.chance[1]
     assert encoder.channels == ("protein", "nucleus", "microtubules")
+
+
+def test_yeast_of_one_location_are_near_each_other():
+    from hpax.metrics import neighbours
+    from hpax.simulate import yeast
+
+    proteome = yeast.proteome(proteins=len(yeast.LOCATIONS), seed=994, multilocalised=0)
+    crops = np.concatenate([yeast.crops(protein, count=12, seed=994) for protein in proteome])
+    labels = np.repeat([protein.name for protein in proteome], 12)
+    encoder = models.load("encode-yeast")
+    assert encoder.channels == ("protein", "marker")
+    told = neighbours.benchmark(encoder.features(crops, "conv4"), labels, None, k=1)
+    assert told.balanced_accuracy[1] > 4 * told.chance[1]
+
+
+def test_real_yeast_of_one_protein_are_near_each_other(real_data, tmp_path):
+    from hpax.data import build
+    from hpax.metrics import neighbours
+
+    folder = real_data / "paired_cell_inpainting_crops" / "yeast"
+    crops = build("cell_crops", tmp_path, source=folder, organism="yeast")
+    some = range(0, len(crops), 3)
+    images = np.stack([example["image"] for example in crops.__getitems__(some)])
+    known = crops.table.iloc[list(some)]
+    features = models.load("encode-yeast").features(images, "conv4")
+    labels, fields = known["protein"].to_numpy(str), known["field"].to_numpy(str)
+    assert neighbours.benchmark(features, labels, fields, k=11).balanced_accuracy[11] > 0.85

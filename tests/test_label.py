@@ -309,6 +309,21 @@ def test_shares_of_several_processes_come_together(folder, network, tmp_path, ca
     assert "share must be such as 2/4" in capsys.readouterr().err
 
 
+def test_workers_of_a_beam_pipeline_share_the_fields_and_one_that_is_bad_stops_nobody(
+    folder, network, tmp_path, capsys
+):
+    pytest.importorskip("apache_beam")
+    (folder / "00000000-bb9b-11e8_blue.tif").write_bytes(b"no picture")
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert run(folder, alone, network) == 1
+    assert run(folder, together, network, "--beam=--runner=DirectRunner", "--beam-shares", "2") == 1
+    assert (together / "submission.csv").read_text() == (alone / "submission.csv").read_text()
+    assert json.loads((together / "result.json").read_text())["resumed"]  # the last run found what the shares had made
+    assert sorted(path.name for path in (together / "shares").iterdir()) == ["1-of-2", "2-of-2"]
+    assert run(folder, together, network, "--beam=--runner=DirectRunner", "--beam-shares", "0") == 2
+    assert "beam_shares must be at least 1, got 0" in capsys.readouterr().err
+
+
 def test_networks_that_ship_are_taken_where_none_is_named_and_the_page_says_how_far_to_trust_them(folder, tmp_path):
     pixels = ["--um-per-pixel", str(dummy.UM_PER_PIXEL), "--shown", "1", "--tta", "1", "--segmenter", "classical"]
     asked = ["--fields", str(folder), "--workdir", str(tmp_path / "work"), "--no-explorer", *pixels]

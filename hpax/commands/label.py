@@ -49,6 +49,8 @@ class Config:
     shown: int = 12  # fields with pictures
     explorer: bool = True  # leave explorer.html: every cell on a plane, its picture, its field; 11 KB a cell on disk
     share: str = ""  # of the fields, such as 2/4, for the second of four processes; afterwards, once without it
+    beam: str = ""  # flags of an Apache Beam pipeline, such as "--runner=FlinkRunner"; its workers share the fields
+    beam_shares: int = 8  # elements of that pipeline: so many workers can be busy
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
@@ -57,9 +59,11 @@ class Config:
 
 def work(config: Config, call: Call) -> Mapping[str, str]:
     """Finds and labels; returns why some fields failed."""
-    from hpax.commands import labelling
+    from hpax.commands import beam, labelling
 
-    return labelling.run(config, call)
+    if config.beam and not config.share:
+        beam.run_shares(labelling.run, config, call)
+    return labelling.run(dataclasses.replace(config, beam=""), call)
 
 
 COMMAND = Command("label", __doc__, Config, work)

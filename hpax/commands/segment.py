@@ -18,7 +18,7 @@ from typing import Literal
 from hpax.atlas import UmPerPixel
 from hpax.commands.command import Call, Command
 
-ANEW = ("workers", "shown", "share")  # options that an interrupted run may change
+ANEW = ("workers", "shown", "share", "beam", "beam_shares")  # options that an interrupted run may change
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Config:
     min_cells: int = 1  # images with fewer are not in the shards; pairs of cells need 2
     workers: int = 1  # processes; the networks use all cores by themselves
     share: str = ""  # of the fields, such as 2/4, for the second of four processes; afterwards, once without it
+    beam: str = ""  # flags of an Apache Beam pipeline, such as "--runner=FlinkRunner"; its workers share the fields
+    beam_shares: int = 8  # elements of that pipeline: so many workers can be busy
 
     def __post_init__(self) -> None:
         if not self.masks or min(self.overlay_side, self.shown, self.workers, self.min_cells) < 1:
@@ -53,9 +55,11 @@ class Config:
 
 def work(config: Config, call: Call) -> Mapping[str, str]:
     """Segments, cuts and tells; returns why some fields failed."""
-    from hpax.commands import segmenting
+    from hpax.commands import beam, segmenting
 
-    return segmenting.run(config, call)
+    if config.beam and not config.share:
+        beam.run_shares(segmenting.run, config, call)
+    return segmenting.run(dataclasses.replace(config, beam=""), call)
 
 
 COMMAND = Command("segment", __doc__, Config, work)

@@ -1,0 +1,38 @@
+"""One command by the workers of an Apache Beam pipeline, each of which takes shares of the fields."""
+
+import dataclasses
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+from hpax.commands.command import Call
+
+
+def run_shares(run: Callable[[Any, Call], Any], config: Any, call: Call) -> None:
+    """Runs `run` on every share of the fields as a Beam pipeline; `config.beam` are its flags.
+
+    A share is one element, so `config.beam_shares` is how many workers can be busy at most. What a share makes it keeps
+    in the workdir, which all workers must see under one path, as they must the fields; a field that cannot be read is
+    left to the run that brings the shares together. A share that a lost worker had begun goes on where it was.
+
+    Raises:
+        ModuleNotFoundError: Beam is not installed.
+        ValueError: no share.
+    """
+    count = config.beam_shares
+    if count < 1:
+        raise ValueError(f"beam_shares must be at least 1, got {count}")
+    try:
+        import apache_beam as beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("sharing by Beam needs apache-beam; pip install 'hpax[beam]'") from error
+    parts = [dataclasses.replace(config, beam="", share=f"{number}/{count}") for number in range(1, count + 1)]
+    with beam.Pipeline(options=PipelineOptions(shlex.split(config.beam))) as pipeline:
+        shares = pipeline | "Shares" >> beam.Create(parts) | "Spread" >> beam.Reshuffle()
+        _ = shares | "Run" >> beam.Map(_ran, run, call)
+
+
+def _ran(config: Any, run: Callable[[Any, Call], Any], call: Call) -> str:
+    run(config, call)
+    return config.share

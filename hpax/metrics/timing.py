@@ -2,9 +2,12 @@
 
 import dataclasses
 import math
+import re
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -74,3 +77,34 @@ def flops(function: Callable, *arguments: Any) -> float:
             return jax.jit(function).trace(*shapes).lower(lowering_platforms=(platform,)).cost_analysis()["flops"]
     except (NotImplementedError, RuntimeError):
         return math.nan
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a command took."""
+
+    seconds: float
+    peak_mb: float  # of its memory, as it was told within the last tenth of a second; NaN where no /proc tells it
+    status: int
+
+
+def cost(command: Sequence[str], log: Path) -> Cost:
+    """Runs a command to its end, its output into `log`."""
+    peak = math.nan
+    with log.open("wb") as output:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            peak = float(np.fmax(peak, _peak_mb(process.pid)))
+            time.sleep(0.1)
+    return Cost(time.perf_counter() - start, peak, process.returncode)
+
+
+def _peak_mb(process: int) -> float:
+    """The most memory that a running process had; getrusage would tell that of its parent where it is higher."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return math.nan
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) / 2**10 if found else math.nan

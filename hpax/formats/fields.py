@@ -5,6 +5,7 @@ colours are those of `hpax.atlas.COLOURS`. Every function raises ValueError or F
 """
 
 import dataclasses
+import functools
 import itertools
 import logging
 import pathlib
@@ -19,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from hpax import atlas
 from hpax.files import below, stamp
-from hpax.formats import pictures, strangers
+from hpax.formats import pictures, ranges, strangers
 from hpax.formats.pictures import (
     FULL,
     MAX_PIXELS,
@@ -72,9 +73,6 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 STRAY = ("__macosx", "thumb", "thumbs", "thumbnail", "thumbnails", "@eadir", "$recycle.bin", "#recycle", "@recycle")
 """Folders, in any case, whose pictures are nobody's, as are those with a name that begins with a dot."""
 
-NARROW = 16  # of its range a channel must use a part of this many, else it is worth a remark
-SATURATED = 0.05  # share of a channel's pixels at the top of its range that is worth a remark
-
 _COLOURS = "|".join(atlas.COLOURS.values())
 _NAME = re.compile(rf"(?P<id>.+)_(?P<colour>{_COLOURS})(\.ome)?\.(png|jpe?g|tiff?)", re.IGNORECASE | re.DOTALL)
 _COMPOSITE = re.compile(rf".+_({_COLOURS})", re.IGNORECASE)
@@ -84,7 +82,7 @@ _ENDING = re.compile(rf"(_({_COLOURS}))+$", re.IGNORECASE)
 
 @dataclasses.dataclass(frozen=True)
 class FieldFiles:
-    """A field of view and its files, one for each of `atlas.CHANNELS` in that order."""
+    """A field of view and its files, one for each of `atlas.CHANNELS` in that order; none for ER if it is black."""
 
     id: str
     paths: tuple[pathlib.Path, ...]
@@ -117,6 +115,8 @@ def find_fields(folder: str | pathlib.Path) -> list[FieldFiles]:
 def survey(folder: str | pathlib.Path) -> Survey:
     """As `find_fields`, but what is wrong with one field is said beside the others.
 
+    Where no field of the folder has ER, black stands for it, which is told once.
+
     Raises:
         FileNotFoundError: the folder is missing, or holds not even a part of a field.
     """
@@ -130,19 +130,21 @@ def survey(folder: str | pathlib.Path) -> Survey:
         channels = groups.setdefault(id, {})
         if (other := channels.setdefault(name["colour"].lower(), path)) != path:
             faults[id] = ValueError(_same_channel(other, path))
+    groups = {id: own for id, own in sorted(groups.items()) if not _is_composite(id, own, groups)}
+    stained = any(atlas.COLOURS["er"] in channels for channels in groups.values())
     whole = []
-    for id, channels in sorted(groups.items()):
-        if _is_composite(id, channels, groups):
-            continue
+    for id, channels in groups.items():
         try:
             _check_name(id)
-            whole.append(FieldFiles(id, _in_channel_order(id, channels)))
+            whole.append(FieldFiles(id, _in_channel_order(id, channels, er=stained)))
         except (FileNotFoundError, ValueError) as error:
             faults.setdefault(id, error)
     if not whole and not faults:
         expected = f"expected files named {{id}}_{{{_COLOURS}}}.png, .jpg or .tif, a channel each"
         raise FileNotFoundError(f"{folder} holds no field; {expected}{_others(folder)}")
     _tell_of_copies([files.id for files in whole])
+    if whole and not stained:
+        _tell_without_er(folder)
     told = {_printable(id): fault for id, fault in sorted(faults.items())}
     return Survey([files for files in whole if files.id not in faults], told)
 
@@ -154,6 +156,12 @@ def _tell_of_copies(ids: Sequence[str]) -> None:
         of = (name["first"] or name["second"]) if name else id
         if of != id and of.lower() in known:
             log.warning("field %s is named as a copy of %s is; both count, so remove one if they are the same", id, of)
+
+
+@functools.cache
+def _tell_without_er(folder: pathlib.Path) -> None:
+    told = "labels hardly need it, the outlines of cells do a little"
+    log.warning("no field of %s has ER (yellow), so black stands for it: %s", folder, told)
 
 
 def _same_channel(one: pathlib.Path, other: pathlib.Path) -> str:
@@ -208,14 +216,16 @@ def _check_name(id: str) -> None:
         raise ValueError(f"the name of field {id!a} has a line break or the like; rename its files")
 
 
-def _in_channel_order(id: str, channels: dict[str, pathlib.Path]) -> tuple[pathlib.Path, ...]:
-    if missing := [f"{channel} ({colour})" for channel, colour in atlas.COLOURS.items() if colour not in channels]:
+def _in_channel_order(id: str, channels: dict[str, pathlib.Path], *, er: bool) -> tuple[pathlib.Path, ...]:
+    """The files of all channels, or without `er` of all others."""
+    missing = [f"{channel} ({colour})" for channel, colour in atlas.COLOURS.items() if colour not in channels]
+    if missing and (er or missing != ["er (yellow)"]):
         black = "; a black picture does where no field has ER" if missing == ["er (yellow)"] else ""
         raise FileNotFoundError(
             f"field {id} in {next(iter(channels.values())).parent} lacks its {', '.join(missing)} channel; "
             f"a field needs all four, so add the file or remove the others{black}"
         )
-    return tuple(channels[atlas.COLOURS[channel]] for channel in atlas.CHANNELS)
+    return tuple(channels[atlas.COLOURS[channel]] for channel in atlas.CHANNELS if atlas.COLOURS[channel] in channels)
 
 
 def read_field(
@@ -241,6 +251,8 @@ def read_field(
     if len({channel.shape for channel in channels}) > 1:
         sizes = ", ".join(f"{p.name} {c.shape[1]}x{c.shape[0]}" for p, c in zip(files.paths, channels, strict=True))
         raise ValueError(f"the channels of field {files.id} must have one size, got {sizes}")
+    if len(channels) < len(atlas.CHANNELS):
+        channels.append(np.zeros_like(channels[0]))  # ER, the last
     if any(channel.dtype == np.uint16 for channel in channels):
         channels = [c if c.dtype == np.uint16 else c.astype(np.uint16) * 257 for c in channels]
     return np.stack(channels, axis=-1)
@@ -465,26 +477,8 @@ def remarks(files: FieldFiles, image: UInt[np.ndarray, "h w 4"]) -> list[str]:
         told = ", ".join(f"{name} {tag}" for name, tag in tags.items())
         found.append(f"orientation tags differ ({told}); channels were turned as makes them alike")
     found.extend(strangers.remarks(image))
-    found.extend(_of_ranges(image))
+    found.extend(ranges.remarks(image))
     return found
-
-
-def _of_ranges(image: UInt[np.ndarray, "h w 4"]) -> Iterator[str]:
-    """What to tell of channels that are flat, saturated, hardly use their range, or are each other's copies."""
-    full = int(np.iinfo(image.dtype).max)
-    planes = dict(zip(atlas.CHANNELS, np.moveaxis(image, -1, 0), strict=True))
-    for name, channel in planes.items():
-        lowest, highest = int(channel.min()), int(channel.max())
-        saturated = float((channel == full).mean())
-        if lowest == highest:
-            yield f"{name} is flat, every pixel is {lowest}"
-        elif highest - lowest < full / NARROW:
-            yield f"{name} spans {lowest} to {highest} of {full} only; is the full scale that of the camera?"
-        elif saturated > SATURATED:
-            yield f"{name} is saturated in {saturated:.0%} of the pixels"
-    for one, other in itertools.combinations(planes, 2):
-        if planes[one].min() < planes[one].max() and np.array_equal(planes[one], planes[other]):
-            yield f"{one} and {other} are one picture; is a file a copy?"
 
 
 def _in_colour(path: pathlib.Path) -> bool:

@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 
 from hpax import atlas
-from hpax.formats import fields
+from hpax.formats import fields, ranges
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 
@@ -44,6 +44,36 @@ def test_channels_come_in_the_order_of_the_atlas(tmp_path, extension):
     image = read_only_field(tmp_path)
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, np.broadcast_to(np.uint8([10, 20, 30, 40]), (6, 8, 4)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_folder_without_er_is_taken_with_black_in_its_place_and_that_is_told(tmp_path, caplog, dtype):
+    for id in ("one", "two"):
+        stains = {colour: np.full((6, 8), level, dtype) for level, colour in enumerate(("green", "blue", "red"), 7)}
+        save_field(tmp_path, id=id, extension="tif", **stains, yellow=None)
+    first, second = fields.find_fields(tmp_path)
+    fields.find_fields(tmp_path)
+    assert [record.message for record in caplog.records] == [
+        f"no field of {tmp_path} has ER (yellow), so black stands for it: "
+        "labels hardly need it, the outlines of cells do a little"
+    ]
+    assert [path.name for path in first.paths] == ["one_green.tif", "one_blue.tif", "one_red.tif"]
+    image = fields.read_field(first)
+    assert image.dtype == dtype
+    np.testing.assert_array_equal(image, np.broadcast_to(np.array([7, 8, 9, 0], dtype), (6, 8, 4)))
+    assert any("er is flat, every pixel is 0" in remark for remark in fields.remarks(second, image))
+    save(tmp_path / "two_yellow.tif", np.full((6, 8), 3, dtype))  # now the other one lacks what it needs
+    survey = fields.survey(tmp_path)
+    assert [files.id for files in survey.fields] == ["two"]
+    assert "field one" in str(survey.faults["one"])
+    assert "lacks its er (yellow) channel" in str(survey.faults["one"])
+
+
+@pytest.mark.parametrize("colour", ["green", "blue", "red"])
+def test_what_cannot_be_done_without_is_missed_in_a_folder_without_er(tmp_path, colour):
+    save_field(tmp_path, yellow=None, **{colour: None})
+    with pytest.raises(FileNotFoundError, match=rf"field one .* lacks its .*\({colour}\), er \(yellow\) channel"):
+        fields.find_fields(tmp_path)
 
 
 @pytest.mark.parametrize("planes", [[0, 1, 2], [0], [1], [2], [0, 1]])
@@ -277,26 +307,26 @@ def test_remarks_say_what_to_know_before_the_numbers_are_believed(tmp_path):
     assert fields.remarks(files, image.astype(np.uint16))[0] == "stored with 16 bits"
 
 
-def ranges(levels):
+def remarks_of(levels):
     """What is remarked of a field of these channels, shaped (4, h, w)."""
-    return list(fields._of_ranges(np.moveaxis(levels, 0, -1)))
+    return list(ranges.remarks(np.moveaxis(levels, 0, -1)))
 
 
 def test_channels_that_hardly_use_their_range_are_told_of():
     levels = np.random.default_rng(0).integers(0, 2**12, (4, 6, 8)).astype(np.uint16)
-    assert ranges(levels * 16) == []
+    assert remarks_of(levels * 16) == []
     levels[1, :, :] = levels[1] // 4 + 2**15  # 10 bits with an offset, where others have 12
     levels[2] *= 16
-    remarked = ranges(levels)
+    remarked = remarks_of(levels)
     assert [remark.split()[0] for remark in remarked] == ["protein", "nucleus", "er"]
     assert f"spans {levels[1].min()} to {levels[1].max()} of 65535 only; is the full scale" in remarked[1]
 
 
 def test_a_channel_that_is_another_s_copy_is_told_of():
     levels = np.random.default_rng(0).integers(0, 256, (4, 6, 8)).astype(np.uint8)
-    assert ranges(levels) == []
+    assert remarks_of(levels) == []
     levels[3] = levels[2]
-    assert ranges(levels) == ["microtubules and er are one picture; is a file a copy?"]
+    assert remarks_of(levels) == ["microtubules and er are one picture; is a file a copy?"]
 
 
 def test_links_to_folders_lead_to_fields_and_loops_do_not_matter(tmp_path):

@@ -10,10 +10,9 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 import pytest
-from browser import Browser
 from PIL import Image
 
-from hpax.explore import explorer
+from hpax.explore import browser, explorer
 
 pytest.importorskip("bokeh")
 
@@ -124,11 +123,12 @@ def test_the_first_colours_are_all_different():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(browser.executable() is None, reason=f"no browser: install one of {', '.join(browser.NAMES)}")
 def test_in_a_browser_hover_search_click_and_export_work_and_no_request_leaves(page, tmp_path):
     path = tmp_path / "index.html"
     path.write_text(page, encoding="utf-8")
-    with Browser() as browser:
-        tab = browser.open(path)
+    with browser.Browser() as chromium:
+        tab = chromium.open(path)
         tab.wait("window.hpax && window.hpax.ready")
         tab.value("window.hpax.search('PROT3')")
         assert tab.value("document.getElementById('count').textContent") == "10 cells chosen"

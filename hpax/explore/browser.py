@@ -25,9 +25,7 @@ FLAGS = (
     "--no-sandbox",
     "--remote-debugging-port=0",
     "--window-size=1400,1000",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
+    "--disable-gpu",
     "--disable-dev-shm-usage",
 )
 """Of a browser without a screen or a graphics card: what is drawn is drawn by the processor."""

@@ -1,14 +1,18 @@
 "use strict";
 (async () => {
   const $ = (id) => document.getElementById(id);
+  await unpack(ATLAS);
   const count = ATLAS.ids.length;
   const SHOWN = 120; // cells of a gallery
   let current = -1;
-  let plot, source, mapper;
+  const raster = new Raster($("cells"));
+  const chosen = new Uint8Array(count);
+  let plot, points, source, shades, colours;
 
   const valueOf = (name, row) => {
-    const column = ATLAS.columns[name];
-    return column.kind === "name" ? column.names[column.values[row]] : column.values[row];
+    const column = ATLAS.columns[name], value = column.values[row];
+    if (column.kind === "name") return column.names[value];
+    return Number.isNaN(value) ? null : Math.round(value * 1e4) / 1e4;
   };
 
   function paint(element, row, side) {
@@ -23,8 +27,7 @@
   // one address for the sheet, so that its bytes are not copied into each style
   let sheet = "";
   if (ATLAS.sheet) {
-    const bytes = Uint8Array.from(atob(ATLAS.sheet.split(",")[1]), (letter) => letter.charCodeAt(0));
-    sheet = URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" }));
+    sheet = URL.createObjectURL(new Blob([unpack.bytes(ATLAS.sheet.split(",")[1])], { type: "image/jpeg" }));
   }
 
   function tell(row) {
@@ -58,8 +61,9 @@
       canvas.width = image.width; canvas.height = image.height;
       pen.drawImage(image, 0, 0);
       drawMap(row, pen);
-      const corners = ATLAS.outlines[row];
-      if (corners) {
+      const outline = ATLAS.outlines.of[row], length = ATLAS.outlines.length;
+      if (outline >= 0) {
+        const corners = ATLAS.outlines.corners.subarray(outline * length, (outline + 1) * length);
         pen.beginPath();
         for (let k = 0; k < corners.length; k += 2) pen.lineTo(corners[k], corners[k + 1]);
         pen.closePath();
@@ -78,7 +82,7 @@
     if (!map || $("map").value === "nothing") { $("mapped").lastElementChild.textContent = ""; return; }
     const label = $("map").value === "its label" ? valueOf("label", row) : $("map").value;
     const size = map.height * map.width, start = ATLAS.classes.indexOf(label) * size;
-    const plane = Uint8Array.from(atob(map.planes), (letter) => letter.charCodeAt(0)).subarray(start, start + size);
+    const plane = map.planes.subarray(start, start + size);
     const most = Math.max(...plane, 1);
     const small = new ImageData(map.width, map.height);
     plane.forEach((value, k) => small.data.set([255, 120, 0, 190 * Math.max(0, (2 * value) / most - 1)], 4 * k));
@@ -121,6 +125,7 @@
     quiet = true;
     source.selected.indices = rows;
     quiet = false;
+    mark(rows);
     gallery(rows);
     if (rows.length) choose(rows[0]);
   }
@@ -128,7 +133,9 @@
   function rowsWhere(name, value) {
     const column = ATLAS.columns[name], rows = [];
     if (!column) return rows;
-    for (let row = 0; row < count; row++) if (String(valueOf(name, row)) === value) rows.push(row);
+    const wanted = column.kind === "name" ? column.names.indexOf(value) : -1;
+    const fits = wanted >= 0 ? (row) => column.values[row] === wanted : (row) => String(valueOf(name, row)) === value;
+    for (let row = 0; row < count; row++) if (fits(row)) rows.push(row);
     return rows;
   }
 
@@ -149,13 +156,13 @@
   function colourBy(name) {
     const column = ATLAS.columns[name];
     const names = column.kind === "name";
-    mapper.setv({
-      palette: column.palette,
-      low: names ? -0.5 : column.low,
-      high: names ? column.names.length - 0.5 : Math.max(column.high, column.low + 1e-9),
-    });
-    source.data.code = Float32Array.from(column.values, (value) => (value === null ? NaN : value));
-    source.change.emit();
+    const scale = 254 / Math.max(column.high - column.low, 1e-9);
+    const shade = column.kind === "name"
+      ? (value) => Math.min(value, ATLAS.many)
+      : (value) => (Number.isNaN(value) ? 255 : Math.round((value - column.low) * scale));
+    shades = Uint8Array.from(column.values, shade);
+    colours = column.palette;
+    redraw();
     legend(name, column);
   }
 
@@ -183,12 +190,56 @@
 
   function axes(pair) {
     const [first, second] = pair.split("-").map((each) => +each - 1);
-    source.data.x = source.data[`u${first}`];
-    source.data.y = source.data[`u${second}`];
-    source.change.emit();
+    source.data = { x: ATLAS.places[first], y: ATLAS.places[second] };
+    for (const [range, values] of [[plot.x_range, source.data.x], [plot.y_range, source.data.y]]) {
+      let low = Infinity, high = -Infinity;
+      for (const value of values) { if (value < low) low = value; if (value > high) high = value; }
+      const spare = 0.05 * (high - low) || 1;
+      range.setv({ start: low - spare, end: high + spare, reset_start: low - spare, reset_end: high + spare });
+    }
     plot.below[0].axis_label = `UMAP ${first + 1}`;
     plot.left[0].axis_label = `UMAP ${second + 1}`;
-    plot.reset.emit();
+    redraw();
+  }
+
+  function mark(rows) {
+    chosen.fill(0);
+    for (const row of rows) chosen[row] = 1;
+    redraw();
+  }
+
+  // one picture for each of the screen's, whatever asked for it
+  let waiting = false;
+  function redraw() {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => { waiting = false; draw(); });
+  }
+
+  // Bokeh looks for all points again in each picture; while the plane moves it need not
+  let still = 0;
+  function moved() {
+    redraw();
+    if (points.visible) points.visible = false;
+    clearTimeout(still);
+    still = setTimeout(() => { points.visible = true; }, 200);
+  }
+
+  function draw() {
+    const view = Bokeh.index.find_one(plot), box = view?.frame?.bbox;
+    if (!box || !(box.width > 0)) return;
+    const stage = $("stage").getBoundingClientRect(), inner = view.canvas_view.el.getBoundingClientRect();
+    const { x_range: x, y_range: y } = plot;
+    const place = { left: inner.left - stage.left + box.left, top: inner.top - stage.top + box.top, width: box.width, height: box.height };
+    raster.place(place, [x.start, x.end, y.start, y.end]);
+    raster.clear();
+    const [first, second] = [source.data.x, source.data.y], any = source.selected.indices.length > 0;
+    // cells that are far apart are larger, so that they can be seen and pointed at
+    const seen = raster.seen(first, second), size = seen > 40000 ? 2 : seen > 8000 ? 3 : seen > 1000 ? 5 : 7;
+    const look = { shades, colours, size };
+    if (any) raster.cells(first, second, { ...look, chosen, wanted: 0, faint: true });
+    raster.cells(first, second, any ? { ...look, size: size + 1, chosen, wanted: 1 } : look);
+    raster.show();
   }
 
   function download() {
@@ -206,8 +257,7 @@
 
   function theme(dark) {
     document.documentElement.style.colorScheme = dark ? "dark" : "light";
-    const [ink, paper] = dark ? ["#e6e6ea", "#17171b"] : ["#1b1b1f", "#ffffff"];
-    plot.background_fill_color = plot.border_fill_color = paper;
+    const ink = dark ? "#e6e6ea" : "#1b1b1f";
     plot.outline_line_color = ink;
     for (const axis of [...plot.below, ...plot.left]) {
       axis.axis_label_text_color = axis.major_label_text_color = axis.axis_line_color = ink;
@@ -216,20 +266,31 @@
     $("theme").setAttribute("aria-pressed", String(dark));
   }
 
-  window.hpaxHover = (indices) => { if (indices.length) tell(indices[0]); };
+  // the mouse moves more often than a reader can look: one cell for each picture of the screen
+  let pointed = -1;
+  window.hpaxHover = (indices) => {
+    if (!indices.length) return;
+    if (pointed < 0) requestAnimationFrame(() => { tell(pointed); pointed = -1; });
+    pointed = indices[0];
+  };
 
   await Bokeh.embed.embed_item(FIGURE);
   const doc = Bokeh.documents[0];
   plot = doc.get_model_by_name("plot");
   source = doc.get_model_by_name("cells");
-  mapper = doc.get_model_by_name("colours");
+  points = doc.get_model_by_name("points");
   source.selected.properties.indices.change.connect(() => {
     if (quiet) return;
     const rows = [...source.selected.indices];
+    mark(rows);
     gallery(rows);
     if (rows.length) choose(rows[0]);
   });
-  $("names").replaceChildren(...ATLAS.columns.protein.names.slice(0, 15000).map((name) => new Option(name)));
+  for (const range of [plot.x_range, plot.y_range]) range.change.connect(moved);
+  for (const name of ["inner_width", "inner_height"]) plot.properties[name].change.connect(redraw);
+  new ResizeObserver(redraw).observe($("stage"));
+  const offered = ATLAS.columns.protein.names.slice(0, 15000);
+  $("search").addEventListener("focus", () => $("names").replaceChildren(...offered.map((name) => new Option(name))), { once: true });
   $("colour").onchange = () => colourBy($("colour").value);
   $("axes").onchange = () => axes($("axes").value);
   const choices = ["nothing", ...(ATLAS.columns.label ? ["its label"] : []), ...ATLAS.classes];
@@ -255,7 +316,13 @@
     event.preventDefault();
   });
   theme(dark);
+  axes($("axes").value);
   colourBy($("colour").value);
   gallery([]);
-  window.hpax = { ready: performance.now(), plot, source, search, select, exported: 0 };
+  // the page is there when its cells are
+  const shown = () => {
+    if (!raster.frames) { redraw(); requestAnimationFrame(shown); return; }
+    window.hpax = { ready: performance.now(), plot, source, search, select, raster, exported: 0 };
+  };
+  shown();
 })();

@@ -3,8 +3,9 @@
     view = explorer.View(title=..., places=umap, columns={"label": labels, "probability": p}, ...)
     files.write_text(path, explorer.page(view))
 
-Everything is inside, BokehJS (WebGL) included, and the page's policy forbids any request. Beyond `MOST` cells so many
-are drawn evenly over labels, and the page says so.
+Everything is inside, BokehJS included, and the page's policy forbids any request. Bokeh has the axes and the tools;
+cells are drawn pixel by pixel (raster.js), as that needs no graphics card. Beyond `MOST` cells so many are drawn evenly
+over labels, and the page says so.
 """
 
 import base64
@@ -22,11 +23,14 @@ import pandas as pd
 from jaxtyping import Float, Integer, Shaped, UInt8, UInt16
 from PIL import Image
 
-from hpax.explore import scatter
+from hpax.explore import packing, scatter
 from hpax.explore.page import head, prose
 
 MOST = 200_000
 """Points of one page; Le et al. (2022) show 160,000, at most 10,000 of each class."""
+
+SCRIPTS = ("unpack", "raster", "explorer")
+"""The page's own, in the order in which they need each other."""
 
 SHEET_COLUMNS = 64
 MANY = 20  # names that have a colour each; the others are grey
@@ -86,13 +90,11 @@ def page(view: View) -> str:
     kept, remark = _drawn(view)
     warnings = [*view.warnings, *([remark] if remark else [])]
     script, style = _bokeh()
-    data, figure = _as_script(_data(view, kept)), _as_script(_figure(view, kept))
-    own = {
-        name: resources.files("hpax.explore").joinpath(f"explorer.{name}").read_text("utf-8") for name in ("css", "js")
-    }
+    data, figure = _as_script(_data(view, kept)), _as_script(_figure())
+    scripts = "\n".join(f"<script>{_own(f'{name}.js')}</script>" for name in SCRIPTS)
     return f"""{head(view.title, POLICY)}
 <link rel="icon" href="data:,">
-<style>{own["css"]}</style>
+<style>{_own("explorer.css")}</style>
 {style}
 </head>
 <body>
@@ -101,7 +103,8 @@ def page(view: View) -> str:
 {_notes(warnings, view.provenance)}
 {_controls(view)}
 <section id="explore" aria-label="Cells">
-<div><div id="plot"></div><p id="legend" aria-label="Legend"></p></div>
+<div><div id="stage"><canvas id="cells"></canvas><div id="plot"></div></div>
+<p id="legend" aria-label="Legend"></p></div>
 <aside aria-live="polite"><h2 id="who">No cell chosen</h2><div id="crop" hidden></div>
 <p id="what">Point at a cell to see it, click it to see it in its field.</p>
 <canvas id="field" width="420" height="420" role="img" aria-label="The chosen cell in its field" hidden>
@@ -113,10 +116,15 @@ def page(view: View) -> str:
 <script>const ATLAS = {data};</script>
 {script}
 <script>const FIGURE = {figure};</script>
-<script>{own["js"]}</script>
+{scripts}
 </body>
 </html>
 """
+
+
+def _own(name: str) -> str:
+    """A file of this package."""
+    return resources.files("hpax.explore").joinpath(name).read_text("utf-8")
 
 
 def _as_script(value: Any) -> str:
@@ -130,7 +138,7 @@ def _bokeh() -> tuple[str, str]:
         from bokeh.resources import INLINE
     except ImportError as error:
         raise ImportError("the page needs bokeh; pip install 'hpax[explore]', or make the environment anew") from error
-    bundle = INLINE.clone(components=["bokeh", "bokeh-gl"])
+    bundle = INLINE.clone(components=["bokeh"])
     return bundle.render_js(), bundle.render_css()
 
 
@@ -149,8 +157,8 @@ def _drawn(view: View) -> tuple[Integer[np.ndarray, " m"], str]:
     return rows, f"{len(rows):,} of {count:,} cells are shown, at most {share:,} of each label; files hold all of them"
 
 
-def _figure(view: View, kept: Integer[np.ndarray, " m"]) -> Any:
-    """The plot as BokehJS reads it."""
+def _figure() -> Any:
+    """The plot as BokehJS reads it; the script gives it the places of cells, which it finds but does not draw."""
     from bokeh.core.types import ID
     from bokeh.embed import json_item
     from bokeh.models import (
@@ -159,58 +167,47 @@ def _figure(view: View, kept: Integer[np.ndarray, " m"]) -> Any:
         CustomJS,
         HoverTool,
         LassoSelectTool,
-        LinearColorMapper,
         PanTool,
+        Range1d,
         ResetTool,
         TapTool,
         WheelZoomTool,
     )
     from bokeh.plotting import figure
 
-    places = np.asarray(view.places[kept], np.float32)
-    axes = {f"u{axis}": places[:, axis] for axis in range(places.shape[1])}
-    shown = {"x": places[:, 0], "y": places[:, 1], "code": np.zeros(len(kept), np.float32)}
-    source = ColumnDataSource(data={**shown, **axes}, name="cells")
+    source = ColumnDataSource(data={"x": [], "y": []}, name="cells")
     hover = HoverTool(tooltips=None, callback=CustomJS(code="window.hpaxHover(cb_data.index.indices)"))
     wheel = WheelZoomTool()
     plot = figure(
         height=560,
         sizing_mode="stretch_width",
-        output_backend="webgl",
         tools=[PanTool(), wheel, LassoSelectTool(continuous=False), BoxSelectTool(), TapTool(), ResetTool(), hover],
         active_scroll=wheel,
         x_axis_label="UMAP 1",
         y_axis_label="UMAP 2",
+        x_range=Range1d(start=0, end=1),
+        y_range=Range1d(start=0, end=1),
         name="plot",
+        background_fill_color=None,
+        border_fill_color=None,
     )
-    mapper = LinearColorMapper(palette=[GREY], low=-0.5, high=0.5, nan_color=GREY, name="colours")
-    size = 6 if len(kept) < 20_000 else 3
-    plot.scatter(
-        "x",
-        "y",
-        source=source,
-        size=size,
-        line_color=None,
-        fill_color={"field": "code", "transform": mapper},
-        fill_alpha=0.85,
-        nonselection_fill_alpha=0.06,
-        selection_fill_alpha=1.0,
-        name="points",
-    )
+    # Bokeh passes over what has no angle where it draws, yet not where it looks for what the mouse points at
+    plot.scatter("x", "y", source=source, size=6, angle=math.nan, name="points")
     plot.toolbar.logo = None
-    plot.grid.grid_line_alpha = 0.25
+    plot.grid.grid_line_color = None
     return json_item(plot, ID("plot"))
 
 
 def _data(view: View, kept: Integer[np.ndarray, " m"]) -> dict[str, Any]:
     """All that the page's script knows."""
-    columns = {name: _column(np.asarray(column)[kept]) for name, column in view.columns.items()}
+    places = np.asarray(view.places[kept], np.float32)
     return {
-        "ids": view.ids[kept].astype(str).tolist(),
-        "columns": columns,
-        "details": view.details[kept].astype(str).tolist(),
-        "order": [round(float(value), 4) for value in view.order[kept]],
-        "thumb": view.thumb_of[kept].tolist(),
+        "places": [packing.numbers(places[:, axis]) for axis in range(places.shape[1])],
+        "ids": packing.texts(view.ids[kept].astype(str).tolist()),
+        "columns": {name: _column(np.asarray(column), kept) for name, column in view.columns.items()},
+        "details": packing.texts(view.details[kept].astype(str).tolist()),
+        "order": packing.numbers(view.order[kept].astype(np.float32)),
+        "thumb": packing.numbers(view.thumb_of[kept].astype(np.int32)),
         "side": int(view.thumbs.shape[1]) if len(view.thumbs) else 48,
         "sheetColumns": SHEET_COLUMNS,
         "sheet": _sheet(view.thumbs),
@@ -218,31 +215,45 @@ def _data(view: View, kept: Integer[np.ndarray, " m"]) -> dict[str, Any]:
         "outlines": _outlines(view, kept),
         "classes": list(view.classes),
         "maps": {id: _map(own) for id, own in view.maps.items()},
-        "axes": int(view.places.shape[1]),
+        "many": MANY,
     }
 
 
-def _column(values: np.ndarray) -> dict[str, Any]:
-    """Names as numbers of a list, commonest first with a colour; numbers as they are, on a ramp."""
+def _column(values: np.ndarray, kept: Integer[np.ndarray, " m"]) -> dict[str, Any]:
+    """What is known of the `kept` of all cells; the names, their counts, and the range of numbers are those of all.
+
+    Names are numbers of a list, the commonest first, of which `MANY` have a colour each; numbers are on a ramp.
+    """
     if np.issubdtype(values.dtype, np.number):
         from bokeh import palettes
 
-        numbers = values.astype(np.float64)
-        finite = numbers[np.isfinite(numbers)]
+        finite = values[np.isfinite(values)]
         low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-        told = [round(value, 4) if math.isfinite(value) else None for value in numbers.tolist()]
-        return {"kind": "number", "values": told, "low": low, "high": high, "palette": list(palettes.Cividis256)}
-    names, index, counts = np.unique(values.astype(str), return_inverse=True, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    rank = np.empty(len(names), int)
-    rank[order] = np.arange(len(names))
+        palette = [*palettes.Cividis256[:-1], GREY]  # the last shade is that of the unknown
+        return {
+            "kind": "number",
+            "values": packing.measures(values[kept].astype(np.float64)),
+            "low": low,
+            "high": high,
+            "palette": palette,
+        }
+    names, codes, counts = ranked(values)
     return {
         "kind": "name",
-        "names": names[order].tolist(),
-        "counts": counts[order].tolist(),
-        "values": rank[index].tolist(),
-        "palette": [colour_of(place) for place in range(len(names))],
+        "names": packing.texts(names),
+        "counts": counts.tolist(),
+        "values": packing.indices(codes[kept]),
+        "palette": [colour_of(place) for place in range(MANY + 1)],
     }
+
+
+def ranked(values: Column) -> tuple[list[str], Integer[np.ndarray, " n"], Integer[np.ndarray, " k"]]:
+    """A column's names, the commonest first and equals by the alphabet; each cell's place in them; their counts."""
+    names, index, counts = np.unique(values.astype(str), return_inverse=True, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    rank = np.empty(len(names), np.int64)
+    rank[order] = np.arange(len(names))
+    return names[order].tolist(), rank[index], counts[order]
 
 
 def colour_of(place: int) -> str:
@@ -271,16 +282,19 @@ def _sheet(thumbs: UInt8[np.ndarray, "m s s 3"]) -> str:
     return _uri(file.getvalue())
 
 
-def _outlines(view: View, kept: Integer[np.ndarray, " m"]) -> list[list[int] | int]:
-    """The corners of each cell whose field is shown, x and y in turns; 0 for the others."""
-    fields = np.asarray(view.columns["field"]).astype(str)
-    return [view.outlines[row].ravel().tolist() if fields[row] in view.fields else 0 for row in kept.tolist()]
+def _outlines(view: View, kept: Integer[np.ndarray, " m"]) -> dict[str, Any]:
+    """The corners of the cells whose field is shown, x and y in turns, and which of these is each cell's; -1: none."""
+    fields = np.asarray(view.columns["field"])[kept].astype(str)
+    shown = np.flatnonzero(np.isin(fields, list(view.fields)))
+    which = np.full(len(kept), -1, np.int32)
+    which[shown] = np.arange(len(shown))
+    corners = view.outlines[kept[shown]]
+    return {"of": packing.numbers(which), "corners": packing.numbers(corners), "length": 2 * corners.shape[1]}
 
 
 def _map(planes: UInt8[np.ndarray, "y x c"]) -> dict[str, Any]:
     """The planes one after the other, row by row."""
-    bytes_ = np.ascontiguousarray(np.moveaxis(planes, -1, 0)).tobytes()
-    return {"height": planes.shape[0], "width": planes.shape[1], "planes": base64.b64encode(bytes_).decode("ascii")}
+    return {"height": planes.shape[0], "width": planes.shape[1], "planes": packing.numbers(np.moveaxis(planes, -1, 0))}
 
 
 def _uri(jpeg: bytes) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hpax.explore import browser, explorer
+from hpax.explore import browser, explorer, packing
 
 pytest.importorskip("bokeh")
 
@@ -69,9 +69,10 @@ def without_scripts(page):
 
 def test_the_page_holds_everything_and_links_to_nothing_outside(page):
     own = without_scripts(page)
-    script = resources.files("hpax.explore").joinpath("explorer.js").read_text("utf-8")
-    assert script in page
-    assert "http" not in own.replace("http-equiv", "") + script
+    for name in explorer.SCRIPTS:
+        script = resources.files("hpax.explore").joinpath(f"{name}.js").read_text("utf-8")
+        assert script in page
+        assert "http" not in own.replace("http-equiv", "") + script
     assert not re.search(r'(src|href)="(?!#|data:)', own)
     assert "default-src 'none'" in page
     assert page.index("simulated &amp; untrue") < page.index('id="plot"')
@@ -80,13 +81,20 @@ def test_the_page_holds_everything_and_links_to_nothing_outside(page):
 
 
 def test_what_the_script_knows_is_what_was_given(page):
-    data = json.loads(re.search(r"const ATLAS = (.*?);</script>", page).group(1))
+    data = packing.unpacked(json.loads(re.search(r"const ATLAS = (.*?);</script>", page).group(1)))
     names = data["columns"]["protein"]["names"]
     assert [names[value] for value in data["columns"]["protein"]["values"][:3]] == ["PROT0", "PROT1", "PROT2"]
     assert data["columns"]["probability"]["kind"] == "number"
-    assert data["outlines"][0] == view().outlines[0].ravel().tolist()
-    assert data["outlines"][7] == 0  # its field is not in the page
-    planes = np.frombuffer(base64.b64decode(data["maps"]["F3"]["planes"]), np.uint8)
+    np.testing.assert_array_equal(data["columns"]["probability"]["values"], view().columns["probability"].astype("f4"))
+    np.testing.assert_array_equal(data["places"], view().places.T)
+    assert data["ids"] == view().ids.tolist()
+    assert data["details"] == view().details.tolist()
+    outlines = data["outlines"]
+    corners = outlines["corners"].reshape(-1, outlines["length"])
+    for row in (0, 14):
+        np.testing.assert_array_equal(corners[outlines["of"][row]], view().outlines[row].ravel())
+    assert outlines["of"][7] == -1  # its field is not in the page
+    planes = data["maps"]["F3"]["planes"]
     np.testing.assert_array_equal(planes.reshape(2, 2, 3)[1], MAP[..., 1])
     with pytest.raises(ValueError, match=r"a plane for each of 2 classes, got \{'F3': 3\}"):
         view(maps={"F3": np.zeros((2, 2, 3), np.uint8)})
@@ -154,6 +162,9 @@ def test_in_a_browser_hover_search_click_and_export_work_and_no_request_leaves(p
         assert tab.value("window.hpax.source.selected.indices.length") == 10
         tab.value("document.getElementById('export').click()")
         assert tab.value("window.hpax.exported") == 10
+        shown = pixel_of(tab, 8)
+        assert shown == [*bytes.fromhex(explorer.colour_of(0)[1:]), 255]  # its label is the first of equals
+        assert tab.value("window.hpax.raster.seen(window.hpax.source.data.x, window.hpax.source.data.y)") == 60
         hover_over(tab, 5)
         tab.wait("document.getElementById('who').textContent.includes('cell5')")
         for name, value in (("colour", "probability"), ("colour", "protein"), ("axes", "2-3")):
@@ -166,15 +177,29 @@ def test_in_a_browser_hover_search_click_and_export_work_and_no_request_leaves(p
         assert [url for url in tab.requests if not url.startswith(("data:", "blob:", path.as_uri()))] == []
 
 
+PLACE = """((row) => {
+  const view = Bokeh.index.find_one(window.hpax.plot);
+  const frame = view.frame, box = view.canvas_view.el.getBoundingClientRect();
+  const x = frame.x_scale.compute(window.hpax.source.data.x[row]);
+  const y = frame.y_scale.compute(window.hpax.source.data.y[row]);
+  return [box.left + x, box.top + y];
+})"""
+
+
+def pixel_of(tab, row):
+    """What is drawn where Bokeh has a point, once the next picture is there, with nothing chosen."""
+    tab.value("window.hpax.select([])")
+    tab.value("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
+    x, y = tab.value(f"{PLACE}({row})")
+    return tab.value(
+        "(() => { const c = document.getElementById('cells'), box = c.getBoundingClientRect();"
+        f"const [x, y] = [{x} - box.left, {y} - box.top].map((v) => Math.round(v * c.width / box.width));"
+        "return [...c.getContext('2d').getImageData(x, y, 1, 1).data]; })()"
+    )
+
+
 def hover_over(tab, row):
     """Moves the mouse over a point of the plot."""
-    place = """((row) => {
-      const view = Bokeh.index.find_one(window.hpax.plot);
-      const frame = view.frame, box = view.canvas_view.el.getBoundingClientRect();
-      const x = frame.x_scale.compute(window.hpax.source.data.x[row]);
-      const y = frame.y_scale.compute(window.hpax.source.data.y[row]);
-      return [box.left + x, box.top + y];
-    })"""
-    x, y = tab.value(f"{place}({row})")
+    x, y = tab.value(f"{PLACE}({row})")
     for step in (-3, -2, -1, 0):
         tab.mouse("mouseMoved", x + step, y)

@@ -105,8 +105,9 @@
     // both ends of the order, where a protein's cells differ most
     const half = SHOWN / 2;
     const shown = sorted.length > SHOWN ? [...sorted.slice(0, half), ...sorted.slice(-half)] : sorted;
+    const of = ATLAS.total > count ? ` of the ${count} that are shown one by one` : "";
     $("count").textContent = rows.length
-      ? `${rows.length} cells chosen` + (shown.length < rows.length ? `, the ${half} at either end of their order shown` : "")
+      ? `${rows.length} cells chosen${of}` + (shown.length < rows.length ? `, the ${half} at either end of their order shown` : "")
       : "Choose cells by lasso, search, legend or a table's row.";
     $("gallery").replaceChildren(...shown.map((row) => {
       const button = document.createElement("button");
@@ -151,6 +152,10 @@
     }
     if (!rows.length) rows = ATLAS.ids.flatMap((id, row) => (id.toLowerCase() === wanted ? [row] : []));
     select(rows);
+    if (!rows.length) {
+      const more = ATLAS.total > count ? `; ${ATLAS.total - count} cells are in the picture only` : "";
+      $("count").textContent = `No cell that is shown one by one has ${text} as its protein, field or id${more}.`;
+    }
   }
 
   function colourBy(name) {
@@ -191,12 +196,13 @@
   function axes(pair) {
     const [first, second] = pair.split("-").map((each) => +each - 1);
     source.data = { x: ATLAS.places[first], y: ATLAS.places[second] };
-    for (const [range, values] of [[plot.x_range, source.data.x], [plot.y_range, source.data.y]]) {
-      let low = Infinity, high = -Infinity;
-      for (const value of values) { if (value < low) low = value; if (value > high) high = value; }
-      const spare = 0.05 * (high - low) || 1;
+    const ends = (values) => values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+    const plane = ATLAS.planes[pair]; // has all cells, also those that are not shown one by one
+    const sides = plane ? [0, 1].map((axis) => [plane.low[axis], plane.high[axis]]) : [ends(source.data.x), ends(source.data.y)];
+    [plot.x_range, plot.y_range].forEach((range, axis) => {
+      const [low, high] = sides[axis], spare = 0.05 * (high - low) || 1;
       range.setv({ start: low - spare, end: high + spare, reset_start: low - spare, reset_end: high + spare });
-    }
+    });
     plot.below[0].axis_label = `UMAP ${first + 1}`;
     plot.left[0].axis_label = `UMAP ${second + 1}`;
     redraw();
@@ -237,8 +243,11 @@
     // cells that are far apart are larger, so that they can be seen and pointed at
     const seen = raster.seen(first, second), size = seen > 40000 ? 2 : seen > 8000 ? 3 : seen > 1000 ? 5 : 7;
     const look = { shades, colours, size };
-    if (any) raster.cells(first, second, { ...look, chosen, wanted: 0, faint: true });
-    raster.cells(first, second, any ? { ...look, size: size + 1, chosen, wanted: 1 } : look);
+    const plane = ATLAS.planes[$("axes").value], close = !plane || seen <= 8000;
+    if (plane) raster.squares(plane, ATLAS.side, { shades: plane.shades[$("colour").value], colours, faint: any });
+    if (any && close) raster.cells(first, second, { ...look, chosen, wanted: 0, faint: true });
+    if (any) raster.cells(first, second, { ...look, size: size + 1, chosen, wanted: 1 });
+    else if (close) raster.cells(first, second, look);
     raster.show();
   }
 

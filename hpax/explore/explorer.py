@@ -4,8 +4,9 @@
     files.write_text(path, explorer.page(view))
 
 Everything is inside, BokehJS included, and the page's policy forbids any request. Bokeh has the axes and the tools;
-cells are drawn pixel by pixel (raster.js), as that needs no graphics card. Beyond `MOST` cells so many are drawn evenly
-over labels, and the page says so.
+cells are drawn pixel by pixel (raster.js), as that needs no graphics card. Beyond `MOST` cells all are in the
+picture as squares of the plane (hpax.explore.aggregate); `MOST` of them, drawn evenly over labels, can be pointed at
+and chosen, and the page says so; counts are always of all.
 """
 
 import base64
@@ -14,7 +15,7 @@ import html
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ import pandas as pd
 from jaxtyping import Float, Integer, Shaped, UInt8, UInt16
 from PIL import Image
 
-from hpax.explore import packing, scatter
+from hpax.explore import aggregate, packing, scatter
 from hpax.explore.page import head, prose
 
 MOST = 200_000
@@ -34,7 +35,7 @@ SCRIPTS = ("unpack", "raster", "explorer")
 
 SHEET_COLUMNS = 64
 MANY = 20  # names that have a colour each; the others are grey
-RAMP = "Cividis256"  # the same to all eyes
+UNKNOWN = 255  # the shade of numbers that are not known; the last but one is the highest's
 GREY = "#9a9a9a"
 POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
 
@@ -154,7 +155,11 @@ def _drawn(view: View) -> tuple[Integer[np.ndarray, " m"], str]:
         own = np.flatnonzero(names == name)
         kept.append(random.choice(own, min(share, len(own)), replace=False))
     rows = np.sort(np.concatenate(kept))
-    return rows, f"{len(rows):,} of {count:,} cells are shown, at most {share:,} of each label; files hold all of them"
+    return rows, (
+        f"all {count:,} cells are in the picture, as squares in the colour of what most of their cells are, or of "
+        f"their mean; {len(rows):,} of {count:,} cells are shown one by one in a close view, can be pointed at, "
+        f"found and chosen, at most {share:,} of each label; counts are of all cells"
+    )
 
 
 def _figure() -> Any:
@@ -200,15 +205,23 @@ def _figure() -> Any:
 
 def _data(view: View, kept: Integer[np.ndarray, " m"]) -> dict[str, Any]:
     """All that the page's script knows."""
-    places = np.asarray(view.places[kept], np.float32)
+    places = np.asarray(view.places, np.float32)
+    planes = _planes(places) if len(kept) < len(places) else {}
+    columns = {}
+    for name, values in view.columns.items():
+        columns[name], shades = _column(np.asarray(values), kept)
+        for plane, squares in planes.values():
+            plane["shades"][name] = packing.numbers(shades(squares.of))
     return {
-        "places": [packing.numbers(places[:, axis]) for axis in range(places.shape[1])],
+        "places": [packing.numbers(places[kept, axis]) for axis in range(places.shape[1])],
+        "total": len(places),
+        "side": aggregate.SIDE,
+        "planes": {pair: plane for pair, (plane, _) in planes.items()},
         "ids": packing.texts(view.ids[kept].astype(str).tolist()),
-        "columns": {name: _column(np.asarray(column), kept) for name, column in view.columns.items()},
+        "columns": columns,
         "details": packing.texts(view.details[kept].astype(str).tolist()),
         "order": packing.numbers(view.order[kept].astype(np.float32)),
         "thumb": packing.numbers(view.thumb_of[kept].astype(np.int32)),
-        "side": int(view.thumbs.shape[1]) if len(view.thumbs) else 48,
         "sheetColumns": SHEET_COLUMNS,
         "sheet": _sheet(view.thumbs),
         "fields": {id: _uri(jpeg) for id, jpeg in view.fields.items()},
@@ -219,41 +232,71 @@ def _data(view: View, kept: Integer[np.ndarray, " m"]) -> dict[str, Any]:
     }
 
 
-def _column(values: np.ndarray, kept: Integer[np.ndarray, " m"]) -> dict[str, Any]:
+def _pairs(axes: int) -> list[str]:
+    """The planes that a reader can choose, by their axes."""
+    return ["1-2", "1-3", "2-3"] if axes > 2 else ["1-2"]
+
+
+def _planes(places: Float[np.ndarray, "n k"]) -> dict[str, tuple[dict[str, Any], aggregate.Squares]]:
+    """Each plane's squares, with how many cells they hold, yet without what these are."""
+    planes = {}
+    for pair in _pairs(places.shape[1]):
+        squares = aggregate.squares(places[:, [int(axis) - 1 for axis in pair.split("-")]])
+        density = packing.numbers(aggregate.densities(squares.of))
+        planes[pair] = {"low": squares.low, "high": squares.high, "density": density, "shades": {}}, squares
+    return planes
+
+
+Shades = Callable[[Integer[np.ndarray, " n"]], UInt8[np.ndarray, " s"]]
+"""The square of each cell → the shade of each square."""
+
+
+def _column(values: np.ndarray, kept: Integer[np.ndarray, " m"]) -> tuple[dict[str, Any], Shades]:
     """What is known of the `kept` of all cells; the names, their counts, and the range of numbers are those of all.
 
     Names are numbers of a list, the commonest first, of which `MANY` have a colour each; numbers are on a ramp.
     """
     if np.issubdtype(values.dtype, np.number):
-        from bokeh import palettes
-
-        finite = values[np.isfinite(values)]
-        low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-        palette = [*palettes.Cividis256[:-1], GREY]  # the last shade is that of the unknown
-        return {
-            "kind": "number",
-            "values": packing.measures(values[kept].astype(np.float64)),
-            "low": low,
-            "high": high,
-            "palette": palette,
-        }
+        return _numbers(values, kept)
     names, codes, counts = ranked(values)
-    return {
+    column = {
         "kind": "name",
         "names": packing.texts(names),
         "counts": counts.tolist(),
         "values": packing.indices(codes[kept]),
         "palette": [colour_of(place) for place in range(MANY + 1)],
     }
+    return column, lambda of: np.minimum(aggregate.commonest(of, codes), MANY).astype(np.uint8)
+
+
+def _numbers(values: np.ndarray, kept: Integer[np.ndarray, " m"]) -> tuple[dict[str, Any], Shades]:
+    from bokeh import palettes
+
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    column = {
+        "kind": "number",
+        "values": packing.measures(values[kept].astype(np.float64)),
+        "low": low,
+        "high": high,
+        "palette": [*palettes.Cividis256[:UNKNOWN], GREY],
+    }
+
+    def shades(of: Integer[np.ndarray, " n"]) -> UInt8[np.ndarray, " s"]:
+        places = (UNKNOWN - 1) * (aggregate.means(of, values) - low) / max(high - low, 1e-9)
+        return np.where(np.isnan(places), UNKNOWN, np.rint(np.nan_to_num(places))).astype(np.uint8)
+
+    return column, shades
 
 
 def ranked(values: Column) -> tuple[list[str], Integer[np.ndarray, " n"], Integer[np.ndarray, " k"]]:
     """A column's names, the commonest first and equals by the alphabet; each cell's place in them; their counts."""
-    names, index, counts = np.unique(values.astype(str), return_inverse=True, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    rank = np.empty(len(names), np.int64)
-    rank[order] = np.arange(len(names))
-    return names[order].tolist(), rank[index], counts[order]
+    index, found = pd.factorize(values.astype(str).astype(object))
+    counts = np.bincount(index, minlength=len(found))
+    order = np.lexsort((found.astype(str), -counts))
+    rank = np.empty(len(found), np.int64)
+    rank[order] = np.arange(len(found))
+    return found[order].tolist(), rank[index], counts[order]
 
 
 def colour_of(place: int) -> str:
@@ -316,8 +359,7 @@ def _links(view: View) -> str:
 
 def _controls(view: View) -> str:
     options = "".join(f"<option>{html.escape(name)}</option>" for name in view.columns if name != "field")
-    pairs = ["1-2", "1-3", "2-3"] if view.places.shape[1] > 2 else ["1-2"]
-    axes = "".join(f"<option>{pair}</option>" for pair in pairs)
+    axes = "".join(f"<option>{pair}</option>" for pair in _pairs(view.places.shape[1]))
     return f"""<form id="controls" onsubmit="return false">
 <label>colour by <select id="colour">{options}</select></label>
 <label>axes <select id="axes">{axes}</select></label>

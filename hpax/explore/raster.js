@@ -3,6 +3,7 @@
 // A shade is a number up to 255 for each cell, and colours has a "#rrggbb" for each shade.
 const Raster = (() => {
   const FAINT = 26; // of 255, the opacity of cells beside the chosen ones
+  const THIN = 110; // that of a square with a single cell
 
   // the four bytes of a pixel, opaque as alpha says, as one number of the machine's order (little-endian)
   const pixel = (colour, alpha) => {
@@ -47,6 +48,25 @@ const Raster = (() => {
         if (px >= 0 && px < this.wide && py >= 0 && py < this.high) sum++;
       }
       return sum;
+    }
+
+    // all cells of a plane as squares, the dense ones over the others where a pixel has several, so that each is seen
+    squares(plane, side, { shades, colours, faint }) {
+      const { wide, high, pixels } = this, { density } = plane;
+      plane.order ??= Uint32Array.from(density.keys()).filter((k) => density[k]).sort((a, b) => density[a] - density[b]);
+      const inks = Uint32Array.from(colours, (colour) => pixel(colour, 0));
+      const step = [0, 1].map((axis) => (plane.high[axis] - plane.low[axis]) / side);
+      const edges = (length, where) => Int32Array.from({ length: side + 1 }, (_, k) => Math.max(-1, Math.min(length + 1, Math.round(where(k)))));
+      const left = edges(wide, (k) => (plane.low[0] + k * step[0] - this.x0) * this.across);
+      const top = edges(high, (k) => (this.y1 - plane.low[1] - k * step[1]) * this.down);
+      for (const k of plane.order) {
+        const column = k % side, row = (k - column) / side;
+        const from = Math.max(0, left[column]), to = Math.min(wide, Math.max(left[column + 1], left[column] + 1));
+        const upper = Math.max(0, top[row + 1]), lower = Math.min(high, Math.max(top[row], top[row + 1] + 1));
+        const alpha = faint ? FAINT : THIN + Math.round(((255 - THIN) * density[k]) / 255);
+        const ink = (inks[shades[k]] | (alpha << 24)) >>> 0;
+        for (let y = upper; y < lower; y++) for (let x = from; x < to; x++) pixels[y * wide + x] = ink;
+      }
     }
 
     // the cells that chosen has as wanted, as discs of so many CSS pixels; faint where others are chosen

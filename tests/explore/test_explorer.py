@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hpax.explore import browser, explorer, packing
+from hpax.explore import aggregate, browser, explorer, packing
 
 pytest.importorskip("bokeh")
 
@@ -117,6 +117,64 @@ def test_beyond_the_most_cells_are_drawn_evenly_over_labels(monkeypatch):
     assert "14 of 60 cells are shown" in remark
 
 
+@pytest.fixture
+def large(monkeypatch):
+    """A page of 60 cells, most of them with a rare protein, that shows 20 one by one."""
+    monkeypatch.setattr(explorer, "MOST", 20)
+    columns = {**view().columns, "label": np.where(np.arange(60) < 4, "rare", "frequent")}
+    return explorer.page(view(columns=columns))
+
+
+def told(page):
+    return packing.unpacked(json.loads(re.search(r"const ATLAS = (.*?);</script>", page).group(1)))
+
+
+def test_of_a_large_page_all_cells_are_in_the_picture_and_counted(large):
+    data, places = told(large), view().places
+    label = data["columns"]["label"]
+    assert (label["names"], label["counts"]) == (["frequent", "rare"], [56, 4])
+    assert sum(data["columns"]["protein"]["counts"]) == data["total"] == 60
+    assert len(data["ids"]) == len(label["values"]) == 14
+    assert set(data["planes"]) == {"1-2", "1-3", "2-3"}
+    for pair, axes in (("1-2", [0, 1]), ("1-3", [0, 2]), ("2-3", [1, 2])):
+        of, plane = aggregate.squares(places[:, axes]).of, data["planes"][pair]
+        np.testing.assert_array_equal(np.flatnonzero(plane["density"]), np.unique(of))
+        np.testing.assert_array_equal(plane["shades"]["label"][of[4:]], 0)
+        assert set(plane["shades"]) == set(view().columns)
+    highest = view().columns["probability"].argmax()
+    assert plane["shades"]["probability"][of[highest]] == explorer.UNKNOWN - 1
+
+
+def test_a_small_page_has_no_squares(page):
+    assert told(page)["planes"] == {}
+
+
+BROWSER = pytest.mark.skipif(
+    browser.executable() is None, reason=f"no browser: install one of {', '.join(browser.NAMES)}"
+)
+
+
+@pytest.mark.slow
+@BROWSER
+def test_in_a_browser_a_cell_that_was_not_drawn_for_the_page_is_in_its_picture(large, tmp_path, monkeypatch):
+    path = tmp_path / "index.html"
+    path.write_text(large, encoding="utf-8")
+    data = told(large)
+    missing = [row for row, id in enumerate(view().ids) if id not in data["ids"]]
+    with browser.Browser() as chromium:
+        tab = chromium.open(path)
+        tab.wait("window.hpax && window.hpax.ready")
+        for row in missing:
+            x, y = view().places[row, :2].tolist()
+            assert max(pixels_at(tab, f"[{x}, {y}]")[3::4]) > 0  # squares end between pixels
+        tab.value("window.hpax.search('PROT5')")
+        chosen = tab.value("document.getElementById('count').textContent")
+        assert re.fullmatch(r"\d cells? chosen of the 14 that are shown one by one", chosen)
+        tab.value("window.hpax.search('nobody')")
+        assert "46 cells are in the picture only" in tab.value("document.getElementById('count').textContent")
+        assert tab.errors == []
+
+
 def test_columns_must_fit_and_be_there(untyped):
     with pytest.raises(ValueError, match="field"):
         view(columns={"protein": view().columns["protein"]})
@@ -131,7 +189,7 @@ def test_the_first_colours_are_all_different():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(browser.executable() is None, reason=f"no browser: install one of {', '.join(browser.NAMES)}")
+@BROWSER
 def test_in_a_browser_hover_search_click_and_export_work_and_no_request_leaves(page, tmp_path):
     path = tmp_path / "index.html"
     path.write_text(page, encoding="utf-8")
@@ -162,7 +220,7 @@ def test_in_a_browser_hover_search_click_and_export_work_and_no_request_leaves(p
         assert tab.value("window.hpax.source.selected.indices.length") == 10
         tab.value("document.getElementById('export').click()")
         assert tab.value("window.hpax.exported") == 10
-        shown = pixel_of(tab, 8)
+        shown = pixels_at(tab, point(8))[16:20]
         assert shown == [*bytes.fromhex(explorer.colour_of(0)[1:]), 255]  # its label is the first of equals
         assert tab.value("window.hpax.raster.seen(window.hpax.source.data.x, window.hpax.source.data.y)") == 60
         hover_over(tab, 5)
@@ -177,29 +235,33 @@ def test_in_a_browser_hover_search_click_and_export_work_and_no_request_leaves(p
         assert [url for url in tab.requests if not url.startswith(("data:", "blob:", path.as_uri()))] == []
 
 
-PLACE = """((row) => {
-  const view = Bokeh.index.find_one(window.hpax.plot);
-  const frame = view.frame, box = view.canvas_view.el.getBoundingClientRect();
-  const x = frame.x_scale.compute(window.hpax.source.data.x[row]);
-  const y = frame.y_scale.compute(window.hpax.source.data.y[row]);
-  return [box.left + x, box.top + y];
-})"""
+def place_of(tab, place):
+    """Where Bokeh has a place of the plane, in the window; in JavaScript, as is `place`."""
+    return tab.value(f"""(([x, y]) => {{
+      const view = Bokeh.index.find_one(window.hpax.plot);
+      const frame = view.frame, box = view.canvas_view.el.getBoundingClientRect();
+      return [box.left + frame.x_scale.compute(x), box.top + frame.y_scale.compute(y)];
+    }})({place})""")
 
 
-def pixel_of(tab, row):
-    """What is drawn where Bokeh has a point, once the next picture is there, with nothing chosen."""
+def point(row):
+    return f"[window.hpax.source.data.x[{row}], window.hpax.source.data.y[{row}]]"
+
+
+def pixels_at(tab, place):
+    """Three by three pixels around a place of the plane, in the next picture, with nothing chosen."""
     tab.value("window.hpax.select([])")
     tab.value("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
-    x, y = tab.value(f"{PLACE}({row})")
+    x, y = place_of(tab, place)
     return tab.value(
         "(() => { const c = document.getElementById('cells'), box = c.getBoundingClientRect();"
-        f"const [x, y] = [{x} - box.left, {y} - box.top].map((v) => Math.round(v * c.width / box.width));"
-        "return [...c.getContext('2d').getImageData(x, y, 1, 1).data]; })()"
+        f"const [x, y] = [{x} - box.left, {y} - box.top].map((v) => Math.floor(v * c.width / box.width));"
+        "return [...c.getContext('2d').getImageData(x - 1, y - 1, 3, 3).data]; })()"
     )
 
 
 def hover_over(tab, row):
     """Moves the mouse over a point of the plot."""
-    x, y = tab.value(f"{PLACE}({row})")
+    x, y = place_of(tab, point(row))
     for step in (-3, -2, -1, 0):
         tab.mouse("mouseMoved", x + step, y)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -60,6 +61,16 @@ def peak_flops(dtype: str, side: int, stopwatch: Stopwatch) -> float:
     a, b = (jax.random.normal(key, (side, side), dtype) for key in jax.random.split(jax.random.key(0)))
     product = jax.jit(jnp.matmul)
     return 2 * side**3 / stopwatch(lambda: product(a, b))
+
+
+def peak_memory() -> float:
+    """The most memory that this process has ever had, in MB; NaN where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.nan
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def flops(function: Callable, *arguments: Any) -> float:

@@ -32,7 +32,7 @@
 
   function tell(row) {
     $("who").textContent = `${valueOf("protein", row)}, cell ${ATLAS.ids[row]}`;
-    const lines = [ATLAS.details[row]];
+    const lines = ATLAS.details[row] ? [ATLAS.details[row]] : [];
     for (const name of Object.keys(ATLAS.columns)) {
       const value = valueOf(name, row);
       if (value !== "" && value !== null) lines.push(`${name}: ${value}`);
@@ -42,7 +42,9 @@
     paint($("crop"), row, 144);
   }
 
+  const pictured = Object.keys(ATLAS.fields).length > 0;
   function drawField(row) {
+    if (!pictured) return;
     const canvas = $("field"), pen = canvas.getContext("2d");
     canvas.hidden = false;
     const uri = ATLAS.fields[valueOf("field", row)];
@@ -113,7 +115,7 @@
       const button = document.createElement("button");
       button.type = "button";
       button.dataset.row = row;
-      button.title = `${valueOf("protein", row)}: ${ATLAS.details[row]}`;
+      button.title = [valueOf("protein", row), ATLAS.details[row] || ATLAS.ids[row]].join(": ");
       button.setAttribute("aria-label", button.title);
       paint(button, row, 68);
       button.onclick = () => choose(row);
@@ -146,6 +148,7 @@
     let rows = [];
     for (const name of ["protein", "field"]) {
       const column = ATLAS.columns[name];
+      if (!column) continue;
       const exact = column.names.findIndex((each) => each.toLowerCase() === wanted);
       const hits = new Set(exact >= 0 ? [exact] : column.names.flatMap((each, k) => (each.toLowerCase().includes(wanted) ? [k] : [])));
       if (hits.size) { column.values.forEach((value, row) => { if (hits.has(value)) rows.push(row); }); break; }

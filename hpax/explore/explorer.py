@@ -59,13 +59,13 @@ class View:
     title: str
     places: Float[np.ndarray, "n k"]  # 2 or 3 axes
     ids: Column
-    columns: Mapping[str, Column]  # names or numbers; "protein" is searched, "field" is shown, both must be there
-    details: Column  # a line of text for each cell, such as its three most probable labels
+    columns: Mapping[str, Column]  # names or numbers; "protein", which must be there, and "field" are searched
+    details: Column  # a line of text for each cell, such as its three most probable labels; "": nothing
     order: Float[np.ndarray, " n"]  # of the cells in a gallery
     thumbs: UInt8[np.ndarray, "m s s 3"]
     thumb_of: Integer[np.ndarray, " n"]  # the row of a cell in `thumbs`; -1: it has none
-    fields: Mapping[str, bytes]  # id → JPEG
-    outlines: UInt16[np.ndarray, "n p 2"]  # (x, y) in pixels of the field's picture
+    fields: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # id → JPEG; none: the page has no such panel
+    outlines: UInt16[np.ndarray, "n p 2"] | None = None  # of cells in their fields; (x, y) in pixels of the picture
     classes: Sequence[str] = ()  # of the maps, which the column "label" names
     maps: Mapping[str, UInt8[np.ndarray, "y x c"]] = dataclasses.field(default_factory=dict)  # of fields, as bytes
     listings: Sequence[Listing] = ()
@@ -76,8 +76,11 @@ class View:
         lengths = {name: len(column) for name, column in self.columns.items()} | {"ids": len(self.ids)}
         if wrong := {name: length for name, length in lengths.items() if length != len(self.places)}:
             raise ValueError(f"each of {len(self.places)} cells needs a value in every column, got {wrong}")
-        if missing := [name for name in ("protein", "field") if name not in self.columns]:
-            raise ValueError(f"a view needs the columns protein and field, {missing} are missing")
+        needed = ("protein", "field") if self.fields else ("protein",)
+        if missing := [name for name in needed if name not in self.columns]:
+            raise ValueError(f"a view needs the columns {' and '.join(needed)}, {missing} are missing")
+        if self.fields and self.outlines is None:
+            raise ValueError(f"the pictures of {len(self.fields)} fields need the outlines of cells, got none")
         if wrong := {id: own.shape[2] for id, own in self.maps.items() if own.shape[2] != len(self.classes)}:
             raise ValueError(f"maps must have a plane for each of {len(self.classes)} classes, got {wrong}")
 
@@ -107,7 +110,7 @@ def page(view: View) -> str:
 <div><div id="stage"><canvas id="cells"></canvas><div id="plot"></div></div>
 <p id="legend" aria-label="Legend"></p></div>
 <aside aria-live="polite"><h2 id="who">No cell chosen</h2><div id="crop" hidden></div>
-<p id="what">Point at a cell to see it, click it to see it in its field.</p>
+<p id="what">Point at a cell to see it, click it to {"see it in its field" if view.fields else "choose it"}.</p>
 <canvas id="field" width="420" height="420" role="img" aria-label="The chosen cell in its field" hidden>
 </canvas><p id="mapped" hidden><label>where the network saw <select id="map"></select></label> <span></span></p></aside>
 </section>
@@ -327,6 +330,8 @@ def _sheet(thumbs: UInt8[np.ndarray, "m s s 3"]) -> str:
 
 def _outlines(view: View, kept: Integer[np.ndarray, " m"]) -> dict[str, Any]:
     """The corners of the cells whose field is shown, x and y in turns, and which of these is each cell's; -1: none."""
+    if view.outlines is None:
+        return {}
     fields = np.asarray(view.columns["field"])[kept].astype(str)
     shown = np.flatnonzero(np.isin(fields, list(view.fields)))
     which = np.full(len(kept), -1, np.int32)
@@ -360,10 +365,11 @@ def _links(view: View) -> str:
 def _controls(view: View) -> str:
     options = "".join(f"<option>{html.escape(name)}</option>" for name in view.columns if name != "field")
     axes = "".join(f"<option>{pair}</option>" for pair in _pairs(view.places.shape[1]))
+    searched = ", ".join(name for name in ("protein", "field", "cell") if name == "cell" or name in view.columns)
     return f"""<form id="controls" onsubmit="return false">
 <label>colour by <select id="colour">{options}</select></label>
-<label>axes <select id="axes">{axes}</select></label>
-<label>find <input id="search" type="search" list="names" placeholder="protein, field, cell" autocomplete="off"></label>
+<label{"" if view.places.shape[1] > 2 else " hidden"}>axes <select id="axes">{axes}</select></label>
+<label>find <input id="search" type="search" list="names" placeholder="{searched}" autocomplete="off"></label>
 <datalist id="names"></datalist>
 <button type="button" id="clear">clear</button>
 <button type="button" id="export">download chosen ids</button>

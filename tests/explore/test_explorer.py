@@ -17,6 +17,10 @@ from hpax.explore import aggregate, browser, explorer, packing
 pytest.importorskip("bokeh")
 
 
+BROWSER = pytest.mark.skipif(
+    browser.executable() is None, reason=f"no browser: install one of {', '.join(browser.NAMES)}"
+)
+
 MAP = np.arange(12, dtype=np.uint8).reshape(2, 3, 2)
 VARIABLE = pd.DataFrame({"protein": ["PROT3"], "variability": [np.nan]})
 
@@ -117,6 +121,37 @@ def test_beyond_the_most_cells_are_drawn_evenly_over_labels(monkeypatch):
     assert "14 of 60 cells are shown" in remark
 
 
+def without_fields():
+    columns = {name: values for name, values in view().columns.items() if name != "field"}
+    return view(columns=columns, fields={}, outlines=None, maps={}, classes=(), details=np.full(60, ""))
+
+
+def test_pictures_of_fields_need_outlines_and_a_page_without_them_does_not_speak_of_fields(untyped):
+    with pytest.raises(ValueError, match="pictures of 6 fields need the outlines of cells"):
+        view(outlines=None)
+    own = without_scripts(explorer.page(without_fields()))
+    assert "in its field" not in own.replace('aria-label="The chosen cell in its field"', "")
+    assert 'placeholder="protein, cell"' in own
+
+
+@pytest.mark.slow
+@BROWSER
+def test_in_a_browser_a_page_without_fields_shows_crops_and_no_panel_of_fields(tmp_path):
+    path = tmp_path / "explorer.html"
+    path.write_text(explorer.page(without_fields()), encoding="utf-8")
+    with browser.Browser() as chromium:
+        tab = chromium.open(path)
+        tab.wait("window.hpax && window.hpax.ready")
+        tab.value("window.hpax.search('cell7')")
+        assert tab.value("document.getElementById('who').textContent") == "PROT1, cell cell7"
+        assert not tab.value("document.getElementById('crop').hidden")
+        assert tab.value("document.getElementById('field').hidden && document.getElementById('mapped').hidden")
+        assert tab.value("document.querySelector('#gallery button').title") == "PROT1: cell7"
+        tab.value("document.getElementById('clear').click(); document.getElementById('export').click()")
+        assert tab.value("window.hpax.exported") == 60
+        assert tab.errors == []
+
+
 @pytest.fixture
 def large(monkeypatch):
     """A page of 60 cells, most of them with a rare protein, that shows 20 one by one."""
@@ -147,11 +182,6 @@ def test_of_a_large_page_all_cells_are_in_the_picture_and_counted(large):
 
 def test_a_small_page_has_no_squares(page):
     assert told(page)["planes"] == {}
-
-
-BROWSER = pytest.mark.skipif(
-    browser.executable() is None, reason=f"no browser: install one of {', '.join(browser.NAMES)}"
-)
 
 
 @pytest.mark.slow

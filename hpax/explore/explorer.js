@@ -4,6 +4,7 @@
   await unpack(ATLAS);
   const count = ATLAS.ids.length;
   const SHOWN = 120; // cells of a gallery
+  const few = ATLAS.total > count; // the others are in the picture only
   let current = -1;
   const raster = new Raster($("cells"));
   const chosen = new Uint8Array(count);
@@ -107,7 +108,7 @@
     // both ends of the order, where a protein's cells differ most
     const half = SHOWN / 2;
     const shown = sorted.length > SHOWN ? [...sorted.slice(0, half), ...sorted.slice(-half)] : sorted;
-    const of = ATLAS.total > count ? ` of the ${count} that are shown one by one` : "";
+    const of = few ? ` of the ${count} that are shown one by one` : "";
     $("count").textContent = rows.length
       ? `${rows.length} cells chosen${of}` + (shown.length < rows.length ? `, the ${half} at either end of their order shown` : "")
       : "Choose cells by lasso, search, legend or a table's row.";
@@ -156,8 +157,8 @@
     if (!rows.length) rows = ATLAS.ids.flatMap((id, row) => (id.toLowerCase() === wanted ? [row] : []));
     select(rows);
     if (!rows.length) {
-      const more = ATLAS.total > count ? `; ${ATLAS.total - count} cells are in the picture only` : "";
-      $("count").textContent = `No cell that is shown one by one has ${text} as its protein, field or id${more}.`;
+      const [which, more] = few ? [" that is shown one by one", `; ${ATLAS.total - count} cells are in the picture only`] : ["", ""];
+      $("count").textContent = `No cell${which} has ${text} as its protein, field or id${more}.`;
     }
   }
 
@@ -167,7 +168,7 @@
     const scale = 254 / Math.max(column.high - column.low, 1e-9);
     const shade = column.kind === "name"
       ? (value) => Math.min(value, ATLAS.many)
-      : (value) => (Number.isNaN(value) ? 255 : Math.round((value - column.low) * scale));
+      : (value) => (Number.isNaN(value) ? 255 : Math.max(0, Math.min(254, Math.round((value - column.low) * scale))));
     shades = Uint8Array.from(column.values, shade);
     colours = column.palette;
     redraw();
@@ -265,6 +266,7 @@
     link.download = "cells.csv";
     link.click();
     window.hpax.exported = lines.length - 1;
+    if (few && rows.length === count) $("count").textContent = `${count} cells are in the file, those that are shown one by one of ${ATLAS.total}.`;
   }
 
   function theme(dark) {

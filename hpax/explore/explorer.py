@@ -153,7 +153,7 @@ def _drawn(view: View) -> tuple[Integer[np.ndarray, " m"], str]:
         return np.arange(count), ""
     names = np.asarray(view.columns.get("label", np.zeros(count))).astype(str)
     random = np.random.default_rng(0)
-    share, kept = MOST // len(np.unique(names)), []
+    share, kept = max(1, MOST // len(np.unique(names))), []
     for name in np.unique(names):
         own = np.flatnonzero(names == name)
         kept.append(random.choice(own, min(share, len(own)), replace=False))
@@ -287,7 +287,7 @@ def _numbers(values: np.ndarray, kept: Integer[np.ndarray, " m"]) -> tuple[dict[
 
     def shades(of: Integer[np.ndarray, " n"]) -> UInt8[np.ndarray, " s"]:
         places = (UNKNOWN - 1) * (aggregate.means(of, values) - low) / max(high - low, 1e-9)
-        return np.where(np.isnan(places), UNKNOWN, np.rint(np.nan_to_num(places))).astype(np.uint8)
+        return np.where(np.isnan(places), UNKNOWN, np.rint(places.clip(0, UNKNOWN - 1))).astype(np.uint8)
 
     return column, shades
 

@@ -22,6 +22,7 @@ BROWSER = pytest.mark.skipif(
 )
 
 MAP = np.arange(12, dtype=np.uint8).reshape(2, 3, 2)
+PARTLY = np.where(np.arange(60) % 3, np.nan, 0.1)  # known of every third cell
 VARIABLE = pd.DataFrame({"protein": ["PROT3"], "variability": [np.nan]})
 
 
@@ -154,9 +155,9 @@ def test_in_a_browser_a_page_without_fields_shows_crops_and_no_panel_of_fields(t
 
 @pytest.fixture
 def large(monkeypatch):
-    """A page of 60 cells, most of them with a rare protein, that shows 20 one by one."""
+    """A page of 60 cells that shows 14 one by one: four of a rare label, ten of the other."""
     monkeypatch.setattr(explorer, "MOST", 20)
-    columns = {**view().columns, "label": np.where(np.arange(60) < 4, "rare", "frequent")}
+    columns = {**view().columns, "label": np.where(np.arange(60) < 4, "rare", "frequent"), "partly": PARTLY}
     return explorer.page(view(columns=columns))
 
 
@@ -175,7 +176,11 @@ def test_of_a_large_page_all_cells_are_in_the_picture_and_counted(large):
         of, plane = aggregate.squares(places[:, axes]).of, data["planes"][pair]
         np.testing.assert_array_equal(np.flatnonzero(plane["density"]), np.unique(of))
         np.testing.assert_array_equal(plane["shades"]["label"][of[4:]], 0)
-        assert set(plane["shades"]) == set(view().columns)
+        assert set(plane["shades"]) == {*view().columns, "partly"}
+        alone = np.bincount(of)[of] == 1
+        np.testing.assert_array_equal(
+            plane["shades"]["partly"][of[alone]], np.where(np.isnan(PARTLY[alone]), explorer.UNKNOWN, 0)
+        )
     highest = view().columns["probability"].argmax()
     assert plane["shades"]["probability"][of[highest]] == explorer.UNKNOWN - 1
 
@@ -200,6 +205,8 @@ def test_in_a_browser_a_cell_that_was_not_drawn_for_the_page_is_in_its_picture(l
         tab.value("window.hpax.search('PROT5')")
         chosen = tab.value("document.getElementById('count').textContent")
         assert re.fullmatch(r"\d cells? chosen of the 14 that are shown one by one", chosen)
+        tab.value("window.hpax.select([]); document.getElementById('export').click()")
+        assert "14 cells are in the file" in tab.value("document.getElementById('count').textContent")
         tab.value("window.hpax.search('nobody')")
         assert "46 cells are in the picture only" in tab.value("document.getElementById('count').textContent")
         assert tab.errors == []

@@ -248,7 +248,7 @@
     const seen = raster.seen(first, second), size = seen > 40000 ? 2 : seen > 8000 ? 3 : seen > 1000 ? 5 : 7;
     const look = { shades, colours, size };
     const plane = ATLAS.planes[$("axes").value], close = !plane || seen <= 8000;
-    if (plane) raster.squares(plane, ATLAS.side, { shades: plane.shades[$("colour").value], colours, faint: any });
+    if (plane) raster.squares(plane, ATLAS.side, { shades: plane.shades[$("colour").value], colours, faint: any, close });
     if (any && close) raster.cells(first, second, { ...look, chosen, wanted: 0, faint: true });
     if (any) raster.cells(first, second, { ...look, size: size + 1, chosen, wanted: 1 });
     else if (close) raster.cells(first, second, look);

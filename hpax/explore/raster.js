@@ -3,7 +3,8 @@
 // A shade is a number up to 255 for each cell, and colours has a "#rrggbb" for each shade.
 const Raster = (() => {
   const FAINT = 26; // of 255, the opacity of cells beside the chosen ones
-  const THIN = 110; // that of a square with a single cell
+  const BEHIND = 0.35; // the opacity of squares behind cells
+  const THIN = 110; // of 255, that of a square with a single cell
 
   // the four bytes of a pixel, opaque as alpha says, as one number of the machine's order (little-endian)
   const pixel = (colour, alpha) => {
@@ -51,7 +52,7 @@ const Raster = (() => {
     }
 
     // all cells of a plane as squares, the dense ones over the others where a pixel has several, so that each is seen
-    squares(plane, side, { shades, colours, faint }) {
+    squares(plane, side, { shades, colours, faint, close }) {
       const { wide, high, pixels } = this, { density } = plane;
       plane.order ??= Uint32Array.from(density.keys()).filter((k) => density[k]).sort((a, b) => density[a] - density[b]);
       const inks = Uint32Array.from(colours, (colour) => pixel(colour, 0));
@@ -63,7 +64,7 @@ const Raster = (() => {
         const column = k % side, row = (k - column) / side;
         const from = Math.max(0, left[column]), to = Math.min(wide, Math.max(left[column + 1], left[column] + 1));
         const upper = Math.max(0, top[row + 1]), lower = Math.min(high, Math.max(top[row], top[row + 1] + 1));
-        const alpha = faint ? FAINT : THIN + Math.round(((255 - THIN) * density[k]) / 255);
+        const alpha = faint ? FAINT : (THIN + ((255 - THIN) * density[k]) / 255) * (close ? BEHIND : 1);
         const ink = (inks[shades[k]] | (alpha << 24)) >>> 0;
         for (let y = upper; y < lower; y++) for (let x = from; x < to; x++) pixels[y * wide + x] = ink;
       }

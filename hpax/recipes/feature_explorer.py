@@ -13,8 +13,8 @@ from hpax.metrics import neighbours
 from hpax.recipes.feature_report import Report
 
 PAGE = "explorer.html"
-CROPS = 1_500
-"""Of cells, that a page holds, at most: it stays below 5 MB."""
+CROPS = 1_200
+"""Of cells, that a page holds, at most, so that it stays small."""
 
 DISTANCE = "distance to its protein's mean"
 

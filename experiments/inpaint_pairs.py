@@ -4,7 +4,7 @@ Trains the network to paint a target cell's protein from its structural markers 
 encoder; asks how often the nearest neighbours of a cell in feature space tell its class, for every layer, against the
 same encoder untrained and against classic features. Of simulated cells, the encoder learns from four in five proteins
 and is asked about the others; of real ones, it learns from all cells, as published. No label is used in either. Cells
-without labels get features, a UMAP and the page all the same.
+without labels get features, a UMAP and the pages (explorer.html has the cells) all the same.
 """
 
 import dataclasses
@@ -53,7 +53,7 @@ def encoder_folder(config: Config, data_name: str, workdir: Path) -> Path:
 def run(config: Config, workdir: Path) -> launch.Result:
     """Balanced accuracies of every layer, and the numbers of things that they rest on."""
     from hpax.recipes import cells as cells_recipe
-    from hpax.recipes import feature_report
+    from hpax.recipes import feature_explorer, feature_report
 
     with launch.opening():
         cells = cells_recipe.open_cells(config.data, config.seed)
@@ -61,7 +61,9 @@ def run(config: Config, workdir: Path) -> launch.Result:
     report = feature_report.study(
         config.recipe, cells, folder, workdir, layer=config.layer, k=config.k, seed=config.seed
     )
-    feature_report.write_page(report, workdir / "index.html", title="Paired cell inpainting")
+    title = "Paired cell inpainting"
+    explorer = feature_explorer.leave(report, workdir, title=title, seed=config.seed)
+    feature_report.write_page(report, workdir / "index.html", title=title, explorer=explorer)
     metrics = feature_report.metrics(report)
     shown = ["knn", *(f"trained {layer}" for layer in LAYERS), "untrained best", "classic", "chance", "correlation"]
     return launch.Result(

@@ -2,9 +2,9 @@
 
 Simulates an atlas, builds its shards, trains a narrow inpainting network on some of its proteins, and asks what the
 features know of the others: nearest neighbours of each layer against the same encoder untrained and against classic
-features. Leaves index.html, a page with tables and pictures; encoder/encoder.safetensors, the network; features.h5ad
-with the features of all cells; and unseen.h5ad with those of the other proteins and their UMAP. `--fields FOLDER` takes
-real fields instead.
+features. Leaves index.html, a page with tables and pictures; explorer.html, where every cell of the other proteins
+can be looked at; encoder/encoder.safetensors, the network; features.h5ad with the features of all cells; and
+unseen.h5ad with those of the other proteins and their UMAP. `--fields FOLDER` takes real fields instead.
 """
 
 import dataclasses
@@ -36,13 +36,15 @@ SWEEPS: dict[str, tuple[launch.Difference, ...]] = {}
 def run(config: Config, workdir: Path) -> launch.Result:
     """Trains, extracts, benchmarks, and writes the page that holds it together."""
     from hpax.recipes import cells as cells_recipe
-    from hpax.recipes import feature_report
+    from hpax.recipes import feature_explorer, feature_report
 
     cells = cells_recipe.open_cells(config.data, config.seed)
     report = feature_report.study(
         config.recipe, cells, workdir / "encoder", workdir, layer=config.layer, k=config.k, seed=config.seed
     )
-    feature_report.write_page(report, workdir / "index.html", title="hpax quickstart")
+    title = "hpax quickstart"
+    explorer = feature_explorer.leave(report, workdir, title=title, seed=config.seed)
+    feature_report.write_page(report, workdir / "index.html", title=title, explorer=explorer)
     metrics = feature_report.metrics(report)
     shown = [f"{who} {layer}" for layer in LAYERS for who in ("trained", "untrained")] + ["classic", "chance"]
     return launch.Result(

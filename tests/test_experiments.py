@@ -1,19 +1,26 @@
 """Every experiment runs from its real command line, at the smallest size that means something."""
 
+import base64
 import importlib
+import io
 import json
 import pathlib
+import re
 import sys
 
 import anndata
 import numpy as np
 import pytest
+from PIL import Image
 
 import experiments
 from hpax import launch, models
 from hpax.data.cell_crops import dummy
+from hpax.explore import colour, packing
 from hpax.formats import label_images
 from hpax.metrics import neighbours
+from hpax.recipes import cells as cells_recipe
+from hpax.recipes import data_configs
 
 NAMES = sorted(path.stem for path in pathlib.Path(experiments.__path__[0]).glob("[!_]*.py"))
 TINY = ["--recipe.network.width", "0.05", "--recipe.optimizer.steps", "3", "--recipe.optimizer.batch-size", "16"]
@@ -95,7 +102,7 @@ def test_arms_that_train_alike_share_an_encoder_and_others_do_not(tmp_path):
     assert encoder_folder(Config(), "b", one) != encoder_folder(Config(), "a", one)  # other cells
 
 
-def test_quickstart_ends_with_a_page_and_a_feature_table(tmp_path):
+def test_quickstart_ends_with_a_page_and_a_feature_table(tmp_path, capsys):
     from experiments import quickstart
 
     atlas = ["--atlas.proteins", "57", "--atlas.size", "256", "--data-dir", str(tmp_path / "data")]
@@ -107,6 +114,13 @@ def test_quickstart_ends_with_a_page_and_a_feature_table(tmp_path):
     assert "All cells are simulated." in page
     unseen = anndata.read_h5ad(folder / "unseen.h5ad")
     assert unseen.obsm["X_umap"].shape == (unseen.n_obs, 2)
+    pages = [folder / "explorer.html", folder / "index.html"]
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        f"to explore the cells: {pages[0]}",
+        f"the page: {pages[1]}",
+    ]
+    assert page.index('href="explorer.html"') < page.index("<table")
+    cells_can_be_explored(pages[0], unseen, tmp_path / "data")
     table = anndata.read_h5ad(folder / "features.h5ad")
     record = result(folder)
     assert record["data"] == "simulated"
@@ -115,6 +129,29 @@ def test_quickstart_ends_with_a_page_and_a_feature_table(tmp_path):
     asked, others = (set(table.obs["protein"][table.obs["query"] == value]) for value in (True, False))
     assert asked
     assert not asked & others
+
+
+def cells_can_be_explored(path, unseen, data_dir):
+    """The page has each cell at its place, with its crop, class and protein, and no field."""
+    text = path.read_text()
+    assert len(text) < 5e6
+    assert "click it to choose it" in text
+    told = packing.unpacked(json.loads(re.search(r"const ATLAS = (.*?);</script>", text).group(1)))
+    assert told["ids"] == unseen.obs_names.tolist()
+    np.testing.assert_array_equal(told["places"], unseen.obsm["X_umap"].T)
+    assert told["thumb"].tolist() == list(range(unseen.n_obs))
+    assert told["fields"] == {}
+    for name in ("label", "protein"):
+        column = told["columns"][name]
+        assert [column["names"][value] for value in column["values"]] == unseen.obs[name].tolist()
+    config = data_configs.CellData(atlas=data_configs.CellAtlas(proteins=57, size=256), data_dir=data_dir)
+    cells = cells_recipe.open_cells(config)
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(told["sheet"].split(",")[1]))), float)
+    side = sheet.shape[1] // told["sheetColumns"]
+    tiles = sheet.reshape(-1, side, told["sheetColumns"], side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
+    stored = cells.everything[int(cells.everything.table.index.get_loc(unseen.obs_names[70]))]["image"]
+    differs = np.abs(tiles - colour.picture(np.asarray(cells.prepare(stored[None])))).mean((1, 2, 3))
+    assert differs.argmin() == 70
 
 
 TIMED = [pytest.param(part, marks=pytest.mark.slow) for part in ("training", "pipeline")]

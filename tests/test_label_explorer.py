@@ -14,6 +14,7 @@ from hpax.analysis import embed
 from hpax.commands import label
 from hpax.commands.label_explorer import FOLDER, PAGE
 from hpax.data.hpa_fields import dummy
+from hpax.explore import packing
 from hpax.formats import masks
 
 
@@ -47,10 +48,14 @@ def run(source, workdir, network, *more):
     return label.COMMAND.main(options(source, workdir, network, "--segmenter", "classical", *more))
 
 
+def packed(workdir):
+    """What the page's script is given."""
+    return re.search(r"const ATLAS = (\{.*?\});</script>", (workdir / PAGE).read_text(), re.DOTALL).group(1)
+
+
 def atlas_of(workdir):
     """What the page's script knows."""
-    text = (workdir / PAGE).read_text()
-    return json.loads(re.search(r"const ATLAS = (\{.*?\});</script>", text, re.DOTALL).group(1))
+    return packing.unpacked(json.loads(packed(workdir)))
 
 
 def test_every_cell_is_on_the_page_with_its_picture_and_field(folder, network, tmp_path, capsys):
@@ -85,10 +90,10 @@ def test_a_corrected_table_is_shown_and_nothing_is_asked_again_where_nothing_cha
     table(folder, "3")
     assert run(folder, tmp_path, network) == 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / FOLDER).iterdir()}
-    shown = atlas_of(tmp_path)
+    shown = packed(tmp_path)
     assert run(folder, tmp_path, network) == 0
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / FOLDER).iterdir()} == before
-    assert atlas_of(tmp_path) == shown
+    assert packed(tmp_path) == shown
     table(folder, "5")
     assert run(folder, tmp_path, network) == 0
     assert atlas_of(tmp_path)["columns"]["known labels"]["names"] == [atlas.LOCATIONS[5]]

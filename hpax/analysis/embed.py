@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from hpax import progress
 from hpax.explore import scatter
 
 
@@ -42,13 +43,21 @@ def umap(
     features = scatter.checked(features)
     if len(features) <= reference:
         return np.asarray(_reducer(len(features), settings, seed).fit_transform(features), np.float32)
-    drawn = np.sort(np.random.default_rng(seed).choice(len(features), reference, replace=False))
+    drawn = reference_rows(len(features), reference, seed=seed)
     reducer = _reducer(reference, settings, seed)
     places = np.empty((len(features), settings.components), np.float32)
     places[drawn] = reducer.fit_transform(features[drawn])
-    for part in _parts(np.setdiff1d(np.arange(len(features)), drawn), 20_000):
-        places[part] = reducer.transform(features[part])
+    parts = list(_parts(np.setdiff1d(np.arange(len(features)), drawn), 20_000))
+    with progress.shown("cells placed, by 20,000", len(parts)) as bar:
+        for part in parts:
+            places[part] = reducer.transform(features[part])
+            bar.advance()
     return places
+
+
+def reference_rows(rows: int, reference: int = 50_000, *, seed: int = 0) -> Int[np.ndarray, " r"]:
+    """The rows that `umap` lays out, ascending; all where there are no more than `reference`."""
+    return np.sort(np.random.default_rng(seed).choice(rows, min(reference, rows), replace=False))
 
 
 def principal(features: Float[np.ndarray, "n d"], most: int = 50, *, seed: int = 0) -> Float32[np.ndarray, "n k"]:

@@ -21,7 +21,6 @@ FEWEST = 5  # cells that it takes
 QUERIES, NEAREST = 8, 7  # cells whose neighbours are shown, and how many of each
 ROWS, COLUMNS = 12, 10  # of the gallery
 SIDE = 96  # pixels of a crop on the page, at least
-YEAST = ("green", "magenta")  # protein and marker
 
 
 def write(encoder: Encoder, source: data.Source, features: Path, told: Mapping[str, str | float], path: Path) -> None:
@@ -127,6 +126,6 @@ def pictures(encoder: Encoder, source: data.Source, places: Sequence[int]) -> li
     channels = len(encoder.channels)
     stored = np.stack([source[place]["image"] for place in places])[..., :channels]
     seen = encoder.prepare(stored)
-    painted = colour.picture(seen, colours=YEAST if channels == len(YEAST) else None)
+    painted = colour.picture(seen, colours=colour.YEAST if channels == len(colour.YEAST) else None)
     scale = -(-SIDE // painted.shape[1])
     return list(painted.repeat(scale, axis=1).repeat(scale, axis=2))

@@ -19,6 +19,9 @@ RGB = {
 }
 """The part of each light in a colour."""
 
+YEAST = ("green", "magenta")
+"""Of published crops of yeast: protein and marker."""
+
 
 def picture(
     image: Num[np.ndarray, "*b h w c"], *, colours: Sequence[str] | None = None

@@ -1,14 +1,19 @@
 "use strict";
 (async () => {
   const $ = (id) => document.getElementById(id);
+  await unpack(ATLAS);
   const count = ATLAS.ids.length;
   const SHOWN = 120; // cells of a gallery
+  const few = ATLAS.total > count; // the others are in the picture only
   let current = -1;
-  let plot, source, mapper;
+  const raster = new Raster($("cells"));
+  const chosen = new Uint8Array(count);
+  let plot, points, source, shades, colours;
 
   const valueOf = (name, row) => {
-    const column = ATLAS.columns[name];
-    return column.kind === "name" ? column.names[column.values[row]] : column.values[row];
+    const column = ATLAS.columns[name], value = column.values[row];
+    if (column.kind === "name") return column.names[value];
+    return Number.isNaN(value) ? null : Math.round(value * 1e4) / 1e4;
   };
 
   function paint(element, row, side) {
@@ -23,13 +28,12 @@
   // one address for the sheet, so that its bytes are not copied into each style
   let sheet = "";
   if (ATLAS.sheet) {
-    const bytes = Uint8Array.from(atob(ATLAS.sheet.split(",")[1]), (letter) => letter.charCodeAt(0));
-    sheet = URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" }));
+    sheet = URL.createObjectURL(new Blob([unpack.bytes(ATLAS.sheet.split(",")[1])], { type: "image/jpeg" }));
   }
 
   function tell(row) {
     $("who").textContent = `${valueOf("protein", row)}, cell ${ATLAS.ids[row]}`;
-    const lines = [ATLAS.details[row]];
+    const lines = ATLAS.details[row] ? [ATLAS.details[row]] : [];
     for (const name of Object.keys(ATLAS.columns)) {
       const value = valueOf(name, row);
       if (value !== "" && value !== null) lines.push(`${name}: ${value}`);
@@ -39,7 +43,9 @@
     paint($("crop"), row, 144);
   }
 
+  const pictured = Object.keys(ATLAS.fields).length > 0;
   function drawField(row) {
+    if (!pictured) return;
     const canvas = $("field"), pen = canvas.getContext("2d");
     canvas.hidden = false;
     const uri = ATLAS.fields[valueOf("field", row)];
@@ -58,8 +64,9 @@
       canvas.width = image.width; canvas.height = image.height;
       pen.drawImage(image, 0, 0);
       drawMap(row, pen);
-      const corners = ATLAS.outlines[row];
-      if (corners) {
+      const outline = ATLAS.outlines.of[row], length = ATLAS.outlines.length;
+      if (outline >= 0) {
+        const corners = ATLAS.outlines.corners.subarray(outline * length, (outline + 1) * length);
         pen.beginPath();
         for (let k = 0; k < corners.length; k += 2) pen.lineTo(corners[k], corners[k + 1]);
         pen.closePath();
@@ -78,7 +85,7 @@
     if (!map || $("map").value === "nothing") { $("mapped").lastElementChild.textContent = ""; return; }
     const label = $("map").value === "its label" ? valueOf("label", row) : $("map").value;
     const size = map.height * map.width, start = ATLAS.classes.indexOf(label) * size;
-    const plane = Uint8Array.from(atob(map.planes), (letter) => letter.charCodeAt(0)).subarray(start, start + size);
+    const plane = map.planes.subarray(start, start + size);
     const most = Math.max(...plane, 1);
     const small = new ImageData(map.width, map.height);
     plane.forEach((value, k) => small.data.set([255, 120, 0, 190 * Math.max(0, (2 * value) / most - 1)], 4 * k));
@@ -101,14 +108,15 @@
     // both ends of the order, where a protein's cells differ most
     const half = SHOWN / 2;
     const shown = sorted.length > SHOWN ? [...sorted.slice(0, half), ...sorted.slice(-half)] : sorted;
+    const of = few ? ` of the ${count} that are shown one by one` : "";
     $("count").textContent = rows.length
-      ? `${rows.length} cells chosen` + (shown.length < rows.length ? `, the ${half} at either end of their order shown` : "")
+      ? `${rows.length} cells chosen${of}` + (shown.length < rows.length ? `, the ${half} at either end of their order shown` : "")
       : "Choose cells by lasso, search, legend or a table's row.";
     $("gallery").replaceChildren(...shown.map((row) => {
       const button = document.createElement("button");
       button.type = "button";
       button.dataset.row = row;
-      button.title = `${valueOf("protein", row)}: ${ATLAS.details[row]}`;
+      button.title = [valueOf("protein", row), ATLAS.details[row] || ATLAS.ids[row]].join(": ");
       button.setAttribute("aria-label", button.title);
       paint(button, row, 68);
       button.onclick = () => choose(row);
@@ -121,6 +129,7 @@
     quiet = true;
     source.selected.indices = rows;
     quiet = false;
+    mark(rows);
     gallery(rows);
     if (rows.length) choose(rows[0]);
   }
@@ -128,7 +137,9 @@
   function rowsWhere(name, value) {
     const column = ATLAS.columns[name], rows = [];
     if (!column) return rows;
-    for (let row = 0; row < count; row++) if (String(valueOf(name, row)) === value) rows.push(row);
+    const wanted = column.kind === "name" ? column.names.indexOf(value) : -1;
+    const fits = wanted >= 0 ? (row) => column.values[row] === wanted : (row) => String(valueOf(name, row)) === value;
+    for (let row = 0; row < count; row++) if (fits(row)) rows.push(row);
     return rows;
   }
 
@@ -138,24 +149,29 @@
     let rows = [];
     for (const name of ["protein", "field"]) {
       const column = ATLAS.columns[name];
+      if (!column) continue;
       const exact = column.names.findIndex((each) => each.toLowerCase() === wanted);
       const hits = new Set(exact >= 0 ? [exact] : column.names.flatMap((each, k) => (each.toLowerCase().includes(wanted) ? [k] : [])));
       if (hits.size) { column.values.forEach((value, row) => { if (hits.has(value)) rows.push(row); }); break; }
     }
     if (!rows.length) rows = ATLAS.ids.flatMap((id, row) => (id.toLowerCase() === wanted ? [row] : []));
     select(rows);
+    if (!rows.length) {
+      const [which, more] = few ? [" that is shown one by one", `; ${ATLAS.total - count} cells are in the picture only`] : ["", ""];
+      $("count").textContent = `No cell${which} has ${text} as its protein, field or id${more}.`;
+    }
   }
 
   function colourBy(name) {
     const column = ATLAS.columns[name];
     const names = column.kind === "name";
-    mapper.setv({
-      palette: column.palette,
-      low: names ? -0.5 : column.low,
-      high: names ? column.names.length - 0.5 : Math.max(column.high, column.low + 1e-9),
-    });
-    source.data.code = Float32Array.from(column.values, (value) => (value === null ? NaN : value));
-    source.change.emit();
+    const scale = 254 / Math.max(column.high - column.low, 1e-9);
+    const shade = column.kind === "name"
+      ? (value) => Math.min(value, ATLAS.many)
+      : (value) => (Number.isNaN(value) ? 255 : Math.max(0, Math.min(254, Math.round((value - column.low) * scale))));
+    shades = Uint8Array.from(column.values, shade);
+    colours = column.palette;
+    redraw();
     legend(name, column);
   }
 
@@ -183,12 +199,60 @@
 
   function axes(pair) {
     const [first, second] = pair.split("-").map((each) => +each - 1);
-    source.data.x = source.data[`u${first}`];
-    source.data.y = source.data[`u${second}`];
-    source.change.emit();
+    source.data = { x: ATLAS.places[first], y: ATLAS.places[second] };
+    const ends = (values) => values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+    const plane = ATLAS.planes[pair]; // has all cells, also those that are not shown one by one
+    const sides = plane ? [0, 1].map((axis) => [plane.low[axis], plane.high[axis]]) : [ends(source.data.x), ends(source.data.y)];
+    [plot.x_range, plot.y_range].forEach((range, axis) => {
+      const [low, high] = sides[axis], spare = 0.05 * (high - low) || 1;
+      range.setv({ start: low - spare, end: high + spare, reset_start: low - spare, reset_end: high + spare });
+    });
     plot.below[0].axis_label = `UMAP ${first + 1}`;
     plot.left[0].axis_label = `UMAP ${second + 1}`;
-    plot.reset.emit();
+    redraw();
+  }
+
+  function mark(rows) {
+    chosen.fill(0);
+    for (const row of rows) chosen[row] = 1;
+    redraw();
+  }
+
+  // one picture for each of the screen's, whatever asked for it
+  let waiting = false;
+  function redraw() {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => { waiting = false; draw(); });
+  }
+
+  // Bokeh looks for all points again in each picture; while the plane moves it need not
+  let still = 0;
+  function moved() {
+    redraw();
+    if (points.visible) points.visible = false;
+    clearTimeout(still);
+    still = setTimeout(() => { points.visible = true; }, 200);
+  }
+
+  function draw() {
+    const view = Bokeh.index.find_one(plot), box = view?.frame?.bbox;
+    if (!box || !(box.width > 0)) return;
+    const stage = $("stage").getBoundingClientRect(), inner = view.canvas_view.el.getBoundingClientRect();
+    const { x_range: x, y_range: y } = plot;
+    const place = { left: inner.left - stage.left + box.left, top: inner.top - stage.top + box.top, width: box.width, height: box.height };
+    raster.place(place, [x.start, x.end, y.start, y.end]);
+    raster.clear();
+    const [first, second] = [source.data.x, source.data.y], any = source.selected.indices.length > 0;
+    // cells that are far apart are larger, so that they can be seen and pointed at
+    const seen = raster.seen(first, second), size = seen > 40000 ? 2 : seen > 8000 ? 3 : seen > 1000 ? 5 : 7;
+    const look = { shades, colours, size };
+    const plane = ATLAS.planes[$("axes").value], close = !plane || seen <= 8000;
+    if (plane) raster.squares(plane, ATLAS.side, { shades: plane.shades[$("colour").value], colours, faint: any, close });
+    if (any && close) raster.cells(first, second, { ...look, chosen, wanted: 0, faint: true });
+    if (any) raster.cells(first, second, { ...look, size: size + 1, chosen, wanted: 1 });
+    else if (close) raster.cells(first, second, look);
+    raster.show();
   }
 
   function download() {
@@ -202,12 +266,12 @@
     link.download = "cells.csv";
     link.click();
     window.hpax.exported = lines.length - 1;
+    if (few && rows.length === count) $("count").textContent = `${count} cells are in the file, those that are shown one by one of ${ATLAS.total}.`;
   }
 
   function theme(dark) {
     document.documentElement.style.colorScheme = dark ? "dark" : "light";
-    const [ink, paper] = dark ? ["#e6e6ea", "#17171b"] : ["#1b1b1f", "#ffffff"];
-    plot.background_fill_color = plot.border_fill_color = paper;
+    const ink = dark ? "#e6e6ea" : "#1b1b1f";
     plot.outline_line_color = ink;
     for (const axis of [...plot.below, ...plot.left]) {
       axis.axis_label_text_color = axis.major_label_text_color = axis.axis_line_color = ink;
@@ -216,20 +280,31 @@
     $("theme").setAttribute("aria-pressed", String(dark));
   }
 
-  window.hpaxHover = (indices) => { if (indices.length) tell(indices[0]); };
+  // the mouse moves more often than a reader can look: one cell for each picture of the screen
+  let pointed = -1;
+  window.hpaxHover = (indices) => {
+    if (!indices.length) return;
+    if (pointed < 0) requestAnimationFrame(() => { tell(pointed); pointed = -1; });
+    pointed = indices[0];
+  };
 
   await Bokeh.embed.embed_item(FIGURE);
   const doc = Bokeh.documents[0];
   plot = doc.get_model_by_name("plot");
   source = doc.get_model_by_name("cells");
-  mapper = doc.get_model_by_name("colours");
+  points = doc.get_model_by_name("points");
   source.selected.properties.indices.change.connect(() => {
     if (quiet) return;
     const rows = [...source.selected.indices];
+    mark(rows);
     gallery(rows);
     if (rows.length) choose(rows[0]);
   });
-  $("names").replaceChildren(...ATLAS.columns.protein.names.slice(0, 15000).map((name) => new Option(name)));
+  for (const range of [plot.x_range, plot.y_range]) range.change.connect(moved);
+  for (const name of ["inner_width", "inner_height"]) plot.properties[name].change.connect(redraw);
+  new ResizeObserver(redraw).observe($("stage"));
+  const offered = ATLAS.columns.protein.names.slice(0, 15000);
+  $("search").addEventListener("focus", () => $("names").replaceChildren(...offered.map((name) => new Option(name))), { once: true });
   $("colour").onchange = () => colourBy($("colour").value);
   $("axes").onchange = () => axes($("axes").value);
   const choices = ["nothing", ...(ATLAS.columns.label ? ["its label"] : []), ...ATLAS.classes];
@@ -255,7 +330,13 @@
     event.preventDefault();
   });
   theme(dark);
+  axes($("axes").value);
   colourBy($("colour").value);
   gallery([]);
-  window.hpax = { ready: performance.now(), plot, source, search, select, exported: 0 };
+  // the page is there when its cells are
+  const shown = () => {
+    if (!raster.frames) { redraw(); requestAnimationFrame(shown); return; }
+    window.hpax = { ready: performance.now(), plot, source, search, select, raster, exported: 0 };
+  };
+  shown();
 })();

@@ -3,8 +3,10 @@
     view = explorer.View(title=..., places=umap, columns={"label": labels, "probability": p}, ...)
     files.write_text(path, explorer.page(view))
 
-Everything is inside, BokehJS (WebGL) included, and the page's policy forbids any request. Beyond `MOST` cells so many
-are drawn evenly over labels, and the page says so.
+Everything is inside, BokehJS included, and the page's policy forbids any request. Bokeh has the axes and the tools;
+cells are drawn pixel by pixel (raster.js), as that needs no graphics card. Beyond `MOST` cells all are in the
+picture as squares of the plane (hpax.explore.aggregate); `MOST` of them, drawn evenly over labels, can be pointed at
+and chosen, and the page says so; counts are always of all.
 """
 
 import base64
@@ -13,7 +15,7 @@ import html
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any, Literal
 
@@ -22,15 +24,18 @@ import pandas as pd
 from jaxtyping import Float, Integer, Shaped, UInt8, UInt16
 from PIL import Image
 
-from hpax.explore import scatter
+from hpax.explore import aggregate, packing, scatter
 from hpax.explore.page import head, prose
 
 MOST = 200_000
 """Points of one page; Le et al. (2022) show 160,000, at most 10,000 of each class."""
 
+SCRIPTS = ("unpack", "raster", "explorer")
+"""The page's own, in the order in which they need each other."""
+
 SHEET_COLUMNS = 64
 MANY = 20  # names that have a colour each; the others are grey
-RAMP = "Cividis256"  # the same to all eyes
+UNKNOWN = 255  # the shade of numbers that are not known; the last but one is the highest's
 GREY = "#9a9a9a"
 POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
 
@@ -54,13 +59,13 @@ class View:
     title: str
     places: Float[np.ndarray, "n k"]  # 2 or 3 axes
     ids: Column
-    columns: Mapping[str, Column]  # names or numbers; "protein" is searched, "field" is shown, both must be there
-    details: Column  # a line of text for each cell, such as its three most probable labels
+    columns: Mapping[str, Column]  # names or numbers; "protein", which must be there, and "field" are searched
+    details: Column  # a line of text for each cell, such as its three most probable labels; "": nothing
     order: Float[np.ndarray, " n"]  # of the cells in a gallery
     thumbs: UInt8[np.ndarray, "m s s 3"]
     thumb_of: Integer[np.ndarray, " n"]  # the row of a cell in `thumbs`; -1: it has none
-    fields: Mapping[str, bytes]  # id → JPEG
-    outlines: UInt16[np.ndarray, "n p 2"]  # (x, y) in pixels of the field's picture
+    fields: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # id → JPEG; none: the page has no such panel
+    outlines: UInt16[np.ndarray, "n p 2"] | None = None  # of cells in their fields; (x, y) in pixels of the picture
     classes: Sequence[str] = ()  # of the maps, which the column "label" names
     maps: Mapping[str, UInt8[np.ndarray, "y x c"]] = dataclasses.field(default_factory=dict)  # of fields, as bytes
     listings: Sequence[Listing] = ()
@@ -71,8 +76,11 @@ class View:
         lengths = {name: len(column) for name, column in self.columns.items()} | {"ids": len(self.ids)}
         if wrong := {name: length for name, length in lengths.items() if length != len(self.places)}:
             raise ValueError(f"each of {len(self.places)} cells needs a value in every column, got {wrong}")
-        if missing := [name for name in ("protein", "field") if name not in self.columns]:
-            raise ValueError(f"a view needs the columns protein and field, {missing} are missing")
+        needed = ("protein", "field") if self.fields else ("protein",)
+        if missing := [name for name in needed if name not in self.columns]:
+            raise ValueError(f"a view needs the columns {' and '.join(needed)}, {missing} are missing")
+        if self.fields and self.outlines is None:
+            raise ValueError(f"the pictures of {len(self.fields)} fields need the outlines of cells, got none")
         if wrong := {id: own.shape[2] for id, own in self.maps.items() if own.shape[2] != len(self.classes)}:
             raise ValueError(f"maps must have a plane for each of {len(self.classes)} classes, got {wrong}")
 
@@ -86,13 +94,11 @@ def page(view: View) -> str:
     kept, remark = _drawn(view)
     warnings = [*view.warnings, *([remark] if remark else [])]
     script, style = _bokeh()
-    data, figure = _as_script(_data(view, kept)), _as_script(_figure(view, kept))
-    own = {
-        name: resources.files("hpax.explore").joinpath(f"explorer.{name}").read_text("utf-8") for name in ("css", "js")
-    }
+    data, figure = _as_script(_data(view, kept)), _as_script(_figure())
+    scripts = "\n".join(f"<script>{_own(f'{name}.js')}</script>" for name in SCRIPTS)
     return f"""{head(view.title, POLICY)}
 <link rel="icon" href="data:,">
-<style>{own["css"]}</style>
+<style>{_own("explorer.css")}</style>
 {style}
 </head>
 <body>
@@ -101,9 +107,10 @@ def page(view: View) -> str:
 {_notes(warnings, view.provenance)}
 {_controls(view)}
 <section id="explore" aria-label="Cells">
-<div><div id="plot"></div><p id="legend" aria-label="Legend"></p></div>
+<div><div id="stage"><canvas id="cells"></canvas><div id="plot"></div></div>
+<p id="legend" aria-label="Legend"></p></div>
 <aside aria-live="polite"><h2 id="who">No cell chosen</h2><div id="crop" hidden></div>
-<p id="what">Point at a cell to see it, click it to see it in its field.</p>
+<p id="what">Point at a cell to see it, click it to {"see it in its field" if view.fields else "choose it"}.</p>
 <canvas id="field" width="420" height="420" role="img" aria-label="The chosen cell in its field" hidden>
 </canvas><p id="mapped" hidden><label>where the network saw <select id="map"></select></label> <span></span></p></aside>
 </section>
@@ -113,10 +120,15 @@ def page(view: View) -> str:
 <script>const ATLAS = {data};</script>
 {script}
 <script>const FIGURE = {figure};</script>
-<script>{own["js"]}</script>
+{scripts}
 </body>
 </html>
 """
+
+
+def _own(name: str) -> str:
+    """A file of this package."""
+    return resources.files("hpax.explore").joinpath(name).read_text("utf-8")
 
 
 def _as_script(value: Any) -> str:
@@ -130,7 +142,7 @@ def _bokeh() -> tuple[str, str]:
         from bokeh.resources import INLINE
     except ImportError as error:
         raise ImportError("the page needs bokeh; pip install 'hpax[explore]', or make the environment anew") from error
-    bundle = INLINE.clone(components=["bokeh", "bokeh-gl"])
+    bundle = INLINE.clone(components=["bokeh"])
     return bundle.render_js(), bundle.render_css()
 
 
@@ -141,16 +153,20 @@ def _drawn(view: View) -> tuple[Integer[np.ndarray, " m"], str]:
         return np.arange(count), ""
     names = np.asarray(view.columns.get("label", np.zeros(count))).astype(str)
     random = np.random.default_rng(0)
-    share, kept = MOST // len(np.unique(names)), []
+    share, kept = max(1, MOST // len(np.unique(names))), []
     for name in np.unique(names):
         own = np.flatnonzero(names == name)
         kept.append(random.choice(own, min(share, len(own)), replace=False))
     rows = np.sort(np.concatenate(kept))
-    return rows, f"{len(rows):,} of {count:,} cells are shown, at most {share:,} of each label; files hold all of them"
+    return rows, (
+        f"all {count:,} cells are in the picture, as squares in the colour of what most of their cells are, or of "
+        f"their mean; {len(rows):,} of {count:,} cells are shown one by one in a close view, can be pointed at, "
+        f"found and chosen, at most {share:,} of each label; counts are of all cells"
+    )
 
 
-def _figure(view: View, kept: Integer[np.ndarray, " m"]) -> Any:
-    """The plot as BokehJS reads it."""
+def _figure() -> Any:
+    """The plot as BokehJS reads it; the script gives it the places of cells, which it finds but does not draw."""
     from bokeh.core.types import ID
     from bokeh.embed import json_item
     from bokeh.models import (
@@ -159,90 +175,131 @@ def _figure(view: View, kept: Integer[np.ndarray, " m"]) -> Any:
         CustomJS,
         HoverTool,
         LassoSelectTool,
-        LinearColorMapper,
         PanTool,
+        Range1d,
         ResetTool,
         TapTool,
         WheelZoomTool,
     )
     from bokeh.plotting import figure
 
-    places = np.asarray(view.places[kept], np.float32)
-    axes = {f"u{axis}": places[:, axis] for axis in range(places.shape[1])}
-    shown = {"x": places[:, 0], "y": places[:, 1], "code": np.zeros(len(kept), np.float32)}
-    source = ColumnDataSource(data={**shown, **axes}, name="cells")
+    source = ColumnDataSource(data={"x": [], "y": []}, name="cells")
     hover = HoverTool(tooltips=None, callback=CustomJS(code="window.hpaxHover(cb_data.index.indices)"))
     wheel = WheelZoomTool()
     plot = figure(
         height=560,
         sizing_mode="stretch_width",
-        output_backend="webgl",
         tools=[PanTool(), wheel, LassoSelectTool(continuous=False), BoxSelectTool(), TapTool(), ResetTool(), hover],
         active_scroll=wheel,
         x_axis_label="UMAP 1",
         y_axis_label="UMAP 2",
+        x_range=Range1d(start=0, end=1),
+        y_range=Range1d(start=0, end=1),
         name="plot",
+        background_fill_color=None,
+        border_fill_color=None,
     )
-    mapper = LinearColorMapper(palette=[GREY], low=-0.5, high=0.5, nan_color=GREY, name="colours")
-    size = 6 if len(kept) < 20_000 else 3
-    plot.scatter(
-        "x",
-        "y",
-        source=source,
-        size=size,
-        line_color=None,
-        fill_color={"field": "code", "transform": mapper},
-        fill_alpha=0.85,
-        nonselection_fill_alpha=0.06,
-        selection_fill_alpha=1.0,
-        name="points",
-    )
+    # Bokeh passes over what has no angle where it draws, yet not where it looks for what the mouse points at
+    plot.scatter("x", "y", source=source, size=6, angle=math.nan, name="points")
     plot.toolbar.logo = None
-    plot.grid.grid_line_alpha = 0.25
+    plot.grid.grid_line_color = None
     return json_item(plot, ID("plot"))
 
 
 def _data(view: View, kept: Integer[np.ndarray, " m"]) -> dict[str, Any]:
     """All that the page's script knows."""
-    columns = {name: _column(np.asarray(column)[kept]) for name, column in view.columns.items()}
+    places = np.asarray(view.places, np.float32)
+    planes = _planes(places) if len(kept) < len(places) else {}
+    columns = {}
+    for name, values in view.columns.items():
+        columns[name], shades = _column(np.asarray(values), kept)
+        for plane, squares in planes.values():
+            plane["shades"][name] = packing.numbers(shades(squares.of))
     return {
-        "ids": view.ids[kept].astype(str).tolist(),
+        "places": [packing.numbers(places[kept, axis]) for axis in range(places.shape[1])],
+        "total": len(places),
+        "side": aggregate.SIDE,
+        "planes": {pair: plane for pair, (plane, _) in planes.items()},
+        "ids": packing.texts(view.ids[kept].astype(str).tolist()),
         "columns": columns,
-        "details": view.details[kept].astype(str).tolist(),
-        "order": [round(float(value), 4) for value in view.order[kept]],
-        "thumb": view.thumb_of[kept].tolist(),
-        "side": int(view.thumbs.shape[1]) if len(view.thumbs) else 48,
+        "details": packing.texts(view.details[kept].astype(str).tolist()),
+        "order": packing.numbers(view.order[kept].astype(np.float32)),
+        "thumb": packing.numbers(view.thumb_of[kept].astype(np.int32)),
         "sheetColumns": SHEET_COLUMNS,
         "sheet": _sheet(view.thumbs),
         "fields": {id: _uri(jpeg) for id, jpeg in view.fields.items()},
         "outlines": _outlines(view, kept),
         "classes": list(view.classes),
         "maps": {id: _map(own) for id, own in view.maps.items()},
-        "axes": int(view.places.shape[1]),
+        "many": MANY,
     }
 
 
-def _column(values: np.ndarray) -> dict[str, Any]:
-    """Names as numbers of a list, commonest first with a colour; numbers as they are, on a ramp."""
+def _pairs(axes: int) -> list[str]:
+    """The planes that a reader can choose, by their axes."""
+    return ["1-2", "1-3", "2-3"] if axes > 2 else ["1-2"]
+
+
+def _planes(places: Float[np.ndarray, "n k"]) -> dict[str, tuple[dict[str, Any], aggregate.Squares]]:
+    """Each plane's squares, with how many cells they hold, yet without what these are."""
+    planes = {}
+    for pair in _pairs(places.shape[1]):
+        squares = aggregate.squares(places[:, [int(axis) - 1 for axis in pair.split("-")]])
+        density = packing.numbers(aggregate.densities(squares.of))
+        planes[pair] = {"low": squares.low, "high": squares.high, "density": density, "shades": {}}, squares
+    return planes
+
+
+Shades = Callable[[Integer[np.ndarray, " n"]], UInt8[np.ndarray, " s"]]
+"""The square of each cell → the shade of each square."""
+
+
+def _column(values: np.ndarray, kept: Integer[np.ndarray, " m"]) -> tuple[dict[str, Any], Shades]:
+    """What is known of the `kept` of all cells; the names, their counts, and the range of numbers are those of all.
+
+    Names are numbers of a list, the commonest first, of which `MANY` have a colour each; numbers are on a ramp.
+    """
     if np.issubdtype(values.dtype, np.number):
-        from bokeh import palettes
-
-        numbers = values.astype(np.float64)
-        finite = numbers[np.isfinite(numbers)]
-        low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-        told = [round(value, 4) if math.isfinite(value) else None for value in numbers.tolist()]
-        return {"kind": "number", "values": told, "low": low, "high": high, "palette": list(palettes.Cividis256)}
-    names, index, counts = np.unique(values.astype(str), return_inverse=True, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    rank = np.empty(len(names), int)
-    rank[order] = np.arange(len(names))
-    return {
+        return _numbers(values, kept)
+    names, codes, counts = ranked(values)
+    column = {
         "kind": "name",
-        "names": names[order].tolist(),
-        "counts": counts[order].tolist(),
-        "values": rank[index].tolist(),
-        "palette": [colour_of(place) for place in range(len(names))],
+        "names": packing.texts(names),
+        "counts": counts.tolist(),
+        "values": packing.indices(codes[kept]),
+        "palette": [colour_of(place) for place in range(MANY + 1)],
     }
+    return column, lambda of: np.minimum(aggregate.commonest(of, codes), MANY).astype(np.uint8)
+
+
+def _numbers(values: np.ndarray, kept: Integer[np.ndarray, " m"]) -> tuple[dict[str, Any], Shades]:
+    from bokeh import palettes
+
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    column = {
+        "kind": "number",
+        "values": packing.measures(values[kept].astype(np.float64)),
+        "low": low,
+        "high": high,
+        "palette": [*palettes.Cividis256[:UNKNOWN], GREY],
+    }
+
+    def shades(of: Integer[np.ndarray, " n"]) -> UInt8[np.ndarray, " s"]:
+        places = (UNKNOWN - 1) * (aggregate.means(of, values) - low) / max(high - low, 1e-9)
+        return np.where(np.isnan(places), UNKNOWN, np.rint(places.clip(0, UNKNOWN - 1))).astype(np.uint8)
+
+    return column, shades
+
+
+def ranked(values: Column) -> tuple[list[str], Integer[np.ndarray, " n"], Integer[np.ndarray, " k"]]:
+    """A column's names, the commonest first and equals by the alphabet; each cell's place in them; their counts."""
+    index, found = pd.factorize(values.astype(str).astype(object))
+    counts = np.bincount(index, minlength=len(found))
+    order = np.lexsort((found.astype(str), -counts))
+    rank = np.empty(len(found), np.int64)
+    rank[order] = np.arange(len(found))
+    return found[order].tolist(), rank[index], counts[order]
 
 
 def colour_of(place: int) -> str:
@@ -271,16 +328,21 @@ def _sheet(thumbs: UInt8[np.ndarray, "m s s 3"]) -> str:
     return _uri(file.getvalue())
 
 
-def _outlines(view: View, kept: Integer[np.ndarray, " m"]) -> list[list[int] | int]:
-    """The corners of each cell whose field is shown, x and y in turns; 0 for the others."""
-    fields = np.asarray(view.columns["field"]).astype(str)
-    return [view.outlines[row].ravel().tolist() if fields[row] in view.fields else 0 for row in kept.tolist()]
+def _outlines(view: View, kept: Integer[np.ndarray, " m"]) -> dict[str, Any]:
+    """The corners of the cells whose field is shown, x and y in turns, and which of these is each cell's; -1: none."""
+    if view.outlines is None:
+        return {}
+    fields = np.asarray(view.columns["field"])[kept].astype(str)
+    shown = np.flatnonzero(np.isin(fields, list(view.fields)))
+    which = np.full(len(kept), -1, np.int32)
+    which[shown] = np.arange(len(shown))
+    corners = view.outlines[kept[shown]]
+    return {"of": packing.numbers(which), "corners": packing.numbers(corners), "length": 2 * corners.shape[1]}
 
 
 def _map(planes: UInt8[np.ndarray, "y x c"]) -> dict[str, Any]:
     """The planes one after the other, row by row."""
-    bytes_ = np.ascontiguousarray(np.moveaxis(planes, -1, 0)).tobytes()
-    return {"height": planes.shape[0], "width": planes.shape[1], "planes": base64.b64encode(bytes_).decode("ascii")}
+    return {"height": planes.shape[0], "width": planes.shape[1], "planes": packing.numbers(np.moveaxis(planes, -1, 0))}
 
 
 def _uri(jpeg: bytes) -> str:
@@ -302,12 +364,12 @@ def _links(view: View) -> str:
 
 def _controls(view: View) -> str:
     options = "".join(f"<option>{html.escape(name)}</option>" for name in view.columns if name != "field")
-    pairs = ["1-2", "1-3", "2-3"] if view.places.shape[1] > 2 else ["1-2"]
-    axes = "".join(f"<option>{pair}</option>" for pair in pairs)
+    axes = "".join(f"<option>{pair}</option>" for pair in _pairs(view.places.shape[1]))
+    searched = ", ".join(name for name in ("protein", "field", "cell") if name == "cell" or name in view.columns)
     return f"""<form id="controls" onsubmit="return false">
 <label>colour by <select id="colour">{options}</select></label>
-<label>axes <select id="axes">{axes}</select></label>
-<label>find <input id="search" type="search" list="names" placeholder="protein, field, cell" autocomplete="off"></label>
+<label{"" if view.places.shape[1] > 2 else " hidden"}>axes <select id="axes">{axes}</select></label>
+<label>find <input id="search" type="search" list="names" placeholder="{searched}" autocomplete="off"></label>
 <datalist id="names"></datalist>
 <button type="button" id="clear">clear</button>
 <button type="button" id="export">download chosen ids</button>

@@ -24,6 +24,9 @@ from hpax.launch.record import Result, origin, record
 PAGE = "index.html"
 """The page that a run may leave in its folder."""
 
+EXPLORER = "explorer.html"
+"""The page of cells that it may leave beside."""
+
 DIGESTS = ".digests.json"
 """What large files held, in the workdir, so that they are not read again as long as nobody touches them."""
 
@@ -131,6 +134,8 @@ def _sum_up(console: rich.console.Console, name: str, records: Mapping[Path, Map
     """The table of what was found, and the paths of pages."""
     console.print(_table(name, records))
     for folder in records:
+        if (folder / EXPLORER).exists():
+            console.print(f"to explore the cells: {folder / EXPLORER}", markup=False, highlight=False)
         if (folder / PAGE).exists():
             console.print(f"the page: {folder / PAGE}", markup=False, highlight=False)
 

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +65,19 @@ def peak_flops(dtype: str, side: int, stopwatch: Stopwatch) -> float:
     return 2 * side**3 / stopwatch(lambda: product(a, b))
 
 
+def peak_memory(process: int | Literal["self"] = "self") -> float:
+    """The most memory that a running process has ever had, in MB; NaN where no /proc tells it.
+
+    `getrusage` would tell that of the process that began it where it is higher.
+    """
+    try:
+        status = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return math.nan
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) * 1024 / 1e6 if found else math.nan
+
+
 def flops(function: Callable, *arguments: Any) -> float:
     """Floating-point operations that XLA counts in what it is given to compile; NaN where there are no CPUs to ask.
 
@@ -95,16 +108,6 @@ def cost(command: Sequence[str], log: Path) -> Cost:
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         while process.poll() is None:
-            peak = float(np.fmax(peak, _peak_mb(process.pid)))
+            peak = float(np.fmax(peak, peak_memory(process.pid)))
             time.sleep(0.1)
     return Cost(time.perf_counter() - start, peak, process.returncode)
-
-
-def _peak_mb(process: int) -> float:
-    """The most memory that a running process had; getrusage would tell that of its parent where it is higher."""
-    try:
-        status = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return math.nan
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(found[1]) / 2**10 if found else math.nan

@@ -107,9 +107,11 @@ def counts(report: Report) -> dict[str, int]:
     }
 
 
-def write_page(report: Report, path: Path, *, title: str) -> None:
-    """The page, from top to bottom."""
-    page.write(path, page.page(title, about(report), sections(report)))
+def write_page(report: Report, path: Path, *, title: str, explorer: str = "") -> None:
+    """The page, from top to bottom; `explorer` is the name of the page of cells beside it, to which it leads first."""
+    words = "Explore the cells: each on the plane, with its picture; find a protein, compare its cells"
+    first = [page.Section("Cells", [page.Link(explorer, words)])] if explorer else []
+    page.write(path, page.page(title, about(report), [*first, *sections(report)]))
 
 
 def about(report: Report) -> str:

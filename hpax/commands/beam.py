@@ -1,11 +1,13 @@
 """One command by the workers of an Apache Beam pipeline, each of which takes shares of the fields."""
 
 import dataclasses
+import functools
 import shlex
 from collections.abc import Callable
 from typing import Any
 
 from hpax.commands.command import Call
+from hpax.data.shards import map_with_beam
 
 
 def run_shares(run: Callable[[Any, Call], Any], config: Any, call: Call) -> None:
@@ -22,15 +24,8 @@ def run_shares(run: Callable[[Any, Call], Any], config: Any, call: Call) -> None
     count = config.beam_shares
     if count < 1:
         raise ValueError(f"beam_shares must be at least 1, got {count}")
-    try:
-        import apache_beam as beam
-        from apache_beam.options.pipeline_options import PipelineOptions
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("sharing by Beam needs apache-beam; pip install 'hpax[beam]'") from error
     parts = [dataclasses.replace(config, beam="", share=f"{number}/{count}") for number in range(1, count + 1)]
-    with beam.Pipeline(options=PipelineOptions(shlex.split(config.beam))) as pipeline:
-        shares = pipeline | "Shares" >> beam.Create(parts) | "Spread" >> beam.Reshuffle()
-        _ = shares | "Run" >> beam.Map(_ran, run, call)
+    map_with_beam(functools.partial(_ran, run=run, call=call), parts, shlex.split(config.beam))
 
 
 def _ran(config: Any, run: Callable[[Any, Call], Any], call: Call) -> str:

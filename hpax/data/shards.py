@@ -1,6 +1,7 @@
 """Shards: each one written whole or not at all, known by its receipt, by whichever process or machine gets to it."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import uuid
@@ -119,10 +120,19 @@ class Writer:
 
 
 def write_with_beam(writer: Writer, shards: Sequence[Shard], flags: Sequence[str]) -> None:
-    """Writes shards as a Beam pipeline, which `flags` (`--runner=...`) send to Dataflow, Flink, Spark or nowhere.
+    """Writes shards as a Beam pipeline; a shard is one element, so they and their bytes are those without Beam.
 
-    A shard is one element, so the shards and their bytes are those of a build without Beam. The workers need hpax, and
-    must see the folders of the images and of the data set under the same paths.
+    The workers must see the folders of the images and of the data set under the same paths.
+
+    Raises:
+        ModuleNotFoundError: Beam is not installed.
+    """
+    map_with_beam(functools.partial(_written, writer=writer), shards, flags)
+
+
+def map_with_beam(work: Callable[[Any], Any], items: Sequence[Any], flags: Sequence[str]) -> None:
+    """Does the work on each of the items as a Beam pipeline, which `flags` (`--runner=...`) send to Dataflow, Flink,
+    Spark or nowhere; what it returns is dropped. The workers need hpax.
 
     Raises:
         ModuleNotFoundError: Beam is not installed.
@@ -131,10 +141,10 @@ def write_with_beam(writer: Writer, shards: Sequence[Shard], flags: Sequence[str
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("building with Beam needs apache-beam; pip install 'hpax[beam]'") from error
+        raise ModuleNotFoundError("working with Beam needs apache-beam; pip install 'hpax[beam]'") from error
     with beam.Pipeline(options=PipelineOptions(list(flags))) as pipeline:
-        todo = pipeline | "Shards" >> beam.Create(list(shards)) | "Spread" >> beam.Reshuffle()
-        _ = todo | "Write" >> beam.Map(_written, writer)
+        todo = pipeline | "Items" >> beam.Create(list(items)) | "Spread" >> beam.Reshuffle()
+        _ = todo | "Work" >> beam.Map(work)
 
 
 def _written(shard: Shard, writer: Writer) -> str:

@@ -11,7 +11,6 @@ The conventions are scverse's; scanpy, napari and cellxgene open what `write_h5a
 """
 
 import dataclasses
-import io
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,6 @@ import anndata
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32, UInt8, UInt16
-from PIL import Image
 
 from hpax import atlas, files
 from hpax.explore import colour, overlays
@@ -50,7 +48,7 @@ class FieldCells:
     truth: UInt8[np.ndarray, "k 19"]  # of each cell, none set: not known
     thumbs: UInt8[np.ndarray, "m s s 3"]  # the HPA's colours; of all cells, or of none where a Collection keeps them
     outlines: UInt16[np.ndarray, "k p 2"]  # (x, y) in pixels of the picture
-    picture: bytes  # the field as JPEG
+    planes: bytes  # the field's channels, grey, one below the other in a JPEG
     maps: UInt8[np.ndarray, "y x c"]  # where in the field a network saw each class, 255 × probability; or nothing
 
     def save(self, path: pathlib.Path, key: str) -> None:
@@ -68,7 +66,7 @@ class FieldCells:
                 truth=self.truth,
                 thumbs=self.thumbs,
                 outlines=self.outlines,
-                picture=np.frombuffer(self.picture, np.uint8),
+                planes=np.frombuffer(self.planes, np.uint8),
                 maps=self.maps,
                 **columns,
             )
@@ -79,7 +77,7 @@ class Collection:
     """The cells of many fields: their numbers in memory, all of a field in a file of `folder`, pictures included."""
 
     folder: pathlib.Path
-    parts: list[FieldCells] = dataclasses.field(default_factory=list)  # without thumbs and picture
+    parts: list[FieldCells] = dataclasses.field(default_factory=list)  # without thumbs and pictures
     keys: dict[str, str] = dataclasses.field(default_factory=dict)  # field → what its file was made of
 
     def kept(self, id: str, key: str) -> bool:
@@ -107,7 +105,7 @@ class Collection:
         return part
 
     def _take(self, id: str, part: FieldCells, key: str) -> None:
-        self.parts.append(dataclasses.replace(part, thumbs=part.thumbs[:0], picture=b"", maps=part.maps[:0]))
+        self.parts.append(dataclasses.replace(part, thumbs=part.thumbs[:0], planes=b"", maps=part.maps[:0]))
         self.keys[id] = key
 
     def _path(self, id: str) -> pathlib.Path:
@@ -117,7 +115,7 @@ class Collection:
 def load(path: str | os.PathLike[str], key: str) -> FieldCells | None:
     """What `FieldCells.save` wrote; None if it is not there, damaged, or was made of something else."""
     kept = kept_arrays.read(path, key)
-    if kept is None or not {"maps", "alone"} <= kept.keys():  # which earlier files have not
+    if kept is None or not {"maps", "alone", "planes"} <= kept.keys():  # which earlier files have not
         return None
     columns = {name.removeprefix("obs_"): kept[name] for name in kept if name.startswith("obs_")}
     return FieldCells(
@@ -129,7 +127,7 @@ def load(path: str | os.PathLike[str], key: str) -> FieldCells | None:
         truth=kept["truth"],
         thumbs=kept["thumbs"],
         outlines=kept["outlines"],
-        picture=kept["picture"].tobytes(),
+        planes=kept["planes"].tobytes(),
         maps=kept["maps"],
     )
 
@@ -172,7 +170,7 @@ def field_cells(
         truth=np.tile(none, (len(prob), 1)) if own_truth is None else own_truth.astype(np.uint8),
         thumbs=thumbs,
         outlines=_outlines(field, side),
-        picture=_jpeg(rgb, side),
+        planes=overlays.planes(field.image, side),
         maps=np.zeros((0, 0, len(atlas.LOCATIONS)), np.uint8) if maps is None else _as_bytes(maps),
     )
 
@@ -216,14 +214,6 @@ def _plain(column: pd.Series) -> np.ndarray:
 
 def _as_bytes(logits: Float[np.ndarray, "y x c"]) -> UInt8[np.ndarray, "y x c"]:
     return np.rint(255 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.uint8)
-
-
-def _jpeg(rgb: UInt8[np.ndarray, "h w 3"], side: int) -> bytes:
-    scale = min(1.0, side / max(rgb.shape[:2]))
-    size = max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))
-    file = io.BytesIO()
-    Image.fromarray(rgb).resize(size, Image.Resampling.BOX).save(file, format="JPEG", quality=80)
-    return file.getvalue()
 
 
 def _outlines(field: Field, side: int) -> UInt16[np.ndarray, "k p 2"]:

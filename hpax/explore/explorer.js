@@ -43,6 +43,8 @@
     paint($("crop"), row, 144);
   }
 
+  const composite = ATLAS.channels.length ? new Composite(ATLAS.channels) : null;
+  const switches = [...document.querySelectorAll("#channels input[type=checkbox]")];
   const pictured = Object.keys(ATLAS.fields).length > 0;
   function drawField(row) {
     if (!pictured) return;
@@ -52,6 +54,7 @@
     pen.clearRect(0, 0, canvas.width, canvas.height);
     canvas.dataset.cell = "";
     $("mapped").hidden = true;
+    if (composite) $("channels").hidden = true;
     if (!uri) {
       pen.fillStyle = "#bbb"; pen.font = "14px sans-serif";
       pen.fillText("this field is not in the page", 12, 24);
@@ -61,8 +64,15 @@
     const image = new Image();
     image.onload = () => {
       if (current !== row) return;
-      canvas.width = image.width; canvas.height = image.height;
-      pen.drawImage(image, 0, 0);
+      if (composite) {
+        composite.take(image);
+        [canvas.width, canvas.height] = [composite.width, composite.height];
+        $("channels").hidden = false;
+        composite.draw(pen, switches.map((box) => box.checked), ATLAS.light * $("gain").value);
+      } else {
+        canvas.width = image.width; canvas.height = image.height;
+        pen.drawImage(image, 0, 0);
+      }
       drawMap(row, pen);
       const outline = ATLAS.outlines.of[row], length = ATLAS.outlines.length;
       if (outline >= 0) {
@@ -310,6 +320,7 @@
   const choices = ["nothing", ...(ATLAS.columns.label ? ["its label"] : []), ...ATLAS.classes];
   $("map").replaceChildren(...choices.map((name) => new Option(name)));
   $("map").value = choices[1] ?? "nothing";
+  for (const input of document.querySelectorAll("#channels input")) input.oninput = () => { if (current >= 0) drawField(current); };
   $("map").onchange = () => { if (current >= 0) drawField(current); };
   $("search").onchange = () => search($("search").value.trim());
   $("clear").onclick = () => { $("search").value = ""; select([]); };

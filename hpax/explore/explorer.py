@@ -24,13 +24,14 @@ import pandas as pd
 from jaxtyping import Float, Integer, Shaped, UInt8, UInt16
 from PIL import Image
 
-from hpax.explore import aggregate, packing, scatter
+from hpax import atlas
+from hpax.explore import aggregate, colour, overlays, packing, scatter
 from hpax.explore.page import head, prose
 
 MOST = 200_000
 """Points of one page; Le et al. (2022) show 160,000, at most 10,000 of each class."""
 
-SCRIPTS = ("unpack", "raster", "explorer")
+SCRIPTS = ("unpack", "raster", "composite", "explorer")
 """The page's own, in the order in which they need each other."""
 
 SHEET_COLUMNS = 64
@@ -65,6 +66,7 @@ class View:
     thumbs: UInt8[np.ndarray, "m s s 3"]
     thumb_of: Integer[np.ndarray, " n"]  # the row of a cell in `thumbs`; -1: it has none
     fields: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # id → JPEG; none: the page has no such panel
+    channels: Sequence[str] = ()  # whose grey planes a field's JPEG has, one below the other; none: it is in colour
     outlines: UInt16[np.ndarray, "n p 2"] | None = None  # of cells in their fields; (x, y) in pixels of the picture
     classes: Sequence[str] = ()  # of the maps, which the column "label" names
     maps: Mapping[str, UInt8[np.ndarray, "y x c"]] = dataclasses.field(default_factory=dict)  # of fields, as bytes
@@ -81,6 +83,8 @@ class View:
             raise ValueError(f"a view needs the columns {' and '.join(needed)}, {missing} are missing")
         if self.fields and self.outlines is None:
             raise ValueError(f"the pictures of {len(self.fields)} fields need the outlines of cells, got none")
+        if unknown := [name for name in self.channels if name not in atlas.COLOURS]:
+            raise ValueError(f"channels must be of {', '.join(atlas.COLOURS)}, got {', '.join(unknown)}")
         if wrong := {id: own.shape[2] for id, own in self.maps.items() if own.shape[2] != len(self.classes)}:
             raise ValueError(f"maps must have a plane for each of {len(self.classes)} classes, got {wrong}")
 
@@ -112,7 +116,8 @@ def page(view: View) -> str:
 <aside aria-live="polite"><h2 id="who">No cell chosen</h2><div id="crop" hidden></div>
 <p id="what">Point at a cell to see it, click it to {"see it in its field" if view.fields else "choose it"}.</p>
 <canvas id="field" width="420" height="420" role="img" aria-label="The chosen cell in its field" hidden>
-</canvas><p id="mapped" hidden><label>where the network saw <select id="map"></select></label> <span></span></p></aside>
+</canvas>{_channels(view)}
+<p id="mapped" hidden><label>where the network saw <select id="map"></select></label> <span></span></p></aside>
 </section>
 <section><h2>Gallery</h2><p id="count"></p><div id="gallery"></div></section>
 {"".join(_listing(number, each) for number, each in enumerate(view.listings))}
@@ -228,6 +233,8 @@ def _data(view: View, kept: Integer[np.ndarray, " m"]) -> dict[str, Any]:
         "sheetColumns": SHEET_COLUMNS,
         "sheet": _sheet(view.thumbs),
         "fields": {id: _uri(jpeg) for id, jpeg in view.fields.items()},
+        "channels": [{"name": name, "colour": colour.RGB[atlas.COLOURS[name]]} for name in view.channels],
+        "light": overlays.LIGHT,
         "outlines": _outlines(view, kept),
         "classes": list(view.classes),
         "maps": {id: _map(own) for id, own in view.maps.items()},
@@ -375,6 +382,18 @@ def _controls(view: View) -> str:
 <button type="button" id="export">download chosen ids</button>
 <button type="button" id="theme" aria-pressed="false">dark or light</button>
 </form>"""
+
+
+def _channels(view: View) -> str:
+    """What chooses the channels of a field's picture, and how bright they are."""
+    if not view.channels:
+        return ""
+    boxes = [
+        f'<label><input type="checkbox" checked> {html.escape(name)} ({atlas.COLOURS[name]})</label>'
+        for name in view.channels
+    ]
+    gain = '<label>brightness <input id="gain" type="range" min="0.5" max="5" step="0.1" value="1"></label>'
+    return f'<p id="channels" hidden>{" ".join(boxes)} {gain}</p>'
 
 
 def _listing(number: int, listing: Listing) -> str:

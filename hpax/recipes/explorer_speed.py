@@ -1,7 +1,6 @@
 """How fast an atlas of simulated feature vectors is explored: the vectors, their page, and a browser that opens it."""
 
 import dataclasses
-import io
 import math
 import os
 import statistics
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Integer, UInt8
-from PIL import Image
 
 from hpax import atlas, simulate
 from hpax.explore import browser, colour, explorer, overlays
@@ -106,6 +104,7 @@ def view(made: Vectors, places: Float32[np.ndarray, "n k"], *, seed: int) -> exp
         thumbs=thumbs,
         thumb_of=np.where(np.arange(count) < len(thumbs), np.arange(count), -1),
         fields={str(field_names[number]): pictures[number % len(pictures)] for number in np.unique(fields)[:FIELDS]},
+        channels=atlas.CHANNELS,
         outlines=corners,
         warnings=["simulated feature vectors: nothing here is biology, and pictures are not those of the cells"],
     )
@@ -118,9 +117,7 @@ def _pictures(thumbs: int, seed: int) -> tuple[list[bytes], UInt8[np.ndarray, "m
     for number, protein in enumerate(simulate.proteome(proteins=4, seed=seed)):
         image = simulate.field(protein, "U-2 OS", number, seed=seed).image
         rgb = colour.picture(overlays.LIGHT * overlays.light(image, 420))
-        file = io.BytesIO()
-        Image.fromarray(rgb).save(file, "JPEG", quality=80)
-        jpegs.append(file.getvalue())
+        jpegs.append(overlays.planes(image, 420))
         for row, column in random.integers(0, 420 - THUMB, (-(-thumbs // 4), 2)):
             windows.append(rgb[row : row + THUMB, column : column + THUMB])
     return jpegs, np.stack(windows)[:thumbs]

@@ -130,7 +130,7 @@ def test_a_collection_keeps_numbers_and_leaves_pictures_in_files(tmp_path):
         prob = np.full((len(field.found), CLASSES), 0.5, np.float32)
         assert not kept.kept(id, "key")
         kept.add(id, atlas_tables.field_cells(field, prob, prob), "key")
-    assert [part.thumbs.size + len(part.picture) for part in kept.parts] == [0, 0]
+    assert [part.thumbs.size + len(part.planes) for part in kept.parts] == [0, 0]
     assert atlas_tables.joined(kept.parts).n_obs == 2 * len(prob)
     assert len(kept.whole("b").thumbs) == len(prob)
     assert set(kept.whole("b").obs["field"]) == {"b"}

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hpax.explore import aggregate, browser, explorer, packing
+from hpax import atlas
+from hpax.explore import aggregate, browser, explorer, overlays, packing
 
 pytest.importorskip("bokeh")
 
@@ -151,6 +152,55 @@ def test_in_a_browser_a_page_without_fields_shows_crops_and_no_panel_of_fields(t
         tab.value("document.getElementById('clear').click(); document.getElementById('export').click()")
         assert tab.value("window.hpax.exported") == 60
         assert tab.errors == []
+
+
+def planes(levels=(100, 200, 50, 30), side=64):
+    """Four channels as grey planes in one JPEG, each of one level."""
+    file = io.BytesIO()
+    grey = np.repeat(np.array(levels, np.uint8), side)[:, None].repeat(side, 1)
+    Image.fromarray(grey).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+def test_channels_that_have_no_colour_are_refused(untyped):
+    with pytest.raises(ValueError, match=r"channels must be of protein, .*got actin"):
+        view(channels=("protein", "actin"))
+
+
+@pytest.mark.slow
+@BROWSER
+def test_in_a_browser_channels_can_be_switched_and_brightened(tmp_path):
+    path = tmp_path / "index.html"
+    shown = view(fields={"F3": planes()}, maps={}, channels=atlas.CHANNELS)
+    path.write_text(explorer.page(shown), encoding="utf-8")
+    with browser.Browser() as chromium:
+        tab = chromium.open(path)
+        tab.wait("window.hpax && window.hpax.ready")
+        assert tab.value("document.getElementById('channels').hidden")
+        tab.value("window.hpax.search('cell3')")
+        light = overlays.LIGHT
+        red, green, blue = 50 + 30, 100 + 30, 200  # microtubules and ER, protein and ER, nucleus
+        assert pixel_of_field(tab) == pytest.approx([light * red, light * green, light * blue], abs=3)
+        switch(tab, "document.querySelectorAll('#channels input')[3].checked = false")  # ER
+        assert pixel_of_field(tab) == pytest.approx([light * 50, light * 100, light * blue], abs=3)
+        switch(tab, "document.getElementById('gain').value = 2")
+        assert pixel_of_field(tab) == pytest.approx([2 * light * 50, 2 * light * 100, 255], abs=4)
+        tab.value("window.hpax.search('cell4')")
+        tab.wait("document.getElementById('field').dataset.cell == 'none'")
+        assert tab.value("document.getElementById('channels').hidden")
+        assert tab.errors == []
+
+
+def switch(tab, change):
+    tab.value(f"document.getElementById('field').dataset.cell = ''; {change};")
+    tab.value("document.getElementById('gain').oninput()")
+
+
+def pixel_of_field(tab):
+    """A pixel in a corner of the chosen cell's field, away from its outline."""
+    tab.wait("document.getElementById('field').dataset.cell == 'cell3'")
+    pen = "document.getElementById('field').getContext('2d')"
+    return tab.value(f"[...{pen}.getImageData(62, 2, 1, 1).data].slice(0, 3)")
 
 
 @pytest.fixture

@@ -33,7 +33,11 @@ class Segmentation:
     def loss(
         self, params: Params, model_state: ModelState, batch: Batch, *, key: jax.Array
     ) -> tuple[Float[Array, " b"], ModelState]:
-        """Binary cross-entropy and 1 − soft Dice, both the mean of the two maps; the statistics after the batch."""
+        """Binary cross-entropy and 1 − soft Dice, both the mean of the two maps; the statistics after the batch.
+
+        Where a map is empty, as that of borders mostly is, cross-entropy counts alone: a single pixel would cost half
+        of all Dice, and networks learn not to paint any border.
+        """
         logits, model_state = self.model.apply(
             {"params": params, **model_state},
             batch["image"],
@@ -68,7 +72,8 @@ def _loss(logits: Float[Array, "b h w 2"], batch: Batch) -> Float[Array, " b"]:
     valid = _valid(batch)
     entropy = masked_mean(optax.sigmoid_binary_cross_entropy(logits, batch["maps"]), valid)
     overlap = dice(jax.nn.sigmoid(logits), batch["maps"], valid)
-    return (entropy + 1 - overlap).mean(1)
+    filled = (batch["maps"] * valid[..., None]).max((1, 2)) > 0
+    return (entropy + jnp.where(filled, 1 - overlap, 0)).mean(1)
 
 
 def _valid(batch: Batch) -> Float[Array, "b h w"]:

@@ -83,6 +83,16 @@ def test_a_perfect_prediction_costs_nothing_and_empty_targets_are_finite():
     assert np.isfinite(gradient(perfect["image"])).all()
 
 
+def test_where_nothing_is_to_be_painted_cross_entropy_counts_alone(fresh):
+    batch = _batch()
+    batch["maps"][1, ..., 0] = 0
+    p, t = np.asarray(predict(*fresh, batch["image"]), float)[1], batch["maps"][1]
+    entropy = -np.log(np.where(t > 0, p, 1 - p)).mean((0, 1))
+    overlap = (2 * (p[..., 1] * t[..., 1]).sum() + 1) / (p[..., 1].sum() + t[..., 1].sum() + 1)
+    expected = (entropy.sum() + 1 - overlap) / 2
+    np.testing.assert_allclose(evaluate(*fresh, batch)["loss"][1], expected, rtol=1e-4)
+
+
 def test_dice_counts_pixels_by_their_weight():
     one, zero = np.ones((1, 2, 2, 1), np.float32), np.zeros((1, 2, 2, 1), np.float32)
     weights = np.array([[[1, 1], [0, 0]]], np.float32)

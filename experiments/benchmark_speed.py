@@ -4,8 +4,9 @@
 from shards, beside what training eats. `neighbours`: the leave-one-out search for the size of the published human
 benchmark, 30,889 cells with 384 features, beside scikit-learn's. `features`: Inception-v3's 2,048 features of cells cut
 from simulated fields, reading and cutting included, beside the same network of Keras on JAX. `pytorch`: these beside
-torchvision's, which hpax does not install. Sides take turns, so that a busy machine slows both; a ratio is the median
-over the turns.
+torchvision's, which hpax does not install; `pytorch training`: an update of the inpainting network beside PyTorch's;
+`pytorch efficientnet`: an update and a prediction of EfficientNet-B0 beside torchvision's. Sides take turns, so that a
+busy machine slows both; a ratio is the median over the turns.
 """
 
 import dataclasses
@@ -20,13 +21,15 @@ from hpax import launch
 class Config:
     """What to time."""
 
-    part: Literal["training", "pipeline", "neighbours", "features", "pytorch"] = "training"
+    part: Literal[
+        "training", "pipeline", "neighbours", "features", "pytorch", "pytorch training", "pytorch efficientnet"
+    ] = "training"
     width: float = 0.25  # training and pipeline: of the network
-    batch_size: int = 32  # training and pipeline: pairs
+    batch_size: int = 32  # training and pipeline: pairs; pytorch efficientnet: fields
     cells: int = 30_889  # neighbours
     features: int = 384  # neighbours
     k: int = 11  # neighbours
-    side: int = 128  # features and pytorch: pixels of a cell's side
+    side: int = 128  # features and pytorch: pixels of a cell's side; pytorch efficientnet: of a field's
     field_count: int = 4  # features and pytorch: fields whose cells are read in a turn
     turns: int = 5  # of each side
     data_dir: Path = Path("runs/data")  # pipeline: where shards are built
@@ -40,7 +43,12 @@ SWEEPS: dict[str, Sequence[launch.Difference]] = {
         {"part": "training", "width": 1.0},
         *launch.grid(part=["pipeline", "neighbours", "features"]),
     ),
-    "pytorch": ({"part": "pytorch"},),
+    "pytorch": (
+        {"part": "pytorch"},
+        {"part": "pytorch training", "batch_size": 8},  # the quickstart's update
+        {"part": "pytorch training", "width": 1.0},
+        {"part": "pytorch efficientnet", "batch_size": 8, "side": 256},
+    ),
 }
 
 
@@ -64,6 +72,10 @@ def measure(config: Config) -> tuple[dict[str, float], dict[str, int]]:
         )
     if config.part == "neighbours":
         return speed.time_neighbours(cells=config.cells, features=config.features, k=config.k, turns=turns, seed=seed)
+    if config.part == "pytorch training":
+        return speed.time_torch_training(width=width, batch_size=batch_size, turns=turns, seed=seed)
+    if config.part == "pytorch efficientnet":
+        return speed.time_torch_efficientnet(batch_size=batch_size, side=config.side, turns=turns, seed=seed)
     return speed.time_features(
         "pytorch" if config.part == "pytorch" else "keras",
         side=config.side,

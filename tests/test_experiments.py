@@ -191,6 +191,20 @@ def test_the_features_of_torchvision_are_ours(tmp_path):
     assert result(tmp_path / "run" / "default" / "seed0")["metrics"]["pytorch (cells/s)"] > 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("part", "metric"),
+    [("pytorch training", "pytorch (pairs/s)"), ("pytorch efficientnet", "told: pytorch (fields/s)")],
+)
+def test_updates_beside_pytorch(tmp_path, part, metric):
+    pytest.importorskip("torchvision", reason="PyTorch is no dependency")
+    from experiments import benchmark_speed
+
+    small = ["--width", "0.03", "--batch-size", "2", "--side", "64", "--turns", "1"]
+    assert benchmark_speed.main(["--part", part, *small, "--workdir", str(tmp_path)]) == 0
+    assert result(tmp_path / "default" / "seed0")["metrics"][metric] > 0
+
+
 def test_without_pytorch_its_part_says_how_to_get_it(monkeypatch):
     from hpax.nn.rivals import torchvision_inception
 

@@ -68,14 +68,20 @@ def torchvision_inception(variables: Mapping[str, Any]) -> Callable[[np.ndarray]
     return features
 
 
+def device_of(torch: Any) -> str:
+    """Where PyTorch works: on the GPU that it finds, else on CPUs."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def torch_update(torch: Any, model: Any, loss: Callable[[Any], Any], *, dtype: str) -> Callable[[], None]:
     """One update of `model` after another; `loss(model)` is computed by autocast where asked for bfloat16."""
-    model = model.cuda().to(memory_format=torch.channels_last).train()
+    device = device_of(torch)
+    model = model.to(device).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(model.parameters(), 1e-4, fused=True)
 
     def advance() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cuda", torch.bfloat16, enabled=dtype == "bfloat16"):
+        with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
             lost = loss(model)
         lost.backward()
         optimizer.step()
@@ -84,8 +90,8 @@ def torch_update(torch: Any, model: Any, loss: Callable[[Any], Any], *, dtype: s
 
 
 def torch_images(torch: Any, count: int, side: int, channels: int) -> Any:
-    """Random images on the GPU."""
-    images = torch.rand(count, channels, side, side, device="cuda")
+    """Random images where PyTorch works."""
+    images = torch.rand(count, channels, side, side, device=device_of(torch))
     return images.to(memory_format=torch.channels_last)
 
 
@@ -124,22 +130,37 @@ def torch_efficientnet(torch: Any, *, batch: int, dtype: str, side: int) -> Call
     model = importlib.import_module("torchvision.models").efficientnet_b0(num_classes=19)
     model.features[0][0] = torch.nn.Conv2d(4, 32, 3, stride=2, padding=1, bias=False)
     fields = torch_images(torch, batch, side, 4)
-    labels = torch.randint(0, 2, (batch, 19), device="cuda").float()
+    labels = torch.randint(0, 2, (batch, 19), device=device_of(torch)).float()
     bce = torch.nn.functional.binary_cross_entropy_with_logits
     return torch_update(torch, model, lambda model: bce(model(fields).float(), labels), dtype=dtype)
 
 
+def torch_fields(torch: Any, *, batch: int, side: int) -> Callable[[], None]:
+    """What torchvision's EfficientNet-B0 says of fields, without learning."""
+    model = importlib.import_module("torchvision.models").efficientnet_b0(num_classes=19)
+    model.features[0][0] = torch.nn.Conv2d(4, 32, 3, stride=2, padding=1, bias=False)
+    model = model.to(device_of(torch)).to(memory_format=torch.channels_last).eval()
+    fields = torch_images(torch, batch, side, 4)
+
+    @torch.inference_mode()
+    def say() -> None:
+        model(fields)
+
+    return say
+
+
 def torch_inception(torch: Any, *, batch: int, dtype: str, side: int) -> Callable[[], None]:
-    """Features of torchvision's Inception-v3, of cells that are on the GPU."""
+    """Features of torchvision's Inception-v3, of cells that are where PyTorch works."""
     models = importlib.import_module("torchvision.models")
     model = models.inception_v3(weights=None, aux_logits=False, transform_input=False, init_weights=False)
     model.Conv2d_1a_3x3.conv = torch.nn.Conv2d(4, 32, 3, stride=2, bias=False)
     model.fc, cells = torch.nn.Identity(), torch_images(torch, batch, side, 4)
-    model = model.cuda().to(memory_format=torch.channels_last).eval()
+    device = device_of(torch)
+    model = model.to(device).to(memory_format=torch.channels_last).eval()
 
     @torch.inference_mode()
     def features() -> None:
-        with torch.autocast("cuda", torch.bfloat16, enabled=dtype == "bfloat16"):
+        with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
             model(cells)
 
     return features

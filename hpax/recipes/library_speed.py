@@ -5,6 +5,7 @@ that they rest on; a ratio is the median over the turns.
 """
 
 import functools
+import importlib
 import multiprocessing
 import re
 import statistics
@@ -21,7 +22,8 @@ from hpax import data
 from hpax.metrics import neighbours
 from hpax.metrics.timing import Sides, ratio, take_turns
 from hpax.nn import rivals
-from hpax.nn.heads import CellNet
+from hpax.nn.efficientnet import EfficientNet
+from hpax.nn.heads import CamNet, CellNet
 from hpax.nn.inception import Inception
 from hpax.nn.inpainter import Inpainter
 from hpax.nn.reference import PlainInpainter, drawn_weights, hold_alike
@@ -30,6 +32,7 @@ from hpax.recipes.cells import Atlas, Data, open_cells
 from hpax.recipes.device_speed import Measured, drawn, updater
 from hpax.segment.cells import cell_images
 from hpax.tasks.inpaint import PairedInpainting
+from hpax.tasks.localize import Localization
 from hpax.types import Array
 
 ADAM = optax.adam(1e-3, b1=0.5)
@@ -47,6 +50,63 @@ def time_training(*, width: float, batch_size: int, turns: int, seed: int) -> Me
     rates = {f"{name} (pairs/s)": batch_size / statistics.median(each) for name, each in seconds.items()}
     metrics = {**rates, "times faster": ratio(seconds["flax"], seconds["hpax"])}
     return metrics, {"pairs": batch_size}
+
+
+def time_torch_training(*, width: float, batch_size: int, turns: int, seed: int) -> Measured:
+    """An update of the inpainting network beside PyTorch's, of pairs that are in memory.
+
+    Raises:
+        ImportError: PyTorch is not there.
+    """
+    draw = np.random.default_rng(seed).random
+    pairs = {name: draw((batch_size, 64, 64, 3), np.float32) for name in ("source", "target")}
+    batch = jax.device_put({**pairs, "mask": np.ones(batch_size, np.float32)})
+    theirs = rivals.torch_inpainting(_torch(), batch=batch_size, dtype="float32", side=64, width=width)
+    sides: Sides = {"hpax": updater(PairedInpainting(Inpainter(width)), batch, ADAM), "pytorch": theirs}
+    return _beside_torch(sides, turns, "pairs", batch_size), {"pairs": batch_size}
+
+
+def time_torch_efficientnet(*, batch_size: int, side: int, turns: int, seed: int) -> Measured:
+    """EfficientNet-B0 on whole fields, an update and a prediction, beside torchvision's.
+
+    Raises:
+        ImportError: PyTorch is not there.
+    """
+    torch, draw = _torch(), np.random.default_rng(seed)
+    fields = {
+        "image": draw.random((batch_size, side, side, 4), np.float32),
+        "labels": draw.integers(0, 2, (batch_size, 19)).astype(np.float32),
+        "mask": np.ones(batch_size, np.float32),
+    }
+    task, held = Localization(CamNet(EfficientNet())), jax.device_put(fields)
+    variables = task.init(jax.random.key(seed), held)
+    say = jax.jit(task.predict)
+    learning: Sides = {
+        "hpax": updater(task, held, ADAM),
+        "pytorch": rivals.torch_efficientnet(torch, batch=batch_size, dtype="float32", side=side),
+    }
+    saying: Sides = {
+        "hpax": lambda: say(*variables, held["image"]),
+        "pytorch": rivals.torch_fields(torch, batch=batch_size, side=side),
+    }
+    metrics = {}
+    for name, sides in (("trained", learning), ("told", saying)):
+        for metric, value in _beside_torch(sides, turns, "fields", batch_size).items():
+            metrics[f"{name}: {metric}"] = value
+    return metrics, {"fields": batch_size}
+
+
+def _torch() -> Any:
+    try:
+        return importlib.import_module("torch")
+    except ImportError as error:
+        raise ImportError(f"timing beside PyTorch needs torch, got {error}; pip install torch torchvision") from error
+
+
+def _beside_torch(sides: Sides, turns: int, unit: str, count: int) -> dict[str, float]:
+    seconds = take_turns(sides, turns)
+    metrics = {f"{name} ({unit}/s)": count / statistics.median(each) for name, each in seconds.items()}
+    return metrics | {"times faster": ratio(seconds["pytorch"], seconds["hpax"])}
 
 
 def time_pipeline(*, proteins: int, data_dir: Path, width: float, batch_size: int, turns: int, seed: int) -> Measured:

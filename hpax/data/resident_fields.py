@@ -38,6 +38,7 @@ class ResidentBatches(abc.ABC):
 
     def __init__(self, batches: FieldBatches):
         self._of_host = batches
+        self.steps_per_epoch = batches.steps_per_epoch
 
     @property
     @abc.abstractmethod

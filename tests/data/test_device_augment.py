@@ -9,7 +9,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import ndimage, stats
 
 from hpax import atlas, images
 from hpax.data import augment, device_augment, image_batches
@@ -131,6 +131,8 @@ def test_places_are_drawn_from_the_laws_of_the_host(extent):
     pairs += [(found.zoom, sides / SIZE), (found.angle, angles)]
     for one, other in pairs:
         assert stats.ks_2samp(np.asarray(one), other).pvalue > 1e-4
+    exponent = np.log(np.asarray(found.zoom)) / np.log(kind.zoom)  # triangular on [-1, 1], of kurtosis 2.4
+    assert np.std(exponent) == pytest.approx(np.sqrt(1 / 6), rel=5 * np.sqrt(1.4 / 4 / 4000))
     assert np.abs(np.mean(found.turns, axis=0) - 0.5).max() < 5 * 0.5 / np.sqrt(4000)
 
 
@@ -142,6 +144,18 @@ def test_a_known_exposure_is_that_of_the_host_by_level():
     found = device_augment.exposed(jax.random.key(0), kind, given, images.as_float(levels))
     gamma, gain, offset = asked
     np.testing.assert_allclose(found, np.clip(gain * images.as_float(levels) ** gamma + offset, 0, 1), atol=1e-6)
+
+
+def test_a_known_haze_and_blur_are_those_of_the_host():
+    planes = images.as_float(FIELD[:24, 8:32, :2])
+    kind = dataclasses.replace(NONE, gamma=1.8, gain=1.6, offset=0.1, blur=2.0, haze=0.6)
+    asked = np.float32([[1.3, 0.7], [0.8, 1.5], [0.05, -0.1], [0.0, 1.7], [0.0, 0.0], [0.5, 0.2], [1.5, 3.0]])
+    found = device_augment.exposed(jax.random.key(0), kind, device_augment.Exposure(*asked), planes)
+    for channel, (gamma, gain, offset, blur, _, haze, reach) in enumerate(asked.T.tolist()):
+        plane = planes[..., channel] ** np.float32(gamma)
+        plane = plane + np.float32(haze) * augment._spread(plane, reach)
+        plane = ndimage.gaussian_filter(plane, blur) if blur else plane
+        np.testing.assert_allclose(found[..., channel], np.clip(gain * plane + offset, 0, 1), atol=1e-5)
 
 
 def test_without_augmentation_a_patch_is_a_window_as_it_is():

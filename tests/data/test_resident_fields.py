@@ -126,6 +126,15 @@ def test_fields_without_any_cell_are_empty_bags():
     assert_same(made[0], batches[0])
 
 
+def test_cells_that_are_alike_are_augmented_each_for_itself():
+    made = ResidentBags(bags(augment.LIGHT))
+    alike = made.examples(3, 4)["image"]
+    images = made.materialise(lambda numbers: {"image": alike.repeat(len(numbers), 0)}, made.draw(0))["image"]
+    seen = np.asarray(images)[made.draw(0)["present"] == 1]
+    assert len(seen) > 4
+    assert len(np.unique(seen.reshape(len(seen), -1), axis=0)) == len(seen)
+
+
 def test_equal_ones_are_compiled_once():
     one, same = (ResidentFields(fields(augment.LIGHT)).materialise for _ in range(2))
     assert one == same

@@ -2,7 +2,9 @@
 
 `inpainting`: updates of the paired inpainting network by the training loop, with cells in the device's memory and with
 batches made by the host, beside the same network of plain Flax layers, and PyTorch's where it is installed.
-`efficientnet`: training of EfficientNet-B0 on fields that are on the device. `inception`: Inception-v3's features of
+`efficientnet`: training of EfficientNet-B0 on fields that are on the device. `fields`: the same by the training loop,
+with fields in the device's memory that are augmented there, and with batches that the host makes; busy is the time of
+an update on a batch that is made already, over that with data and augmentation. `inception`: Inception-v3's features of
 cells sent as bytes. `scoring`: the compiled part of mask mAP at the size of the competition's test set. `neighbours`:
 the leave-one-out search of 30,889 cells. All data is drawn in memory, and nothing is read.
 
@@ -22,9 +24,10 @@ from pathlib import Path
 from typing import Literal
 
 from hpax import launch
+from hpax.recipes import configs
 
 START = time.monotonic()
-BATCHES = {"inpainting": 512, "efficientnet": 128, "inception": 1024}
+BATCHES = {"inpainting": 512, "efficientnet": 128, "fields": 128, "inception": 1024}
 """Examples of a batch; those of narrow networks are four times as many."""
 
 
@@ -32,11 +35,13 @@ BATCHES = {"inpainting": 512, "efficientnet": 128, "inception": 1024}
 class Config:
     """What to time."""
 
-    part: Literal["inpainting", "efficientnet", "inception", "scoring", "neighbours"] = "inpainting"
+    part: Literal["inpainting", "efficientnet", "fields", "inception", "scoring", "neighbours"] = "inpainting"
     width: float = 1.0  # inpainting: of the network
     dtype: Literal["float32", "bfloat16"] = "bfloat16"  # networks: what they compute in
     batch_size: int = 0  # 0: as BATCHES has it
     cells: int = 65_536  # inpainting: in memory
+    fields: int = 2_048  # fields: in memory
+    augmentation: configs.Strength = "light"  # fields
     seconds: float = 0.4  # of each of the repeats
     minutes: float = 5.0  # after which the process ends, results so far are kept
     beside: bool = True  # time plain Flax and PyTorch too
@@ -55,6 +60,8 @@ SWEEPS = {
     "all": (
         {"part": "inpainting", "width": 1.0, "dtype": "bfloat16"},
         {"part": "efficientnet", "dtype": "bfloat16"},
+        {"part": "fields", "dtype": "bfloat16"},
+        {"part": "fields", "dtype": "bfloat16", "augmentation": "strong"},
         {"part": "inception", "dtype": "bfloat16"},
         {"part": "scoring"},
         {"part": "neighbours"},
@@ -86,6 +93,7 @@ def measure(config: Config) -> tuple[dict[str, float], dict[str, int]]:
     parts = {
         "inpainting": device_speed.time_inpainting,
         "efficientnet": device_speed.time_efficientnet,
+        "fields": device_speed.time_fields,
         "inception": device_speed.time_inception,
         "scoring": device_speed.time_scoring,
         "neighbours": device_speed.time_neighbours,
@@ -95,6 +103,8 @@ def measure(config: Config) -> tuple[dict[str, float], dict[str, int]]:
         width=config.width,
         dtype=config.dtype,
         cells=config.cells,
+        fields=config.fields,
+        augmentation=config.augmentation,
         seconds=config.seconds,
         beside=config.beside,
         fast=config.fast,

@@ -266,7 +266,7 @@ def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
     assert trained.channels == ("microtubules", "er", "nucleus")
 
 
-HEAVY = [pytest.param(part, marks=pytest.mark.slow) for part in ("inpainting", "inception")]
+HEAVY = [pytest.param(part, marks=pytest.mark.slow) for part in ("inpainting", "fields", "inception")]
 
 
 @pytest.mark.parametrize("part", ["efficientnet", "scoring", "neighbours", *HEAVY])
@@ -278,4 +278,4 @@ def test_benchmark_accelerator_times_every_part_in_seconds(tmp_path, part):
     assert benchmark_accelerator.main(command) == 0
     metrics = result(tmp_path / "default" / "seed0")["metrics"]
     assert all(value > 0 for value in metrics.values())
-    assert ("busy, resident" in metrics) == (part == "inpainting")
+    assert ("busy, resident" in metrics) == (part in ("inpainting", "fields"))

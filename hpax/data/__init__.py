@@ -5,7 +5,8 @@
 
 `build` builds a data set once and opens it as a `Source`; `PairBatches` and `CellBatches` read a Source of cells, and
 `ResidentPairs` lets devices make the former; `FieldSource` has the fields of one with their masks, which
-`ImageBatches`, `BagBatches` and `CopyPasteBatches` read. `labelled` says what a folder of fields and its table hold,
+`ImageBatches`, `BagBatches` and `CopyPasteBatches` read; `ResidentFields` and `ResidentBags` let devices make, and
+augment, the batches of the first two. `labelled` says what a folder of fields and its table hold,
 before anything is built; `read_folder` reads its fields as they are. What is not asked for is not imported: batches of
 cells in memory do without data sets on disk.
 """
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from hpax.data.pipeline import CellBatches, PairBatches, ProcessShard
     from hpax.data.reading import FieldFolder, read_folder
     from hpax.data.resident import ResidentPairs
+    from hpax.data.resident_fields import ResidentBags, ResidentFields
     from hpax.data.source import Joined, Part, Source
 
 _HOMES = {
@@ -38,6 +40,8 @@ _HOMES = {
     "PairBatches": "pipeline",
     "Part": "source",
     "ProcessShard": "pipeline",
+    "ResidentBags": "resident_fields",
+    "ResidentFields": "resident_fields",
     "ResidentPairs": "resident",
     "Source": "source",
     "build": "building",
@@ -59,6 +63,8 @@ __all__ = [
     "PairBatches",
     "Part",
     "ProcessShard",
+    "ResidentBags",
+    "ResidentFields",
     "ResidentPairs",
     "Source",
     "build",

@@ -40,6 +40,11 @@ class Augmentation:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
+    @property
+    def whole(self) -> bool:
+        """Whether a window of a field lies on whole pixels: it is neither zoomed nor rotated."""
+        return self.zoom == 1 and not self.rotate
+
 
 STRONG = Augmentation()
 """Enough for networks that learn from other microscopes, or from a simulation, to see real fields."""

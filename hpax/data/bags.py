@@ -52,7 +52,7 @@ class BagBatches(FieldBatches):
         threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
         self.cells, self.size, self._targets, self._antibody = cells, size, targets, antibody
-        self._augmentation = augmentation
+        self.augmentation = augmentation
         wide = size + 2 * math.ceil(size * (augmentation.zoom - 1) / 2)  # what is left around for zooming out
         self._cut: dict[str, Any] = {"crop_um": crop_um * wide / size, "size": wide, "masked": masked}
         super().__init__(
@@ -67,7 +67,7 @@ class BagBatches(FieldBatches):
         )
 
     def _read(self, field: int) -> tuple[Int[np.ndarray, " k"], UInt8[np.ndarray, "k s s c"], np.ndarray]:
-        own = self._source[field]
+        own = self.source[field]
         indices, images = cell_images(own.image, own.found, own.um_per_pixel, **self._cut)
         targets = np.zeros((len(indices), 0)) if self._targets is None else self._targets[own.id]
         if len(targets) != len(indices):
@@ -77,17 +77,26 @@ class BagBatches(FieldBatches):
 
     def _row(self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int) -> dict[str, np.ndarray]:
         field = int(plan[place])
-        indices, images, targets = self._field(field)
+        indices, images, targets = self.field(field)
+        drawn, row = self.bag(rng, field, indices, targets)
+        row["image"] = np.zeros((self.cells, self.size, self.size, images.shape[-1]), np.float32)
+        for number, image in enumerate(images[drawn]):
+            row["image"][number] = varied(rng, self.augmentation, image, self.size)
+        return row
+
+    def bag(
+        self, rng: np.random.Generator, field: int, indices: Int[np.ndarray, " k"], targets: Float[np.ndarray, "k n"]
+    ) -> tuple[Int[np.ndarray, " drawn"], dict[str, np.ndarray]]:
+        """Which of a field's cells a bag shows, and what a batch says of it besides their images and the labels."""
         drawn = rng.permutation(len(indices))[: self.cells]
         row = {
-            "image": np.zeros((self.cells, self.size, self.size, images.shape[-1]), np.float32),
             "present": (np.arange(self.cells) < len(drawn)).astype(np.float32),
             "cell": np.full(self.cells, -1),
         }
         row["cell"][: len(drawn)] = indices[drawn]
-        for number, image in enumerate(images[drawn]):
-            row["image"][number] = varied(rng, self._augmentation, image, self.size)
         if self._targets is not None:
             row["targets"] = np.zeros((self.cells, targets.shape[1]), np.float32)
             row["targets"][: len(drawn)] = targets[drawn]
-        return row if self._antibody is None else row | {"antibody": np.asarray(self._antibody[field])}
+        if self._antibody is not None:
+            row["antibody"] = np.asarray(self._antibody[field])
+        return drawn, row

@@ -2,14 +2,14 @@
 
 import abc
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int, Shaped
 
 from hpax.data.field_source import Fields
-from hpax.data.pipeline import Epochs, HostBatch, ProcessShard
+from hpax.data.pipeline import Epochs, HostBatch, ProcessShard, padded
 
 _PLAN, _ROW = range(2)  # streams of randomness
 
@@ -49,7 +49,7 @@ def draw(expected: Float64[np.ndarray, " f"], rng: np.random.Generator) -> Int[n
 class FieldBatches(Epochs):
     """Endless batches with a field behind each row, those of greater weight more often.
 
-    A subclass prepares a field when it is first needed (`_read`; the last `cached` stay in memory), and makes a row of
+    A subclass prepares a field when it is first needed (`_read`; `field` keeps the last `cached`), and makes a row of
     it by a generator that belongs to (seed, epoch, place) (`_row`). `index` and `labels` come by themselves.
 
     Raises:
@@ -72,10 +72,10 @@ class FieldBatches(Epochs):
         weights = np.ones(len(source)) if weights is None else weights
         if len(weights) != len(source) or not len(source):
             raise ValueError(f"there must be a field, and a weight for each: {len(source)} and {len(weights)}")
-        self._expected, self._source, self._seed, self._shuffle = expected(weights), source, seed, shuffle
+        self._expected, self.source, self._seed, self._shuffle = expected(weights), source, seed, shuffle
         super().__init__(round(self._expected.sum()), batch_size, share=share, threads=threads)
         self._plan = functools.lru_cache(maxsize=2)(self._make_plan)
-        self._field = functools.lru_cache(maxsize=cached)(self._read)
+        self.field = functools.lru_cache(maxsize=cached)(self._read)
 
     @abc.abstractmethod
     def _read(self, field: int) -> Any: ...
@@ -90,10 +90,33 @@ class FieldBatches(Epochs):
 
     def _fill(self, epoch: int, places: Int[np.ndarray, " b"]) -> HostBatch:
         plan = self._plan(epoch)
+        return self._rows(epoch, places, lambda rng, place: self._row(rng, plan, place))
+
+    def drawn(self, step: int, row: Callable[[np.random.Generator, int], Mapping[str, Any]]) -> HostBatch:
+        """The batch of `step` as `row` makes each row of it, of the row's own generator and its field's number.
+
+        With `labels`, `index` and `mask` as ever, and `random` (b, 3) uint32: (seed, epoch, place), for who draws more.
+        """
+        epoch, places = self._places(step)
+        plan = self._plan(epoch)
+
+        def own(rng: np.random.Generator, place: int) -> Mapping[str, Any]:
+            random = np.array((self._seed, epoch, place), np.uint32)
+            return {"random": random, **row(rng, int(plan[place]))}
+
+        return padded(self._rows(epoch, places, own), self._process.rows)
+
+    def _rows(
+        self,
+        epoch: int,
+        places: Int[np.ndarray, " b"],
+        row: Callable[[np.random.Generator, int], Mapping[str, Any]],
+    ) -> HostBatch:
+        plan = self._plan(epoch)
         asked = places if len(places) else np.zeros(1, int)  # a row tells the shapes of none
-        rows = [self._labelled(np.random.default_rng((self._seed, _ROW, epoch, p)), plan, int(p)) for p in asked]
+        rows = []
+        for place in asked.tolist():
+            labels = self.source.labels[plan[place]].astype(np.float32)
+            rows.append({"labels": labels, **row(np.random.default_rng((self._seed, _ROW, epoch, place)), place)})
         batch = {name: np.stack([row[name] for row in rows])[: len(places)] for name in rows[0]}
         return batch | {"index": plan[places]}
-
-    def _labelled(self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int) -> Mapping[str, Any]:
-        return {"labels": self._source.labels[plan[place]].astype(np.float32), **self._row(rng, plan, place)}

@@ -88,19 +88,19 @@ class CopyPasteBatches(FieldBatches):
         )
 
     def _read(self, field: int) -> Cells:
-        own = self._source[field]
+        own = self.source[field]
         image = images.to_um_per_pixel(own.image, own.um_per_pixel, self.um_per_pixel)
         cells = images.nearest(own.found.cells, image.shape[:2])
         more = [(0, max(0, self.size - side)) for side in cells.shape]
         image, cells = np.pad(image, (*more, (0, 0))), np.pad(cells, more)
         boxes = [(index, box) for index, box in enumerate(ndimage.find_objects(cells), 1) if box]
-        return Cells(image, cells, boxes, self._source.labels[field].astype(np.float32))
+        return Cells(image, cells, boxes, self.source.labels[field].astype(np.float32))
 
     def _row(self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int) -> dict[str, np.ndarray]:
-        patch = self._base(rng, self._field(int(plan[place])))
+        patch = self._base(rng, self.field(int(plan[place])))
         for step in range(1, 1 + int(rng.integers(self._pasted + 1))):
             other = int(plan[(place + step) % self.n])
-            cell = cut_out(rng, self._field(other)) if other != plan[place] else None
+            cell = cut_out(rng, self.field(other)) if other != plan[place] else None
             patch = paste(rng, patch, self._turned(rng, cell)) if cell else patch
         image = varied(rng, self._augmentation, patch.image, self.size)
         return {"image": image, "labels": patch.labels}

@@ -40,7 +40,7 @@ class ImageBatches(FieldBatches):
         cached: int = 512,  # fields in memory, resized
         threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
-        self.size, self.um_per_pixel, self._augmentation = size, um_per_pixel, augmentation
+        self.size, self.um_per_pixel, self.augmentation = size, um_per_pixel, augmentation
         super().__init__(
             source,
             batch_size,
@@ -53,22 +53,38 @@ class ImageBatches(FieldBatches):
         )
 
     def _read(self, field: int) -> UInt8[np.ndarray, "h w c"]:
-        own = self._source[field]
+        own = self.source[field]
         return images.to_um_per_pixel(own.image, own.um_per_pixel, self.um_per_pixel)
 
     def _row(self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int) -> dict[str, np.ndarray]:
-        return {"image": varied(rng, self._augmentation, self._field(int(plan[place])), self.size)}
+        return {"image": varied(rng, self.augmentation, self.field(int(plan[place])), self.size)}
 
 
 def varied(
     rng: np.random.Generator, augmentation: augment.Augmentation, image: UInt8[np.ndarray, "h w c"], size: int
 ) -> Float32[np.ndarray, "{size} {size} c"]:
     """A square of about `size` pixels anywhere in an image, zoomed, turned and stained anew, at `size` pixels."""
-    side = size * augment.zoom(rng, augmentation)
-    middle = tuple(rng.uniform(*sorted((side / 2, extent - side / 2))) for extent in image.shape[:2])
+    middle, side = window(rng, augmentation, image.shape[:2], size)
     seen = square(image, middle, side, augment.angle(rng, augmentation), size)
     (turned,) = augment.turn(rng, augmentation, seen)
     return augment.stain(rng, augmentation, turned)
+
+
+def window(
+    rng: np.random.Generator, augmentation: augment.Augmentation, extent: tuple[int, int], size: int
+) -> tuple[tuple[float, float], float]:
+    """The middle (y, x) and the side of a square of about `size` pixels anywhere in an image of `extent` (h, w).
+
+    On whole pixels where nothing else moves them, so that what is to be left as it is is not interpolated.
+    """
+    side = size * augment.zoom(rng, augmentation)
+    middle = []
+    for pixels in extent:
+        low, high = sorted((side / 2, pixels - side / 2))
+        middle.append(
+            low + math.floor(rng.uniform(0, high - low + 1)) if augmentation.whole else rng.uniform(low, high)
+        )
+    return (middle[0], middle[1]), side
 
 
 def square(

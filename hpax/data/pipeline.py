@@ -161,7 +161,7 @@ class Epochs(abc.ABC):
     """
 
     def __init__(self, n: int, batch_size: int, *, share: ProcessShard | None, threads: int):
-        self._process, self._threads = ProcessRows(batch_size, share), threads
+        self._process, self.threads = ProcessRows(batch_size, share), threads
         self.n, self.batch_size, self.steps_per_epoch = n, batch_size, -(-n // batch_size)
 
     def __getitem__(self, step: int) -> HostBatch:
@@ -175,12 +175,12 @@ class Epochs(abc.ABC):
 
     def iterate(self, start: int = 0) -> Iterator[HostBatch]:
         """The batches from step `start` on, for ever, read ahead by threads."""
-        return read_ahead(self.__getitem__, range(start, FOREVER), self._threads)
+        return read_ahead(self.__getitem__, range(start, FOREVER), self.threads)
 
     def epoch(self, epoch: int = 0) -> Iterator[HostBatch]:
         """One pass, as for validation."""
         steps = range(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
-        return read_ahead(self.__getitem__, steps, self._threads)
+        return read_ahead(self.__getitem__, steps, self.threads)
 
     @abc.abstractmethod
     def _fill(self, epoch: int, places: Int[np.ndarray, " b"]) -> HostBatch: ...

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hpax import files, models, train
-from hpax.data import BagBatches, FieldSource, augment, balance
+from hpax.data import BagBatches, FieldSource, ResidentBags, augment, balance
 from hpax.fields import Field
 from hpax.nn.heads import CellNet
 from hpax.ops import overlap
@@ -86,7 +86,7 @@ def build(config: Config, training: FieldSource, validation: FieldSource, target
     held = _held(config, validation, true_labels(validation) if true else None) if len(validation) else None
     return train.Run(
         task,
-        batches,
+        ResidentBags(batches) if learning.settled(config).resident == "yes" else batches,
         config.optimizer.make(steps),
         steps,
         config.seed,
@@ -155,6 +155,8 @@ def train_model(
         um_per_pixel=config.crop_um / config.resolution,
         size=config.resolution,
         masked=config.masked,
-        provenance=learning.Provenance(files.as_json(config), kind, len(training.known()), training.name),
+        provenance=learning.Provenance(
+            files.as_json(learning.settled(config)), kind, len(training.known()), training.name
+        ),
     )
     return models.CellClassifier(network, config.tta)

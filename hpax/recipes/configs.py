@@ -195,10 +195,15 @@ class Localize:
     mix: Mixture = "none"
     augmentation: Strength = "light"
     oversampling: float = 0.5  # of rare classes: 0 none, 1 as frequent as common ones
+    resident: Resident = "auto"  # fields live in the devices' memory, which augment them; auto: on GPUs and TPUs
     optimizer: Optimizer = Optimizer(steps=500)
     init_from: Path | None = None  # a network of the same backbone; else fresh
     tta: int = 8  # views of a field at test time: 1, or all 8 flips and rotations
     seed: int = 1  # of the first parameters and the batches
+
+    def __post_init__(self) -> None:
+        if self.resident == "yes" and self.copy_paste:
+            raise ValueError('resident must be "auto" or "no" with copy_paste, got "yes"; the host mixes fields')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,6 +223,7 @@ class Classify:
     mix: Mixture = "none"
     augmentation: Strength = "light"
     oversampling: float = 0.5  # of rare classes: 0 none, 1 as frequent as common ones
+    resident: Resident = "auto"  # cells live in the devices' memory, which augment them; auto: on GPUs and TPUs
     optimizer: Optimizer = Optimizer(steps=2400)
     init_from: Path | None = None  # a network of the same backbone; else fresh
     tta: int = 8  # views of a cell at test time: 1, or all 8 flips and rotations

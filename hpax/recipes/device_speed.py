@@ -19,8 +19,9 @@ import numpy as np
 import optax
 
 from hpax import train
-from hpax.data import PairBatches, ResidentPairs, preprocess
+from hpax.data import ImageBatches, PairBatches, ResidentFields, ResidentPairs, preprocess
 from hpax.data.pipeline import HostBatch, ProcessShard
+from hpax.fields import Field
 from hpax.metrics import detection, neighbours
 from hpax.metrics.counting import CLASSES, Counts
 from hpax.metrics.timing import Stopwatch, flops, peak_flops
@@ -31,6 +32,8 @@ from hpax.nn.inception import Inception
 from hpax.nn.inpainter import Inpainter
 from hpax.nn.reference import PlainInpainter
 from hpax.ops import matching
+from hpax.recipes import learning
+from hpax.recipes.configs import Strength
 from hpax.task import Task
 from hpax.tasks.inpaint import PairedInpainting
 from hpax.tasks.localize import Localization
@@ -53,6 +56,8 @@ class Workload:
     width: float = 1.0  # inpainting: of the network
     dtype: Literal["float32", "bfloat16"] = "bfloat16"  # networks: what they compute in
     cells: int = 65_536  # inpainting: in memory
+    fields: int = 2_048  # fields: in memory
+    augmentation: Strength = "light"  # fields
     seconds: float = 0.4  # of each of the repeats
     beside: bool = True  # time plain Flax and PyTorch too
     fast: bool = False  # sizes for a test on CPUs
@@ -93,6 +98,29 @@ class Constant(ResidentPairs):
     def draws(self, start: int = 0) -> Iterator[HostBatch]:
         """The first draw, for ever."""
         return itertools.repeat(self._pairs.draw(0))
+
+
+class ConstantFields(ResidentFields):
+    """The same of fields, whose augmentation is part of the update."""
+
+    def draws(self, start: int = 0) -> Iterator[HostBatch]:
+        """The first draw, for ever."""
+        return itertools.repeat(self.draw(0))
+
+
+class Fields:
+    """Fields of random bytes in memory, larger by an eighth than the window, with labels of 19 classes."""
+
+    def __init__(self, n: int, window: int, seed: int):
+        draw, side = np.random.default_rng(seed), window + window // 8
+        self._images = draw.integers(0, 256, (n, side, side, 4), np.uint8)
+        self.labels = draw.integers(0, 2, (n, CLASSES)).astype(np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: SupportsIndex) -> Field:
+        return Field(str(int(index)), self._images[int(index)], um_per_pixel=1.0)
 
 
 def time_inpainting(work: Workload) -> Measured:
@@ -190,6 +218,35 @@ def time_efficientnet(work: Workload) -> Measured:
     if work.beside:
         metrics |= beside_torch("fields/s", rivals.torch_efficientnet, work, side=side)
     return metrics, {"fields": work.batch}
+
+
+def time_fields(work: Workload) -> Measured:
+    """Updates of EfficientNet-B0 by the training loop: fields held and augmented by the device, and by the host."""
+    side, devices = 64 if work.fast else 256, jax.device_count()
+    batches = ImageBatches(
+        Fields(64 if work.fast else work.fields, side, work.seed),
+        work.batch * devices,
+        um_per_pixel=1.0,
+        size=side,
+        augmentation=learning.augmentation(work.augmentation),
+        seed=work.seed,
+        share=ProcessShard(devices=devices),
+        cached=work.fields,
+    )
+    network = functools.partial(EfficientNet, dtype=DTYPES[work.dtype], **(TINY if work.fast else {}))
+    task = Localization(CamNet(network(axis_name=train.AXIS)))
+    initial = train.create(task, ADAM, batches[0], seed=work.seed)
+    resident = ResidentFields(batches)
+    sides: dict[str, train.Batches] = {"resident": resident, "constant": ConstantFields(batches), "host": batches}
+    seconds = {name: seconds_of_updates(task, each, initial, work) for name, each in sides.items()}
+    held = jax.device_put(resident[0])
+    seconds["made already"] = work.stopwatch(updater(Localization(CamNet(network())), held)) / devices
+    operations = flops_of_update(Localization(CamNet(network())), batches[0])
+    metrics = {f"{name} (fields/s)": batches.batch_size / each for name, each in seconds.items()}
+    metrics |= speed(operations / seconds["resident"], work)
+    for name in ("resident", "host"):
+        metrics[f"busy, {name}"] = min(1.0, seconds["made already"] / seconds[name])
+    return metrics, {"fields": batches.batch_size, "fields in memory": len(batches.source)}
 
 
 def time_inception(work: Workload) -> Measured:

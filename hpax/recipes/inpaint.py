@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import UInt8
 
@@ -28,6 +27,7 @@ from hpax.recipes.cells import BATCH, Cells
 from hpax.recipes.configs import INPAINT_PRESETS as PRESETS
 from hpax.recipes.configs import Inpaint as Config
 from hpax.recipes.configs import InpaintNetwork as Network
+from hpax.recipes.learning import lives_on_device
 from hpax.tasks.inpaint import PairedInpainting
 from hpax.types import Array, Batch
 
@@ -38,6 +38,7 @@ __all__ = [
     "Network",
     "build",
     "inpainting",
+    "lives_on_device",
     "pictures",
     "quality",
     "train_model",
@@ -80,11 +81,6 @@ def build(config: Config, cells: Cells, *, seed: int = 0) -> train.Run:
         validation=validation.epoch,
         pictures=pictures,
     )
-
-
-def lives_on_device(resident: configs.Resident) -> bool:
-    """Whether devices hold the cells and make the batches, which are the same to the bit on CPUs."""
-    return resident == "yes" or (resident == "auto" and jax.default_backend() != "cpu")
 
 
 def train_model(config: Config, cells: Cells, workdir: Path, *, seed: int = 0) -> Encoder:

@@ -3,11 +3,13 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+import jax
 
 from hpax import atlas, models, train
 from hpax.data import augment
-from hpax.recipes.configs import Backbone, Loss, LossName, Strength
+from hpax.recipes.configs import Backbone, Classify, Localize, Loss, LossName, Resident, Strength
 from hpax.types import ModelState, Params
 
 __all__ = [
@@ -20,7 +22,9 @@ __all__ = [
     "augmentation",
     "fit",
     "init_from",
+    "lives_on_device",
     "save_network",
+    "settled",
 ]
 
 USE = "Classes of single cells in fields of the four stains of the Human Protein Atlas (hpax.Ensemble)."
@@ -34,6 +38,23 @@ CHECKS = 4  # how often in a run the validation fields are looked at, and the st
 def augmentation(strength: Strength) -> augment.Augmentation:
     """The augmentation of crops and fields by its name."""
     return {"none": augment.NONE, "light": augment.LIGHT, "strong": augment.VARIED}[strength]
+
+
+def lives_on_device(resident: Resident) -> bool:
+    """Whether devices hold the examples and make the batches."""
+    return resident == "yes" or (resident == "auto" and jax.default_backend() != "cpu")
+
+
+Recipe = TypeVar("Recipe", bound=Localize | Classify)
+
+
+def settled(config: Recipe) -> Recipe:
+    """The config with `resident` "yes" or "no": what "auto" means here. Devices and the host augment by other numbers.
+
+    Patches that mix fields are the host's.
+    """
+    mixing = isinstance(config, Localize) and config.copy_paste
+    return dataclasses.replace(config, resident="yes" if lives_on_device(config.resident) and not mixing else "no")
 
 
 def init_from(network: pathlib.Path | None) -> train.Init | None:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from hpax import files, images, models, train
-from hpax.data import CopyPasteBatches, FieldSource, ImageBatches, augment, balance
+from hpax.data import CopyPasteBatches, FieldSource, ImageBatches, ResidentFields, augment, balance
 from hpax.nn.heads import CamNet
 from hpax.predict import cams
 from hpax.recipes import learning, scoring
@@ -62,9 +62,9 @@ def build(config: Config, training: FieldSource, validation: FieldSource) -> tra
     )
 
 
-def _batches(config: Config, training: FieldSource) -> ImageBatches | CopyPasteBatches:
+def _batches(config: Config, training: FieldSource) -> ImageBatches | CopyPasteBatches | ResidentFields:
     kind = CopyPasteBatches if config.copy_paste else ImageBatches
-    return kind(
+    batches = kind(
         training,
         config.optimizer.batch_size,
         um_per_pixel=config.um_per_pixel,
@@ -73,6 +73,9 @@ def _batches(config: Config, training: FieldSource) -> ImageBatches | CopyPasteB
         weights=balance.weights(training.labels, config.oversampling),
         seed=config.seed,
     )
+    if isinstance(batches, ImageBatches) and learning.settled(config).resident == "yes":
+        return ResidentFields(batches)
+    return batches
 
 
 def _scorer(config: Config, task: Localization, validation: FieldSource) -> learning.Scorer:
@@ -113,7 +116,9 @@ def train_model(
         um_per_pixel=config.um_per_pixel,
         size=config.window,
         masked=False,
-        provenance=learning.Provenance(files.as_json(config), kind, len(training.known()), training.name),
+        provenance=learning.Provenance(
+            files.as_json(learning.settled(config)), kind, len(training.known()), training.name
+        ),
     )
     return models.FieldClassifier(network, config.tta)
 

@@ -17,7 +17,7 @@ from hpax.fields import Field
 from hpax.models import CellClassifier, Ensemble, FieldClassifier, LabelPrediction, store
 from hpax.predict import cams
 from hpax.predict.strategies import Opinions
-from hpax.recipes import classify, distil, localize
+from hpax.recipes import classify, distil, learning, localize
 from hpax.recipes.configs import LE2022
 from hpax.recipes.configs import Weak as Config
 from hpax.recipes.datasets import Kind
@@ -41,10 +41,15 @@ class Shelf:
     kind: Kind
 
     def folder(self, role: str, config: localize.Config | classify.Config, *data: FieldSource | str) -> Path:
-        """A folder that belongs to this config, to the weights of what it begins with, and to this data alone."""
+        """A folder that belongs to this config, to the weights of what it begins with, and to this data alone.
+
+        And to where batches are augmented, which "auto" leaves to the machine: each has its own numbers.
+        """
         names = [part if isinstance(part, str) else part.name for part in data]
         if config.init_from is not None:
             names.append(files.digest(store.path_of(config.init_from)))
+        if learning.settled(config).resident == "yes":
+            names.append("augmented by devices")
         return self.root / f"{role}-{files.digest(repr(files.as_json(config)), *names)}"
 
     def cell(

@@ -28,12 +28,14 @@ PLAIN = (bool, int, float, complex, str, bytes, type(None), enum.Enum, os.PathLi
 def identity(run: Run, batch: Batch) -> dict[str, dict[str, str]]:
     """Part of a run → path → what is there; `batch` is this process's part of one.
 
-    Devices are left out, as is what is validated: neither changes what is learnt.
+    Devices are left out, as is what is validated: neither changes what is learnt. Batches that are not what another
+    side would make of the same seed say so in an attribute `augmented_by`.
     """
     shapes = {}
     for name, value in batch.items():
         size, *rest = np.shape(value)
         shapes[name] = f"{np.asarray(value).dtype} {(size * jax.process_count(), *rest)}"
+    augmented_by = getattr(run.batches, "augmented_by", None)
     return {
         "made by": {name: importlib.metadata.version(name) for name in ("flax", "optax")},
         "seed": {"": str(run.seed)},
@@ -41,17 +43,18 @@ def identity(run: Run, batch: Batch) -> dict[str, dict[str, str]]:
         "init": {"": _name(run.init)},
         "task": dict(_told(run.task, "", ())),
         "optimizer": dict(_told(run.optimizer, "", ())),
+        **({} if augmented_by is None else {"augmented by": {"": augmented_by}}),
     }
 
 
 def differences(there: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]) -> list[str]:
     """What differs, in words; other versions of libraries may call the insides of tasks and optimisers otherwise."""
-    parts = [part for part in now if part != "made by"]
+    parts = [part for part in {**now, **there} if part != "made by"]
     if there.get("made by") != now["made by"]:
-        parts = ["seed", "batch"]
+        parts = ["seed", "batch", "augmented by"]
     told = []
     for part in parts:
-        old, new = there.get(part, {}), now[part]
+        old, new = there.get(part, {}), now.get(part, {})
         for path in {**new, **old}:
             if old.get(path) != new.get(path):
                 what = f"{part}{path}" if path.startswith(("[", ".")) or not path else f"{part}.{path}"

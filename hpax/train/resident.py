@@ -42,7 +42,7 @@ class Resident(Protocol):
     def __getitem__(self, step: int) -> Batch: ...
 
     def iterate(self, start: int) -> Iterator[Batch]:
-        """The batches as the host makes them, for where devices have no room."""
+        """The batches of examples that the host reads, for where devices have no room."""
         ...
 
     def draws(self, start: int) -> Iterator[Batch]:
@@ -82,7 +82,7 @@ class Kept(NamedTuple):
 def keep(batches: Resident, devices: Sequence[jax.Device] | None = None) -> Kept | None:
     """Sends every example to the devices: all to each, or where that is too much, to each its part.
 
-    None, and a remark, where not even the parts fit into `SHARE` of the memory that is free.
+    None, and a remark with the bytes, where not even the parts fit into `SHARE` of the memory that is free.
     """
     placing = parallel.placing(devices)
     one = batches.examples(0, 1)
@@ -90,8 +90,8 @@ def keep(batches: Resident, devices: Sequence[jax.Device] | None = None) -> Kept
     room = parallel.least(SHARE * free(device) for device in devices or jax.local_devices())
     part = -(-batches.n // count)
     if part * size > room:
-        told = "%.3g GB of examples must fit into %.0f%% of the free memory of %d devices, %.3g GB each; the host makes"
-        log.warning(f"{told} the batches", batches.n * size / 1e9, 100 * SHARE, count, room / 1e9)
+        told = "%.3g GB of examples must fit into %.0f%% of the free memory of %d devices, %.3g GB each; the host reads"
+        log.warning(f"{told} those of each batch", batches.n * size / 1e9, 100 * SHARE, count, room / 1e9)
         return None
     split = batches.n * size > room
     making = Making(batches.materialise, tuple((name, value.shape[1:]) for name, value in one.items()), split)

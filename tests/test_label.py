@@ -309,6 +309,16 @@ def test_shares_of_several_processes_come_together(folder, network, tmp_path, ca
     assert "share must be such as 2/4" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("quick")
+def test_fields_without_er_are_labelled_and_every_page_says_so_first(folder, network, tmp_path):
+    for path in folder.glob("*_yellow.*"):
+        path.unlink()
+    workdir = tmp_path / "work"
+    assert run(folder, workdir, network) == 0
+    assert "no field has ER (yellow), so black stands for it" in (workdir / "index.html").read_text()
+    assert "no field has ER (yellow), so black stands for it" in (workdir / "cells" / "index.html").read_text()
+
+
 def test_workers_of_a_beam_pipeline_share_the_fields_and_one_that_is_bad_stops_nobody(
     folder, network, tmp_path, capsys
 ):

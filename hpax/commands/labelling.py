@@ -24,6 +24,7 @@ from hpax.data.failures import why
 from hpax.explore import colour, labelled, page
 from hpax.fields import Masks
 from hpax.formats import kaggle, kept_arrays
+from hpax.formats.fields import WITHOUT_ER
 from hpax.models import Network, load_network, segmenter
 from hpax.models.store import path_of
 from hpax.predict import combine, refine, submission
@@ -72,6 +73,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
                 raise ValueError(f"no cell in any of {len(known)} fields, {len(failures)} of which failed: {first}")
     with files.exclusive(config.workdir):
         remarks = [f"Doubtful: {doubt}" for doubt in sizes.doubts()]
+        remarks += [] if known[0].files.has_er else [WITHOUT_ER]
         remarks += [guess.remark(config.um_per_pixel) for guess in guesses]
         explorer = label_explorer.leave(config, loaded, explored, remarks, failures)
         opening = page.Section("First", label_page.told_first(config, loaded, sizes.pixels, remarks, explorer))

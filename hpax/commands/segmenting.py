@@ -79,6 +79,7 @@ def finish(
     scale = next((field.files.full_scale for field in known if field.files.full_scale), None)
     remarks = [scale.remark] if scale is not None and scale.remark else []
     remarks += [guess.remark(config.um_per_pixel) for guess in guesses]
+    remarks += [] if known[0].files.has_er else [fields.WITHOUT_ER]
     summary = tell(config, known, done, own, remarks)
     built = None
     if config.shards:

@@ -70,6 +70,10 @@ CONTRADICTION = 0.05  # of a pixel size: the option and the files may differ so 
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
+WITHOUT_ER = (
+    "no field has ER (yellow), so black stands for it: labels hardly need it, the outlines of cells do a little"
+)
+
 STRAY = ("__macosx", "thumb", "thumbs", "thumbnail", "thumbnails", "@eadir", "$recycle.bin", "#recycle", "@recycle")
 """Folders, in any case, whose pictures are nobody's, as are those with a name that begins with a dot."""
 
@@ -89,6 +93,11 @@ class FieldFiles:
     full_scale: FullScale | None = None  # of the set that it belongs to, where that was found
     estimates: tuple[tuple[int, float], ...] = ()  # longer side of fields of the set → µm per pixel by their nuclei
     planes: Planes = "clear"  # of pictures in colour: that of the stain only if little is in the others, or always
+
+    @property
+    def has_er(self) -> bool:
+        """Whether there is a picture of its ER."""
+        return len(self.paths) == len(atlas.CHANNELS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,8 +169,7 @@ def _tell_of_copies(ids: Sequence[str]) -> None:
 
 @functools.cache
 def _tell_without_er(folder: pathlib.Path) -> None:
-    told = "labels hardly need it, the outlines of cells do a little"
-    log.warning("no field of %s has ER (yellow), so black stands for it: %s", folder, told)
+    log.warning("%s: %s", folder, WITHOUT_ER)
 
 
 def _same_channel(one: pathlib.Path, other: pathlib.Path) -> str:
@@ -251,7 +259,7 @@ def read_field(
     if len({channel.shape for channel in channels}) > 1:
         sizes = ", ".join(f"{p.name} {c.shape[1]}x{c.shape[0]}" for p, c in zip(files.paths, channels, strict=True))
         raise ValueError(f"the channels of field {files.id} must have one size, got {sizes}")
-    if len(channels) < len(atlas.CHANNELS):
+    if not files.has_er:
         channels.append(np.zeros_like(channels[0]))  # ER, the last
     if any(channel.dtype == np.uint16 for channel in channels):
         channels = [c if c.dtype == np.uint16 else c.astype(np.uint16) * 257 for c in channels]

@@ -54,7 +54,7 @@ def test_a_folder_without_er_is_taken_with_black_in_its_place_and_that_is_told(t
     first, second = fields.find_fields(tmp_path)
     fields.find_fields(tmp_path)
     assert [record.message for record in caplog.records] == [
-        f"no field of {tmp_path} has ER (yellow), so black stands for it: "
+        f"{tmp_path}: no field has ER (yellow), so black stands for it: "
         "labels hardly need it, the outlines of cells do a little"
     ]
     assert [path.name for path in first.paths] == ["one_green.tif", "one_blue.tif", "one_red.tif"]

@@ -162,7 +162,8 @@ def attention(
     if not len(table):
         return {}
     own, control = (float(table[name].mean()) for name in ("iou", "control"))
-    return {"attention: IoU": own, "attention: IoU of random weights": control}
+    classes = {f"attention: IoU, {name}": float(iou) for name, iou in table["iou"].items()}
+    return {"attention: IoU": own, "attention: IoU of random weights": control, **classes}
 
 
 def null_run(config: Config, found: "Study", sets: "GeneSets | None") -> dict[str, float]:

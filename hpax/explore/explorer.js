@@ -114,8 +114,10 @@
   }
 
   function gallery(rows) {
-    const sorted = [...rows].sort((a, b) => ATLAS.order[a] - ATLAS.order[b]);
-    // both ends of the order, where a protein's cells differ most
+    const by = ATLAS.columns[$("order").value]?.values;
+    const place = by ? (row) => (Number.isNaN(by[row]) ? Infinity : -by[row]) : (row) => ATLAS.order[row];
+    const sorted = [...rows].sort((a, b) => place(a) - place(b) || a - b);
+    // both ends of the order, where a protein's cells differ most, or a class is surest and least sure
     const half = SHOWN / 2;
     const shown = sorted.length > SHOWN ? [...sorted.slice(0, half), ...sorted.slice(-half)] : sorted;
     const of = few ? ` of the ${count} that are shown one by one` : "";
@@ -322,6 +324,7 @@
   $("map").value = choices[1] ?? "nothing";
   for (const input of document.querySelectorAll("#channels input")) input.oninput = () => { if (current >= 0) drawField(current); };
   $("map").onchange = () => { if (current >= 0) drawField(current); };
+  $("order").onchange = () => gallery([...source.selected.indices]);
   $("search").onchange = () => search($("search").value.trim());
   $("clear").onclick = () => { $("search").value = ""; select([]); };
   $("export").onclick = download;

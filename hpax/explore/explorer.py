@@ -119,7 +119,7 @@ def page(view: View) -> str:
 </canvas>{_channels(view)}
 <p id="mapped" hidden><label>where the network saw <select id="map"></select></label> <span></span></p></aside>
 </section>
-<section><h2>Gallery</h2><p id="count"></p><div id="gallery"></div></section>
+<section><h2>Gallery</h2>{_order(view)}<p id="count"></p><div id="gallery"></div></section>
 {"".join(_listing(number, each) for number, each in enumerate(view.listings))}
 </main>
 <script>const ATLAS = {data};</script>
@@ -382,6 +382,14 @@ def _controls(view: View) -> str:
 <button type="button" id="export">download chosen ids</button>
 <button type="button" id="theme" aria-pressed="false">dark or light</button>
 </form>"""
+
+
+def _order(view: View) -> str:
+    """What chooses the order of the gallery: as given, or by a column of numbers, the highest first."""
+    numbers = [name for name, column in view.columns.items() if np.issubdtype(np.asarray(column).dtype, np.number)]
+    options = "".join(f'<option value="{html.escape(name)}">{html.escape(name)}</option>' for name in numbers)
+    given = '<option value="">their place within their protein</option>'
+    return f'<p><label>in the order of <select id="order">{given}{options}</select></label></p>'
 
 
 def _channels(view: View) -> str:

@@ -79,8 +79,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
         found, kept, title="The atlas explored", provenance=told, warnings=warnings, seed=config.seed
     )
     exploring.write_page(shown, workdir / exploring.PAGE)
-    shown = [name for name in metrics if name in HEADLINE or name.startswith("attention: IoU, ")]
-    return launch.Result(metrics, counts(found), data=data_configs.Data(fields=config.fields).kind, headline=shown)
+    headline = [name for name in metrics if name in HEADLINE or name.startswith("attention: IoU, ")]
+    return launch.Result(metrics, counts(found), data=data_configs.Data(fields=config.fields).kind, headline=headline)
 
 
 HEADLINE = (

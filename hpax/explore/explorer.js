@@ -39,7 +39,7 @@
       if (value !== "" && value !== null) lines.push(`${name}: ${value}`);
     }
     $("what").textContent = lines.join(" · ");
-    $("crop").hidden = false;
+    $("crop").hidden = ATLAS.thumb[row] < 0;
     paint($("crop"), row, 144);
   }
 
@@ -56,6 +56,7 @@
     $("mapped").hidden = true;
     if (composite) $("channels").hidden = true;
     if (!uri) {
+      [canvas.width, canvas.height] = [420, 40];
       pen.fillStyle = "#bbb"; pen.font = "14px sans-serif";
       pen.fillText("this field is not in the page", 12, 24);
       canvas.dataset.cell = "none";
@@ -113,16 +114,19 @@
     for (const button of $("gallery").children) button.setAttribute("aria-current", String(+button.dataset.row === row));
   }
 
+  const bare = (row) => ATLAS.thumb[row] < 0;
+  const first = (rows) => rows.find((row) => !bare(row)) ?? rows[0];
   function gallery(rows) {
     const by = ATLAS.columns[$("order").value]?.values;
     const place = by ? (row) => (Number.isNaN(by[row]) ? Infinity : -by[row]) : (row) => ATLAS.order[row];
-    const sorted = [...rows].sort((a, b) => place(a) - place(b) || a - b);
+    const sorted = [...rows].sort((a, b) => bare(a) - bare(b) || place(a) - place(b) || a - b);
+    const seen = sorted.filter((row) => !bare(row)), best = seen.length ? seen : sorted; // those with a picture, if any
     // both ends of the order, where a protein's cells differ most, or a class is surest and least sure
     const half = SHOWN / 2;
-    const shown = sorted.length > SHOWN ? [...sorted.slice(0, half), ...sorted.slice(-half)] : sorted;
+    const shown = best.length > SHOWN ? [...best.slice(0, half), ...best.slice(-half)] : sorted.slice(0, SHOWN);
     const of = few ? ` of the ${count} that are shown one by one` : "";
     $("count").textContent = rows.length
-      ? `${rows.length} cells chosen${of}` + (shown.length < rows.length ? `, the ${half} at either end of their order shown` : "")
+      ? `${rows.length} cells chosen${of}` + (shown.length < rows.length ? `, ${shown.length} of them shown, of both ends of their order, those with a picture first` : "")
       : "Choose cells by lasso, search, legend or a table's row.";
     $("gallery").replaceChildren(...shown.map((row) => {
       const button = document.createElement("button");
@@ -143,7 +147,7 @@
     quiet = false;
     mark(rows);
     gallery(rows);
-    if (rows.length) choose(rows[0]);
+    if (rows.length) choose(first(rows));
   }
 
   function rowsWhere(name, value) {
@@ -310,7 +314,7 @@
     const rows = [...source.selected.indices];
     mark(rows);
     gallery(rows);
-    if (rows.length) choose(rows[0]);
+    if (rows.length) choose(first(rows));
   });
   for (const range of [plot.x_range, plot.y_range]) range.change.connect(moved);
   for (const name of ["inner_width", "inner_height"]) plot.properties[name].change.connect(redraw);

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpax import launch
+from hpax.atlas import COLOURS
 
 if TYPE_CHECKING:
     from hpax.metrics.timing import Cost
@@ -79,7 +80,7 @@ def first(drawn: Path, count: int, folder: Path) -> Path:
     """A folder with links to the first so many fields, which says that they are simulated."""
     folder.mkdir(exist_ok=True)
     ids = sorted({path.name.rpartition("_")[0] for path in drawn.glob("*_blue.png")})
-    channels = itertools.product(ids[:count], ("red", "green", "blue", "yellow"))
+    channels = itertools.product(ids[:count], COLOURS.values())
     for name in ["simulated.json", *(f"{id}_{colour}.png" for id, colour in channels)]:
         link = folder / name
         if not link.exists():

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
+import sys
 
 import anndata
 import jax
@@ -15,7 +16,7 @@ import tifffile
 
 from experiments import label_cells
 from hpax import atlas, files, models
-from hpax.commands import found_cells, label, labelling, segment
+from hpax.commands import found_cells, label, labelling, main, segment
 from hpax.data.hpa_fields import dummy
 from hpax.formats import fields, kaggle, masks
 from hpax.nn.backbones import BACKBONES
@@ -332,6 +333,26 @@ def test_workers_of_a_beam_pipeline_share_the_fields_and_one_that_is_bad_stops_n
     assert sorted(path.name for path in (together / "shares").iterdir()) == ["1-of-2", "2-of-2"]
     assert run(folder, together, network, "--beam=--runner=DirectRunner", "--beam-shares", "0") == 2
     assert "beam_shares must be at least 1, got 0" in capsys.readouterr().err
+    assert run(folder, together, network, "--beam=--runner=DirectRunner", "--share", "1/2") == 2
+    assert "beam shares the fields by itself, got share 1/2 beside it" in capsys.readouterr().err
+
+
+def test_without_beam_its_flag_says_how_to_get_it(folder, network, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    assert run(folder, tmp_path / "work", network, "--beam=--runner=DirectRunner") == 2
+    assert "pip install 'hpax[beam]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["label", "segment"])
+def test_a_folder_whose_every_field_lacks_a_channel_is_an_error_of_one_line(folder, network, tmp_path, capsys, command):
+    for path in folder.glob("*_blue.*"):
+        path.unlink()
+    more = ["--models", str(network)] if command == "label" else ["--segmenter", "classical"]
+    asked = [command, "--fields", str(folder), "--workdir", str(tmp_path / "work"), *more]
+    assert main.main(asked) == 2
+    told = capsys.readouterr().err
+    assert "error: no cell" in told or "no field" in told
+    assert "Traceback" not in told
 
 
 def test_networks_that_ship_are_taken_where_none_is_named_and_the_page_says_how_far_to_trust_them(folder, tmp_path):

@@ -18,14 +18,18 @@ def run_shares(run: Callable[[Any, Call], Any], config: Any, call: Call) -> None
     left to the run that brings the shares together. A share that a lost worker had begun goes on where it was.
 
     Raises:
-        ModuleNotFoundError: Beam is not installed.
-        ValueError: no share.
+        ValueError: Beam is not installed, there is no share, or one is asked for beside.
     """
     count = config.beam_shares
+    if config.share:
+        raise ValueError(f"beam shares the fields by itself, got share {config.share} beside it; leave one of them out")
     if count < 1:
         raise ValueError(f"beam_shares must be at least 1, got {count}")
     parts = [dataclasses.replace(config, beam="", share=f"{number}/{count}") for number in range(1, count + 1)]
-    map_with_beam(functools.partial(_ran, run=run, call=call), parts, shlex.split(config.beam))
+    try:
+        map_with_beam(functools.partial(_ran, run=run, call=call), parts, shlex.split(config.beam))
+    except ModuleNotFoundError as error:
+        raise ValueError(str(error)) from error
 
 
 def _ran(config: Any, run: Callable[[Any, Call], Any], call: Call) -> str:

@@ -14,17 +14,8 @@ from pathlib import Path
 from hpax import processes
 from hpax.commands import listing
 from hpax.commands.command import NOTHING_DONE, OK, SOME_FAILED, STOPPED, parts
+from hpax.data.data_sets import DATA_SETS
 from hpax.launch.manual import wrapped
-
-DATA_SETS = (
-    "simulated_fields",
-    "simulated_cells",
-    "simulated_yeast",
-    "cell_crops",
-    "hpa_fields",
-    "hpa_cells",
-    "dsb2018_nuclei",
-)
 
 
 @processes.interruptible()

@@ -85,6 +85,11 @@ def survey(
     return known, {id: str(fault) for id, fault in found.faults.items()}
 
 
+def er_remarks(known: Sequence[FolderField]) -> list[str]:
+    """What pages say first where no field has ER."""
+    return [fields.WITHOUT_ER] if known and not known[0].files.has_er else []
+
+
 def content(field: FolderField, record: Mapping[str, Any]) -> str:
     """The digest of a field; that of its record if its files were not touched since, and mean what they meant."""
     if record.get("digest") and record.get("stamp") == state(field):

@@ -61,7 +61,7 @@ def work(config: Config, call: Call) -> Mapping[str, str]:
     """Finds and labels; returns why some fields failed."""
     from hpax.commands import beam, labelling
 
-    if config.beam and not config.share:
+    if config.beam:
         beam.run_shares(labelling.run, config, call)
     return labelling.run(dataclasses.replace(config, beam=""), call)
 

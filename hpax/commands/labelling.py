@@ -14,7 +14,7 @@ from hpax import atlas, files, launch, models, progress
 from hpax.analysis.atlas import Collection, field_cells
 from hpax.commands import label_explorer, label_page, plausibility, segment, segmenting, shares, tables
 from hpax.commands.command import Call
-from hpax.commands.folder import FolderField, Load, scaled, sized, survey
+from hpax.commands.folder import FolderField, Load, er_remarks, scaled, sized, survey
 from hpax.commands.found_cells import masks_digest
 from hpax.commands.label import Config
 from hpax.commands.mask_folders import CellFinder, Cells, Given, Segmented
@@ -24,7 +24,6 @@ from hpax.data.failures import why
 from hpax.explore import colour, labelled, page
 from hpax.fields import Masks
 from hpax.formats import kaggle, kept_arrays
-from hpax.formats.fields import WITHOUT_ER
 from hpax.models import Network, load_network, segmenter
 from hpax.models.store import path_of
 from hpax.predict import combine, refine, submission
@@ -73,7 +72,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
                 raise ValueError(f"no cell in any of {len(known)} fields, {len(failures)} of which failed: {first}")
     with files.exclusive(config.workdir):
         remarks = [f"Doubtful: {doubt}" for doubt in sizes.doubts()]
-        remarks += [] if known[0].files.has_er else [WITHOUT_ER]
+        remarks += er_remarks(known)
         remarks += [guess.remark(config.um_per_pixel) for guess in guesses]
         explorer = label_explorer.leave(config, loaded, explored, remarks, failures)
         opening = page.Section("First", label_page.told_first(config, loaded, sizes.pixels, remarks, explorer))

@@ -57,7 +57,7 @@ def work(config: Config, call: Call) -> Mapping[str, str]:
     """Segments, cuts and tells; returns why some fields failed."""
     from hpax.commands import beam, segmenting
 
-    if config.beam and not config.share:
+    if config.beam:
         beam.run_shares(segmenting.run, config, call)
     return segmenting.run(dataclasses.replace(config, beam=""), call)
 

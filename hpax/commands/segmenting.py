@@ -16,7 +16,7 @@ from PIL import Image
 from hpax import data, files, launch, processes, progress
 from hpax.commands import plausibility, shares, tables
 from hpax.commands.command import Call
-from hpax.commands.folder import FolderField, scaled, sized, survey
+from hpax.commands.folder import FolderField, er_remarks, scaled, sized, survey
 from hpax.commands.found_cells import finished, is_measured, read_record, rows, segment, thumbnail
 from hpax.commands.segment import ANEW, Config
 from hpax.data import building, folders, pixel_sizes
@@ -79,7 +79,7 @@ def finish(
     scale = next((field.files.full_scale for field in known if field.files.full_scale), None)
     remarks = [scale.remark] if scale is not None and scale.remark else []
     remarks += [guess.remark(config.um_per_pixel) for guess in guesses]
-    remarks += [] if known[0].files.has_er else [fields.WITHOUT_ER]
+    remarks += er_remarks(known)
     summary = tell(config, known, done, own, remarks)
     built = None
     if config.shards:

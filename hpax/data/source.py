@@ -180,7 +180,7 @@ class Joined:
             found |= dict(zip(places.tolist(), source.__getitems__(own.tolist()), strict=True))
         return [found[place] for place in range(len(wanted))]
 
-    @property
+    @cached_property
     def table(self) -> pd.DataFrame:
         """As `Source.table`; a column that some lack is empty there."""
         tables = [source.table.astype(dict.fromkeys(_texts(source.table), str)) for source in self._sources]

@@ -62,11 +62,13 @@
       canvas.dataset.cell = "none";
       return;
     }
+    if (composite?.uri === uri) { show(null); return; } // its planes are there
     const image = new Image();
-    image.onload = () => {
-      if (current !== row) return;
+    image.onload = () => { if (current === row) show(image); };
+    image.src = uri;
+    function show(image) {
       if (composite) {
-        composite.take(image);
+        if (image) { composite.take(image); composite.uri = uri; }
         [canvas.width, canvas.height] = [composite.width, composite.height];
         $("channels").hidden = false;
         composite.draw(pen, switches.map((box) => box.checked), ATLAS.light * $("gain").value);
@@ -85,8 +87,7 @@
         pen.lineWidth = 2; pen.strokeStyle = "#fff"; pen.stroke();
       }
       canvas.dataset.cell = ATLAS.ids[row];
-    };
-    image.src = uri;
+    }
   }
 
   // a class's map over the field: opaque where the probability is the map's highest, nothing below half of that

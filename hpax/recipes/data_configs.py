@@ -81,7 +81,7 @@ class CellData:
 
     cells: CellKind = "simulated"
     fields: Path | None = None  # folder of real fields, whose cells are cut out; implies --cells hpa
-    folder: Path | None = None  # published crops of --cells human or yeast, or that simulated-yeast is joined by
+    folder: Path | None = None  # published crops of human, yeast or beside simulated-yeast; of hpa the same as --fields
     masks: Path | None = None  # of real fields: workdir of `hpax segment`, or a folder of masks; None: Otsu nuclei
     um_per_pixel: UmPerPixel = 0.0  # µm of a folder's pixels; 0: as the files say, or by the width; auto: by nuclei
     bits: int = 0  # of the camera, for files of 16 bits; 0: the fewest that hold every pixel of the folder
@@ -94,6 +94,8 @@ class CellData:
         if self.fields and (self.folder or self.cells not in ("simulated", "hpa")):
             told = f"cells {self.cells} and folder {self.folder}"
             raise ValueError(f"fields must be the only folder, of cells 'hpa', got {told}; give --fields alone")
+        if self.folder and self.cells == "simulated":
+            raise ValueError(f"simulated cells read no folder, got {self.folder}; say what it holds by --cells")
 
     @property
     def kind(self) -> CellKind:

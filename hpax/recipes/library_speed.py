@@ -7,7 +7,6 @@ that they rest on; a ratio is the median over the turns.
 import functools
 import importlib
 import multiprocessing
-import re
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from hpax import data
 from hpax.metrics import neighbours
-from hpax.metrics.timing import Sides, ratio, take_turns
+from hpax.metrics.timing import Sides, peak_memory, ratio, take_turns
 from hpax.nn import rivals
 from hpax.nn.efficientnet import EfficientNet
 from hpax.nn.heads import CamNet, CellNet
@@ -134,10 +133,7 @@ def peak(cells: int, features: int, k: int, seed: int) -> float:
     """GB that a process (on Linux) takes that imports hpax, draws the features and searches them once."""
     table, groups = drawn(cells, features, seed)
     neighbours.nearest(table, groups, k=k)
-    status = Path("/proc/self/status").read_text()  # getrusage would tell the parent's peak where that is higher
-    told = re.search(r"VmHWM:\s+(\d+)", status)
-    assert told is not None
-    return int(told[1]) * 1024 / 1e9
+    return peak_memory() / 1e3
 
 
 def time_neighbours(*, cells: int, features: int, k: int, turns: int, seed: int) -> Measured:

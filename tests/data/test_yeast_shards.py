@@ -86,3 +86,8 @@ def test_real_crops_are_learnt_from_but_not_asked_about(folder, crops):
     assert "" in joined.labels
     assert set(joined.labels) <= {"", *yeast.LOCATIONS}
     assert all(label == ("" if "|" in told else told) for label, told in zip(joined.labels, locations, strict=True))
+
+
+def test_a_folder_that_nobody_reads_is_refused(folder):
+    with pytest.raises(ValueError, match=r"simulated cells read no folder, got .*crops; say what it holds by --cells"):
+        CellData(folder=folder / "crops")

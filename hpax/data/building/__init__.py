@@ -17,6 +17,7 @@ import hpax
 from hpax import files
 from hpax.data import archive, failures
 from hpax.data.builder import Builder, Config
+from hpax.data.data_sets import DATA_SETS
 from hpax.data.source import Source, filled_splits, intact, write_index
 from hpax.formats import tables
 
@@ -24,15 +25,6 @@ log = logging.getLogger(__name__)
 
 DIGESTS = ".digests.json"  # in a data_dir, where sources are large
 _DRAFT = "draft"  # in a workshop: what TFDS makes of finished shards
-DATA_SETS = (
-    "simulated_fields",
-    "simulated_cells",
-    "simulated_yeast",
-    "cell_crops",
-    "hpa_fields",
-    "hpa_cells",
-    "dsb2018_nuclei",
-)
 
 
 def build(

@@ -7,7 +7,7 @@ cell lines come from the table after `--against`. Intervals are of resamples of 
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from hpax.explore import page
     from hpax.features.benchmarks import Score
     from hpax.formats.feature_tables import FeatureTable
 
@@ -51,27 +52,40 @@ def run(config: Config, workdir: Path) -> launch.Result:
         others = [feature_tables.read(path) for path in config.h5ad]
     obs = matched(config, reference, others)
     known = benchmarks.Known.of(obs, protocol=config.protocol, label=config.label)
+    sets = named(obs, dict(zip(distinct([config.against, *config.h5ad]), [reference, *others], strict=True)))
+    nearest = {name: benchmarks.neighbours_of(features, known, k=config.k) for name, features in sets.items()}
     scores = benchmarks.scores(
-        named(obs, [reference, *others]),
+        sets,
         known,
-        k=config.k,
+        nearest,
         kinds=("logistic", "forest") if config.classifiers else (),
         trees=config.trees,
         seed=config.seed,
     )
     columns, rows = benchmarks.table(scores)
-    benchmarks.frame(scores).to_csv(workdir / "scores.csv", index=False)
+    lead = benchmarks.lead(nearest, config.k[min(2, len(config.k) - 1)])
+    benchmarks.frame([*scores, *lead]).to_csv(workdir / "scores.csv", index=False)
     table = page.Table(columns, rows, f"Value [95% interval]; {told(config, scores)}.")
-    page.write(
-        workdir / "index.html", page.page("Features compared", told(config, scores), [page.Section("", [table])])
-    )
+    sections = [page.Section("", [table])]
+    if lead:
+        sections.append(page.Section("The best set minus each other, over the same resamples", [differences(lead)]))
+    page.write(workdir / "index.html", page.page("Features compared", told(config, scores), sections))
     first = scores[0]
     counts = {"cells": first.cells, "groups": first.groups, "classes": first.classes, "left out": len(reference.ids)}
     counts["left out"] -= len(obs)
     shown_k = benchmarks.KNN.format(config.k[min(2, len(config.k) - 1)])
-    metrics = benchmarks.metrics(scores, spread_of=shown_k)
+    metrics = benchmarks.metrics([*scores, *lead], spread_of=shown_k)
     shown = [name for name in metrics if shown_k in name]
     return launch.Result(metrics=metrics, counts=counts, data=config.data, headline=shown)
+
+
+def differences(lead: "Sequence[Score]") -> "page.Table":
+    """What is ahead beyond its interval, and what is not."""
+    from hpax.explore import page
+    from hpax.features import benchmarks
+
+    rows = [[score.features, benchmarks.written(score.interval)] for score in lead]
+    return page.Table(["difference", lead[0].benchmark], rows, "Difference of balanced accuracies [95% interval]")
 
 
 def matched(config: Config, reference: "FeatureTable", others: "Sequence[FeatureTable]") -> "pd.DataFrame":
@@ -103,21 +117,30 @@ def matched(config: Config, reference: "FeatureTable", others: "Sequence[Feature
     return obs
 
 
-def named(obs: "pd.DataFrame", tables: "Sequence[FeatureTable]") -> "dict[str, np.ndarray]":
-    """Table and layer → the features of the cells of `obs`.
+def distinct(paths: Sequence[Path]) -> list[str]:
+    """What tables are called: files without their ending, and of those that are alike, the folders that they lie in.
 
     Raises:
-        LaunchError: two tables have one name.
+        LaunchError: two lie in folders of one name, too.
     """
-    from hpax.features.tables import title as layer_title
+    stems = [path.stem for path in paths]
+    names = []
+    for path in paths:
+        name = path.stem if stems.count(path.stem) == 1 else path.absolute().parent.name
+        if name in names:
+            raise launch.LaunchError(f"tables must have different names, two are {name}; rename a file")
+        names.append(name)
+    return names
+
+
+def named(obs: "pd.DataFrame", tables: "Mapping[str, FeatureTable]") -> "dict[str, np.ndarray]":
+    """Table and layer → the features of the cells of `obs`."""
+    from hpax.features.tables import title
 
     sets = {}
-    for table in tables:
+    for name, table in tables.items():
         for layer, features in table.of(obs.index).items():
-            title = layer_title(table.name, layer)
-            if title in sets:
-                raise launch.LaunchError(f"tables must have different names, two are {title}; rename a file")
-            sets[title] = features
+            sets[title(name, name if layer == table.name else layer)] = features
     return sets
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from experiments import compare_features
+from hpax import launch
 from hpax.features import benchmarks
 
 FEW = ["--k", "5", "--trees", "10"]
@@ -38,6 +39,11 @@ def test_every_benchmark_has_a_value_with_its_interval(tables):
     record = json.loads((folder / "result.json").read_text())
     metrics, scores = record["metrics"], pd.read_csv(folder / "scores.csv")
     assert record["counts"] == {"cells": 100, "groups": 10, "classes": 2, "left out": 20}
+    ahead = scores[scores["features"].str.contains(" minus ")]
+    assert len(ahead) == 2  # the best of three minus each other, over the same proteins
+    assert ahead["features"].str.endswith("minus theirs").any()
+    assert (ahead["low"] > 0.2)[ahead["features"].str.endswith("minus theirs")].all()
+    scores = scores.drop(ahead.index)
     assert set(scores["features"]) == {"ours conv1", "ours conv2", "theirs"}
     assert len(scores) == 3 * 6
     assert ((scores["low"] <= scores["value"]) & (scores["value"] <= scores["high"])).mean() > 0.9
@@ -105,3 +111,18 @@ def test_images_of_one_protein_are_not_held_against_each_other():
     (score,) = benchmarks.far("theirs", features, known)
     (spoilt,) = benchmarks.far("theirs", features, dataclasses.replace(known, groups=known.images))
     assert spoilt.interval.value < score.interval.value - 0.05
+
+
+def test_tables_of_one_name_are_told_apart_by_their_folders(tables, capsys):
+    names = []
+    for folder in ("mine", "yours"):
+        (tables / folder).mkdir()
+        names.append(tables / folder / "features.h5ad")
+        names[-1].write_bytes((tables / "ours.h5ad").read_bytes())
+    command = ["--h5ad", str(names[0]), "--against", str(names[1]), *FEW, "--no-classifiers"]
+    assert compare_features.main([*command, "--workdir", str(tables / "run")]) == 0
+    scores = pd.read_csv(tables / "run" / "default" / "seed0" / "scores.csv")
+    assert {"mine conv1", "yours conv2"} <= set(scores["features"])
+    assert compare_features.distinct(names) == ["mine", "yours"]
+    with pytest.raises(launch.LaunchError, match="two are mine"):
+        compare_features.distinct([names[0], names[0]])

@@ -1,6 +1,7 @@
 """`hpax embed`: every cell of a folder has the features that the encoder in the file gives it."""
 
 import csv
+import dataclasses
 import json
 import shutil
 
@@ -11,8 +12,11 @@ import pytest
 from hpax import atlas, models
 from hpax.commands import embedding, embedding_page, main
 from hpax.commands.embed import Config
+from hpax.data import reading
 from hpax.data.cell_crops import dummy as crops
 from hpax.data.hpa_fields import dummy as fields
+from hpax.fields import Masks
+from hpax.formats import masks as mask_files
 from hpax.recipes import inpaint
 from hpax.recipes.cells import Data, open_cells
 
@@ -104,6 +108,31 @@ def test_crops_to_features_of_a_layer(folder, tmp_path):
     assert set(table.var["layer"]) == {"conv2"}
 
 
+def test_a_labeller_of_cells_is_an_encoder_and_the_one_for_fields_where_none_is_named(folder, tmp_path):
+    network = models.load_network("label-cells")
+    fields.write(tmp_path / "fields", kaggle=2, proteinatlas=0, size=256)
+    own = ["--fields", str(tmp_path / "fields"), "--um-per-pixel", str(network.um_per_pixel)]
+    found = ["--segmenter", "classical", "--no-shards", "--no-overlays", "--workdir", str(tmp_path / "found")]
+    assert main.main(["segment", *own, *found]) == 0
+    given = ["--masks", str(tmp_path / "found"), "--workdir", str(tmp_path / "given")]
+    assert main.main(["embed", *own, *given]) == 0
+    table = anndata.read_h5ad(tmp_path / "given" / "features.h5ad")
+    assert set(table.var["layer"]) == {"penultimate"}
+    classifier, expected = models.CellClassifier(network), {}
+    for field in reading.read_folder(tmp_path / "fields", um_per_pixel=network.um_per_pixel):
+        masks = Masks(*mask_files.read(tmp_path / "found" / "masks", field.id))
+        field = dataclasses.replace(field, masks=masks)
+        rows = classifier.features(classifier.crops(field))
+        expected |= {f"{field.id}_{index}": row for index, row in zip(masks.indices, rows, strict=True)}
+    assert set(expected) == set(table.obs_names)
+    assert len(expected) > 3
+    np.testing.assert_allclose(table.X, np.stack([expected[cell] for cell in table.obs_names]), rtol=1e-4, atol=1e-5)
+    assert main.main(["embed", *own, "--workdir", str(tmp_path / "alone")]) == 0  # classical masks, too
+    alone = anndata.read_h5ad(tmp_path / "alone" / "features.h5ad")
+    np.testing.assert_array_equal(alone[table.obs_names].X, table.X)
+    assert "the classical segmentation" in (tmp_path / "alone" / "index.html").read_text()
+
+
 def test_what_cannot_be_embedded_is_said(folder, tmp_path, capsys):
     workdir = ["--workdir", tmp_path]
     wrong = {
@@ -115,5 +144,9 @@ def test_what_cannot_be_embedded_is_said(folder, tmp_path, capsys):
     for told, arguments in wrong.items():
         assert call(folder, *arguments) == 2
         assert told in capsys.readouterr().err
+    assert main.main(["embed", "--encoder", "label-cells", "--crops", str(folder / "human"), *map(str, workdir)]) == 2
+    assert "must see its cell alone" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="to paint, a network must inpaint, got a cell-net"):
+        models.Encoder.load("label-cells").paint(np.zeros((1, 128, 128, 4)), np.zeros((1, 128, 128, 3)))
     with pytest.raises(ValueError, match="give one of them"):
         Config(folder / "human.safetensors")

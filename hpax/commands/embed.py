@@ -4,12 +4,14 @@
     hpax embed --crops CROPS/yeast --organism yeast --encoder encoder.safetensors --workdir DIR
 
 Cuts the cells out of fields as the encoder knows them, around the cells of --masks (the workdir of `hpax segment`, or
-any folder of masks) or, without it, around nuclei that Otsu's threshold finds; or takes published crops (--crops).
-Without --encoder takes the one that ships for the organism, encode-cells or encode-yeast. Leaves in DIR features.h5ad
-(X holds the layers side by side, var["layer"] says which, obs where each cell comes from), index.html with a UMAP,
-nearest neighbours and a gallery of the cells, and result.json. Shards of the cells are kept in DIR/shards, so that the
-same command is fast the second time. Exit status 1: some fields or crops could not be read, and are left out; 2:
-nothing was done.
+any folder of masks) or, without it, around nuclei that Otsu's threshold finds; or takes published crops (--crops). An
+encoder inpaints, or labels cells: what such a network sees before its last layer are features, too, of cells that the
+classical segmentation finds where there is no --masks. Without --encoder takes the one that ships and knows most of
+such cells: of fields label-cells, of crops encode-cells or encode-yeast. Leaves in DIR features.h5ad (X holds the
+layers side by side, var["layer"] says which, obs where each cell comes from), index.html with a UMAP, nearest
+neighbours and a gallery of the cells, and result.json. Shards of the cells are kept in DIR/shards, so that the same
+command is fast the second time. Exit status 1: some fields or crops could not be read, and are left out; 2: nothing
+was done.
 """
 
 import dataclasses
@@ -25,9 +27,9 @@ from hpax.commands.command import Call, Command
 class Config:
     """What to embed by which encoder."""
 
-    encoder: Path | None = None  # encoder.safetensors, or a name of the catalogue; None: the organism's that ships
+    encoder: Path | None = None  # a file, or a name of the catalogue; None: what ships and knows most of such cells
     fields: Path | None = None  # folder of fields
-    masks: Path | None = None  # of the fields: the workdir of `hpax segment`, or a folder of masks; None: Otsu nuclei
+    masks: Path | None = None  # of the fields: the workdir of `hpax segment`, or a folder of masks; None: found here
     crops: Path | None = None  # folder of published crops, instead of fields
     organism: Literal["human", "yeast"] = "human"  # of the crops
     workdir: Path = Path("runs/embed")
@@ -42,9 +44,15 @@ class Config:
         if self.masks is not None and self.fields is None:
             raise ValueError("masks are those of fields; give --fields too")
 
+    @property
+    def named(self) -> Path:
+        """The encoder that is taken."""
+        return self.encoder or (FOR_FIELDS if self.crops is None else FOR_CROPS[self.organism])
 
-SHIPPED = {"human": Path("encode-cells"), "yeast": Path("encode-yeast")}
-"""Organism → the encoder that is taken where none is named."""
+
+FOR_FIELDS = Path("label-cells")
+FOR_CROPS = {"human": Path("encode-cells"), "yeast": Path("encode-yeast")}
+"""What is taken where no encoder is named; of crops, by their organism."""
 
 
 def work(config: Config, call: Call) -> Mapping[str, str]:

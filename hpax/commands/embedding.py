@@ -14,7 +14,7 @@ from jaxtyping import Float32, UInt
 from hpax import atlas, data, files, launch, models
 from hpax.commands import embedding_page
 from hpax.commands.command import Call
-from hpax.commands.embed import SHIPPED, Config
+from hpax.commands.embed import Config
 from hpax.data import folders, pixel_sizes
 from hpax.features import extract
 from hpax.formats import fields
@@ -24,6 +24,9 @@ from hpax.models.encoder import SIZE
 from hpax.recipes.cells import only_location
 
 FEATURES, SHARDS, PAGE = "features.h5ad", "shards", "index.html"
+RECIPES = {False: "code", True: "classical"}
+FOUND = {False: "Otsu's threshold of nuclei", True: "the classical segmentation"}
+"""Whether an encoder must see its cell alone → what finds cells without masks, for `hpa_cells`, and in words."""
 
 
 def run(config: Config, call: Call) -> dict[str, str]:
@@ -34,7 +37,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
         ValueError: the file holds no encoder, or one of other channels, or of an unknown layer; or a picture is wrong.
     """
     start = time.perf_counter()
-    name = config.encoder or SHIPPED[config.organism]
+    name = config.named
     encoder = models.Encoder.load(name)
     if unknown := [layer for layer in config.layers if layer not in encoder.layers]:
         raise ValueError(f"layers must be of {', '.join(encoder.layers)}, got {', '.join(unknown)}")
@@ -90,7 +93,7 @@ def told(config: Config, name: Path, encoder: models.Encoder, source: data.Sourc
     else:
         sizes = sorted(set(np.round(table["um_per_pixel"].to_numpy(float), 4).tolist()))
         known |= {"fields": str(config.fields), "pixels of the fields": "; ".join(map(_um, sizes))}
-        known["found by"] = "Otsu's threshold of nuclei" if config.masks is None else f"the masks in {config.masks}"
+        known["found by"] = f"the masks in {config.masks}" if config.masks is not None else FOUND[encoder.masked]
     counts = {"cells": len(source), "fields of cells": table["field"].nunique()} if "field" in table else {}
     return known | {name: str(count) for name, count in counts.items()}
 
@@ -153,6 +156,8 @@ def _of_fields(config: Config, encoder: models.Encoder, folder: Path) -> data.So
         config.workdir / SHARDS,
         source=folder,
         masks="" if masks is None else str(masks),
+        recipe=RECIPES[encoder.masked],
+        neighbours=not encoder.masked,
         bits=fields.depth(found),
         annotations=config.annotations,
         um_per_pixel=pixel_sizes.number(config.um_per_pixel),
@@ -167,6 +172,8 @@ def _of_fields(config: Config, encoder: models.Encoder, folder: Path) -> data.So
 
 def _of_crops(config: Config, encoder: models.Encoder) -> data.Source:
     """Crops in the published layout."""
+    if encoder.masked:
+        raise ValueError("the encoder must see its cell alone, published crops show its neighbours; give --fields")
     if (encoder.network.preprocessing == "yeast") != (config.organism == "yeast"):
         raise ValueError(f"the encoder learnt from {encoder.network.preprocessing} cells, got {config.organism} crops")
     source = data.build(

@@ -1,7 +1,7 @@
 """Every benchmark of features of cells, with intervals: neighbours, classifiers, pairwise distances.
 
 known = Known.of(table.obs, protocol="protein")
-rows = scores({"classic": features}, known)
+score = nearest("classic", features, known, k=11)
 """
 
 import dataclasses
@@ -81,19 +81,18 @@ class Score:
 def scores(
     sets: Mapping[str, Float[np.ndarray, "n d"]],
     known: Known,
+    nearest: Mapping[str, neighbours.Benchmark],
     *,
-    k: int | Sequence[int] = neighbours.PUBLISHED_K,
     kinds: Sequence[classifiers.Kind] = ("logistic", "forest"),
     trees: int = 500,
-    distances: bool = True,
     seed: int = 0,
 ) -> list[Score]:
-    """Every benchmark of every set of features."""
+    """Every benchmark of every set of features, of whose neighbours `nearest` tells (`neighbours_of`)."""
     found: list[Score] = []
     for name, features in sets.items():
-        found += nearest(name, features, known, k=k)
+        found += by_neighbours(name, nearest[name])
         found += learnt(name, features, known, kinds=kinds, trees=trees, seed=seed)
-        found += far(name, features, known, seed=seed) if distances else []
+        found += far(name, features, known, seed=seed)
     return found
 
 
@@ -138,6 +137,26 @@ def by_neighbours(name: str, result: neighbours.Benchmark) -> list[Score]:
         Score(name, KNN.format(each), result.interval[each], chance=result.chance[each], **basis)
         for each in result.interval
     ]
+
+
+def lead(results: Mapping[str, neighbours.Benchmark], k: int) -> list[Score]:
+    """How much more the neighbours of the set that tells most tell than those of each other set, paired."""
+    first = max(results, key=lambda name: results[name].balanced_accuracy[k])
+    found = []
+    for name, result in results.items():
+        if name == first:
+            continue
+        score = Score(
+            features=f"{first} minus {name}",
+            benchmark=KNN.format(k),
+            interval=results[first].more_than(result, k),
+            chance=math.nan,
+            cells=sum(result.counts),
+            groups=result.groups,
+            classes=len(result.classes),
+        )
+        found.append(score)
+    return found
 
 
 def learnt(

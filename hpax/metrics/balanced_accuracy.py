@@ -4,7 +4,7 @@ Cells of one protein or field share their fate, so intervals draw these whole: o
 """
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float64, Shaped
 from numpy.typing import ArrayLike
 
 from hpax.metrics import bootstrap
@@ -32,6 +32,33 @@ def interval(
     Raises:
         ValueError: there are no examples or no resamples, or lengths differ.
     """
+    drawn = _resampled(truth, told, groups, resamples, seed)
+    return bootstrap.interval(score(truth, told), drawn, level)
+
+
+def difference(
+    truth: Shaped[np.ndarray, " n"],
+    told: Shaped[np.ndarray, " n"],
+    than: Shaped[np.ndarray, " n"],
+    groups: ArrayLike | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> bootstrap.Interval:
+    """How much higher `told` scores than other answers for the same examples; both see the same resamples.
+
+    Raises:
+        ValueError: as `interval`.
+    """
+    drawn = [_resampled(truth, answers, groups, resamples, seed) for answers in (told, than)]
+    return bootstrap.interval(score(truth, told) - score(truth, than), drawn[0] - drawn[1], level)
+
+
+def _resampled(
+    truth: np.ndarray, told: np.ndarray, groups: ArrayLike | None, resamples: int, seed: int
+) -> Float64[np.ndarray, " {resamples}"]:
+    """The score in each resample of the groups."""
     if not len(truth) or resamples < 1 or len(truth) != len(told):
         told_ = f"{len(truth)} and {len(told)} examples, {resamples} resamples"
         raise ValueError(f"an interval needs as many answers as examples, and resamples, got {told_}")
@@ -44,7 +71,7 @@ def interval(
         hits, examples = times @ right, times @ asked
         recall = np.divide(hits, examples, out=np.full(hits.shape, np.nan), where=examples > 0)
         drawn.append(np.nanmean(recall, 1))
-    return bootstrap.interval(float((right.sum(0) / asked.sum(0)).mean()), np.concatenate(drawn), level)
+    return np.concatenate(drawn)
 
 
 def _counts(truth: np.ndarray, told: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

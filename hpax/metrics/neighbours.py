@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32, Int, Shaped
 from numpy.typing import ArrayLike
 
 from hpax.metrics import balanced_accuracy
@@ -47,6 +47,20 @@ class Benchmark:
     single_group_classes: tuple[str, ...]  # classes within one group: none of their cells can be right
     n_voters: int  # cells that vote: those of `classes`
     n_incomplete: int  # cells with fewer eligible neighbours than the largest k; all of those vote
+    truth: Int[np.ndarray, " q"]  # the class of each cell that was asked about, its place in `classes`
+    told: dict[int, Int[np.ndarray, " q"]]  # k → the class that its neighbours tell
+    clusters: Shaped[np.ndarray, " q"]  # what intervals draw together
+
+    def more_than(self, other: "Benchmark", k: int) -> Interval:
+        """How much higher the balanced accuracy is than another's of the same cells, over the same resamples.
+
+        Raises:
+            ValueError: the two asked about different cells.
+        """
+        mine, others = (np.array(each.classes)[each.truth] for each in (self, other))
+        if not (np.array_equal(mine, others) and np.array_equal(self.clusters, other.clusters)):
+            raise ValueError("what is compared must be told of the same cells in one order, it is not; match the cells")
+        return balanced_accuracy.difference(self.truth, self.told[k], other.told[k], self.clusters)
 
 
 def benchmark(
@@ -172,6 +186,9 @@ def _benchmark(cells: _Cells, single_group_classes: np.ndarray, k: tuple[int, ..
         single_group_classes=tuple(single_group_classes.tolist()),
         n_voters=len(labels),
         n_incomplete=int((found[:, -1] < 0).sum()),
+        truth=codes[query],
+        told=told,
+        clusters=clusters[query],
     )
 
 

@@ -15,7 +15,7 @@ KINDS = {
     "light-unet": "segments",
     "dpn-unet": "segments",
     "cam-net": "labels fields",
-    "cell-net": "labels cells",
+    "cell-net": "labels cells, features of cells",
     "inpainter": "features of cells",
 }
 """Architecture → what such networks do."""

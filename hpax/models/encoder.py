@@ -1,7 +1,8 @@
-"""Features of single cells by an inpainting network (Lu et al. 2019): a trained `nn.inpainter.Inpainter` in a file.
+"""Features of single cells by a trained network: one that inpaints (Lu et al. 2019), or one that classifies cells.
 
 encoder = Encoder.load("encoder.safetensors")
 features = encoder.features(crops, layer="conv3")
+by_labeller = Encoder.load("label-cells").features(crops_of_its_own, layer="penultimate")
 """
 
 import dataclasses
@@ -9,21 +10,32 @@ import functools
 import os
 import pathlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float, Float32, UInt, UInt8
 
+from hpax import images as pixels
 from hpax.data import preprocess
 from hpax.fields import Field
 from hpax.models.cell_crops import cell_crops
 from hpax.models.store import Network, load_network
 from hpax.nn.inpainter import LAYERS
+from hpax.task import Task
+from hpax.tasks.classify import Classification
 from hpax.tasks.inpaint import PairedInpainting
 from hpax.types import Array
 
-PREPARE = {"human": preprocess.human, "yeast": preprocess.yeast}
+PREPARE: Mapping[str | None, Callable[[Any], Any]] = {
+    "human": preprocess.human,
+    "yeast": preprocess.yeast,
+    None: pixels.as_float,
+}
 """How crops are made into what a network sees, by `Network.preprocessing`."""
 
+KINDS = {"inpainter": LAYERS, "cell-net": ("penultimate",)}
+"""Architecture of a network that describes cells → its layers, the first one first."""
 
 SIZE = 64
 """Pixels of the side of crops for an encoder that does not say."""
@@ -31,23 +43,31 @@ SIZE = 64
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Encoder:
-    """What an inpainting network knows of cells: layer by layer, the maximum over space of each channel.
+    """What a network knows of cells: of one that inpaints, layer by layer, the maximum over space of each channel.
+
+    Of one that classifies cells (`CellClassifier`), the mean over space of what its last layer sees.
 
     Raises:
-        ValueError: the network is no inpainter.
+        ValueError: the network neither inpaints nor classifies cells.
     """
 
     network: Network
     batch: int = 256  # cells looked at together, on all local devices
 
     def __post_init__(self) -> None:
-        if self.network.architecture != "inpainter":
-            raise ValueError(f"an encoder must be an inpainter, got a {self.network.architecture}; load that elsewhere")
+        if self.network.architecture not in KINDS:
+            kinds, got = " or ".join(KINDS), self.network.architecture
+            raise ValueError(f"an encoder must be an {kinds}, got a {got}; load that elsewhere")
 
     @property
     def layers(self) -> tuple[str, ...]:
         """The layers that `features` knows, the first convolution first."""
-        return LAYERS
+        return KINDS[self.network.architecture]
+
+    @property
+    def masked(self) -> bool:
+        """Whether crops must show their cell alone, black around it."""
+        return self.network.masked
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -96,15 +116,21 @@ class Encoder:
 
     def prepare(self, images: UInt[np.ndarray, "n s s c"]) -> Float32[np.ndarray, "n s s c"]:
         """Crops as the network sees them."""
-        return np.asarray(PREPARE[str(self.network.preprocessing)](images))
+        return np.asarray(PREPARE[self.network.preprocessing](images))
 
     def encode(self, images: Float[Array, "n s s c"]) -> Mapping[str, Float[Array, "n d"]]:
         """Layer → features of prepared cells; for `hpax.features.extract`."""
         return self._encode(images)
 
     def paint(self, source: Float[Array, "b s s c"], markers: Float[Array, "b s s m"]) -> Float[Array, "b s s 1"]:
-        """The protein that the network expects in cells of structure `markers`, given prepared `source` cells of it."""
-        return self._task.predict(self.network.params, self.network.model_state, source, markers)
+        """The protein that the network expects in cells of structure `markers`, given prepared `source` cells of it.
+
+        Raises:
+            ValueError: the network does not inpaint.
+        """
+        if self.network.architecture != "inpainter":
+            raise ValueError(f"to paint, a network must inpaint, got a {self.network.architecture}; name another")
+        return self._predict(self.network.params, self.network.model_state, source, markers)
 
     def save(self, path: str | os.PathLike[str], *, half: bool = False) -> pathlib.Path:
         """Writes the network to a .safetensors file and its card beside it; `half` keeps kernels as float16."""
@@ -120,8 +146,13 @@ class Encoder:
         return cls(load_network(path))
 
     @functools.cached_property
-    def _task(self) -> PairedInpainting:
-        return PairedInpainting(self.network.model)
+    def _task(self) -> Task:
+        inpaints = self.network.architecture == "inpainter"
+        return PairedInpainting(self.network.model) if inpaints else Classification(self.network.model)
+
+    @functools.cached_property
+    def _predict(self) -> Callable[..., Float[Array, "b s s 1"]]:
+        return jax.jit(self._task.predict)
 
     @functools.cached_property
     def _encode(self) -> Callable[[Float[Array, "n s s c"]], Mapping[str, Float[Array, "n d"]]]:

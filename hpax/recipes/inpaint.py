@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import UInt8
 
@@ -67,9 +68,10 @@ def build(config: Config, cells: Cells, *, seed: int = 0) -> train.Run:
         dtype=configs.computed_in(network.dtype),
     )
     task = PairedInpainting(model)
+    predict = jax.jit(task.predict)
 
     def pictures(state: train.State) -> dict[str, np.ndarray]:
-        paint = functools.partial(task.predict, state.params, state.model_state)
+        paint = functools.partial(predict, state.params, state.model_state)
         return {"inpainting": inpainting(paint, validation[0])}
 
     return train.Run(

@@ -16,7 +16,7 @@ from PIL import Image
 import experiments
 from hpax import launch, models
 from hpax.data.cell_crops import dummy
-from hpax.explore import colour, packing
+from hpax.explore import colour, packing, scatter
 from hpax.formats import label_images
 from hpax.metrics import neighbours
 from hpax.recipes import cells as cells_recipe
@@ -69,10 +69,11 @@ def test_inpaint_pairs_on_crops_in_the_published_layout(tmp_path):
     assert "simulated" not in page
 
 
-def test_cells_without_labels_end_with_features_umap_and_page(tmp_path):
+def test_cells_without_labels_end_with_features_umap_and_page(tmp_path, monkeypatch):
     from experiments import inpaint_pairs
     from hpax.data.hpa_fields import dummy as fields
 
+    monkeypatch.setattr(scatter, "embed", lambda features, *, seed: features[:, :2])  # UMAP compiles for 20 seconds
     fields.write(tmp_path / "fields", kaggle=4, proteinatlas=0, size=512)
     for table in (tmp_path / "fields").glob("*.csv"):
         table.unlink()

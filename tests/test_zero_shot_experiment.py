@@ -4,9 +4,9 @@ import csv
 import json
 import types
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+import properties
 import pytest
 
 from experiments import zero_shot
@@ -18,7 +18,7 @@ from hpax.nn.backbones import BACKBONES
 
 def save(path, kind, seed):
     net = models.ARCHITECTURES[kind](BACKBONES["plain-tiny"]())
-    variables = jax.jit(net.init)(jax.random.key(seed), jnp.zeros((1, 32, 32, 4)))
+    variables = properties.drawn(net.init, jnp.zeros((1, 32, 32, 4)), seed=seed)
     state = types.SimpleNamespace(params=variables.pop("params"), model_state=variables)
     told = {"channels": atlas.CHANNELS, "um_per_pixel": 0.64, "size": 32, "masked": kind == "cell-net"}
     models.save(path, architecture=kind, options={"backbone": "plain-tiny"}, state=state, card="", **told)

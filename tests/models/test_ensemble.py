@@ -7,6 +7,7 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
+import properties
 import pytest
 from scipy import ndimage
 
@@ -33,7 +34,7 @@ def networks(tmp_path_factory):
     folder, found = tmp_path_factory.mktemp("networks"), {}
     for seed, (kind, size) in enumerate({"cam-net": 64, "cell-net": 32}.items()):
         net = models.ARCHITECTURES[kind](BACKBONES["plain-tiny"]())
-        variables = jax.jit(net.init)(jax.random.key(seed), jnp.zeros((1, 32, 32, 4)))
+        variables = properties.drawn(net.init, jnp.zeros((1, 32, 32, 4)), seed=seed)
         state = types.SimpleNamespace(params=variables.pop("params"), model_state=variables)
         told = {"channels": atlas.CHANNELS, "um_per_pixel": 0.5, "size": size, "masked": kind == "cell-net"}
         path = folder / f"{kind}.safetensors"

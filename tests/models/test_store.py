@@ -8,6 +8,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import properties
 import pytest
 import safetensors
 import safetensors.numpy
@@ -28,7 +29,7 @@ class State:
 
 
 def _state(seed=0):
-    variables = jax.jit(LightUNet(**OPTIONS).init)(jax.random.key(seed), jnp.zeros((1, 8, 8, 3)))
+    variables = properties.drawn(LightUNet(**OPTIONS).init, jnp.zeros((1, 8, 8, 3)), seed=seed)
     noise = np.random.default_rng(seed)
     params, state = (
         jax.tree.map(lambda leaf: noise.uniform(0.1, 1, leaf.shape).astype(np.float32), variables[name])
@@ -77,7 +78,7 @@ def test_what_is_saved_is_loaded(path):
 def test_a_dual_path_network_is_saved_and_loaded_too(tmp_path):
     options = {"stem": 4, "widths": (8,), "growth": (2,), "depths": (1,), "bottleneck": 4, "groups": 2}
     net = DualPathUNet(**options)
-    variables = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
+    variables = properties.drawn(net.init, jnp.zeros((1, 4, 4, 1)))
     state = State(variables.pop("params"), variables)
     told = {"architecture": "dpn-unet", "options": options, "channels": ("nucleus",), "state": state}
     again = models.load_network(_save(tmp_path / "dpn.safetensors", **told))
@@ -88,7 +89,7 @@ def test_a_dual_path_network_is_saved_and_loaded_too(tmp_path):
 @pytest.mark.parametrize(("architecture", "options"), [("cam-net", {"pooling": "gem"}), ("cell-net", {})])
 def test_a_head_is_saved_with_its_backbone_by_name(tmp_path, architecture, options):
     net = models.ARCHITECTURES[architecture](BACKBONES["inception-tiny"](), **options)
-    variables = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 96, 96, 4)))
+    variables = properties.drawn(net.init, jnp.zeros((1, 96, 96, 4)))
     state = State(variables.pop("params"), variables)
     options = {"backbone": "inception-tiny", **options}
     told = {"architecture": architecture, "options": options, "channels": atlas.CHANNELS, "state": state}

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import properties
 import pytest
 
 from hpax.nn.backbones import BACKBONES
@@ -31,7 +32,7 @@ def test_a_map_of_one_place_for_every_stride(name):
 def test_rows_do_not_know_each_other_at_inference(name):
     net = BACKBONES[name](axis_name=None, momentum=0.9)
     images = np.random.default_rng(0).random((2, 80, 80, 4), dtype=np.float32)
-    variables = jax.jit(net.init)(KEY, images)
+    variables = properties.drawn(net.init, images)
     apply = jax.jit(partial(net.apply, variables))
     both = apply(images)
     assert np.isfinite(both).all()

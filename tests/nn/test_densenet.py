@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import properties
 import pytest
 from keras_models import drawn
 
@@ -71,7 +72,7 @@ def test_is_as_large_as_keras_s():
 
 def test_padded_rows_change_nothing():
     net, images = DenseNet(stem=4, growth=2, depths=(1, 2)), _images(h=16, w=24)
-    variables = jax.jit(net.init)(KEY, images)
+    variables = properties.drawn(net.init, images)
     train = jax.jit(partial(net.apply, train=True, mutable=["batch_stats"]))
     real, state = train(variables, images, mask=np.ones(2, np.float32))
     padded = np.concatenate([images, np.full_like(images, 9)])

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import properties
 import pytest
 
 from hpax.nn import conv
@@ -62,7 +63,7 @@ def test_a_block_adds_to_one_path_and_appends_to_the_other():
 def fresh():
     net = DualPathUNet(**SMALL)
     images = _random(2, 16, 24, 3)
-    return net, images, jax.jit(net.init)(KEY, images)
+    return net, images, properties.drawn(net.init, images)
 
 
 def test_the_u_net_answers_at_every_pixel_and_refuses_other_sides(fresh):

@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import properties
 import pytest
 
 from hpax.nn.efficientnet import SIZES, Block, EfficientNet, Shape
@@ -148,7 +149,7 @@ def test_as_large_as_published(size, top, published):
 @pytest.fixture(scope="module", params=[False, True], ids=["swish", "lite"])
 def fresh(request):
     net = EfficientNet(**SMALL, lite=request.param, drop=0.0)
-    return net, jax.jit(net.init)(KEY, _images())
+    return net, properties.drawn(net.init, _images())
 
 
 def test_every_parameter_counts(fresh):

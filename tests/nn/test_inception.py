@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import properties
 import pytest
 from keras_models import drawn
 
@@ -71,7 +72,7 @@ def test_images_of_fewer_than_75_pixels_are_refused():
 
 def test_padded_rows_change_nothing():
     images = _images(w=75)
-    variables = jax.jit(SMALL.init)(KEY, images)
+    variables = properties.drawn(SMALL.init, images)
     train = jax.jit(partial(SMALL.apply, train=True, mutable=["batch_stats"]))
     padded = np.concatenate([images, np.full_like(images, 9)])
     beside, beside_state = train(variables, padded, mask=np.array([1, 1, 0, 0], np.float32))

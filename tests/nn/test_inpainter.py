@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import properties
 import pytest
 
 from hpax.nn.inpainter import SOURCE_WIDTHS, Encoder, Inpainter
@@ -22,7 +23,7 @@ def _small(h=16, w=16, channels=3, **fields):
     rng = np.random.default_rng(0)
     source, target = rng.uniform(size=(2, 4, h, w, channels)).astype(np.float32)
     model = Inpainter(width=0.05, **fields)
-    return model, jax.jit(model.init)(jax.random.key(0), source, target[..., 1:]), source, target[..., 1:]
+    return model, properties.drawn(model.init, source, target[..., 1:]), source, target[..., 1:]
 
 
 @pytest.mark.parametrize(("channels", "published"), [(3, 7_324_529), (2, 7_323_521)])

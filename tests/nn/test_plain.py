@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import numpy as np
+import properties
 import pytest
 
 from hpax.nn.plain import Plain
@@ -17,7 +18,7 @@ def _images(b=2, h=16, w=24, c=4, seed=0):
 
 @pytest.fixture(scope="module")
 def variables():
-    return jax.jit(NET.init)(jax.random.key(0), _images())
+    return properties.drawn(NET.init, _images())
 
 
 def test_one_place_for_every_stride(variables):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import properties
 import pytest
 
 from hpax import train
@@ -50,7 +51,7 @@ def tasks():
 
 @pytest.fixture(scope="module")
 def fresh(tasks):
-    return jax.jit(tasks[0].init)(jax.random.key(0), pairs())
+    return properties.drawn(tasks[0].init, pairs())
 
 
 def test_the_inpainter_agrees_with_float32(tasks, fresh):
@@ -76,7 +77,7 @@ def test_an_update_moves_masters_of_float32_as_far_and_the_same_way(tasks, fresh
 def test_networks_agree_with_float32(name):
     x = images(2, 96, 4)
     exact, rough = (BACKBONES[name](dtype=dtype) for dtype in (None, jnp.bfloat16))
-    variables = jax.jit(exact.init)(jax.random.key(0), x)
+    variables = properties.drawn(exact.init, x)
     assert jax.tree.map(jnp.shape, variables) == jax.tree.map(
         jnp.shape, jax.eval_shape(rough.init, jax.random.key(0), x)
     )

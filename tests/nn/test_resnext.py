@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import properties
 import pytest
 from flax import linen as nn
 
@@ -75,7 +76,7 @@ def test_options_that_fit_no_network_are_refused(wrong, told):
 
 def test_padded_rows_change_nothing():
     images = _random(2, 16, 24, 4)
-    variables = jax.jit(SMALL.init)(KEY, images)
+    variables = properties.drawn(SMALL.init, images)
     train = jax.jit(partial(SMALL.apply, train=True, mutable=["batch_stats"]))
     real, state = train(variables, images, mask=np.ones(2, np.float32))
     padded = np.concatenate([images, np.full_like(images, 9)])

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import properties
 import pytest
 
 from hpax.nn import unet
@@ -20,7 +21,7 @@ def _images(b=2, h=16, w=24, c=3, seed=0):
 
 @pytest.fixture(scope="module")
 def variables():
-    return jax.jit(TINY.init)(KEY, _images())
+    return properties.drawn(TINY.init, _images())
 
 
 apply = jax.jit(TINY.apply)

@@ -105,6 +105,7 @@ def test_main_writes_the_sheets_and_the_table(tmp_path):
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_simulated_medians_lie_within_the_spread_of_real_fields(real_data):
     pictures = (
         atlas_sheets.reduced(field.image, field.um_per_pixel) for field in read_folder(real_data / "hpa_fields")

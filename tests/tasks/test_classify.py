@@ -158,7 +158,8 @@ def test_cells_have_no_order(fresh, options):
     batch, task = _batch(3), _task(**options)
     order = [2, 0, 1]
     shuffled = {**batch, "image": batch["image"][:, order], "present": batch["present"][:, order]}
-    properties.assert_close(properties.outcome(task, fresh, shuffled), properties.outcome(task, fresh, batch))
+    step = properties.outcome(task)
+    properties.assert_close(step(*fresh, shuffled), step(*fresh, batch))
 
 
 def test_a_field_without_cells_costs_nothing(fresh):
@@ -166,9 +167,10 @@ def test_a_field_without_cells_costs_nothing(fresh):
     batch["present"][1] = 0
     found, _ = _losses(task, fresh, batch)
     assert found[1] == 0
-    gradient, _ = properties.outcome(task, fresh, batch)
+    step = properties.outcome(task)
+    gradient, _ = step(*fresh, batch)
     without = {**batch, "mask": np.array([1, 0, 1], np.float32)}
-    properties.assert_close(gradient, properties.outcome(task, fresh, without)[0])
+    properties.assert_close(gradient, step(*fresh, without)[0])
 
 
 def test_features_are_those_behind_the_probabilities(fresh):

@@ -16,7 +16,7 @@ from hpax.train.update import update
 TASK = PairedInpainting(Inpainter(width=0.05))
 KEY = jax.random.key(0)
 
-init, loss, evaluate, predict = map(jax.jit, (TASK.init, partial(TASK.loss, key=KEY), TASK.evaluate, TASK.predict))
+loss, evaluate, predict = map(jax.jit, (partial(TASK.loss, key=KEY), TASK.evaluate, TASK.predict))
 
 
 def _batch(b=4, seed=0, side=16, channels=3):
@@ -32,7 +32,7 @@ def _changed(batch, name, channels, value=0.0):
 
 @pytest.fixture(scope="module")
 def fresh():
-    return init(KEY, _batch())
+    return properties.drawn(TASK.init, _batch())
 
 
 def _predict(fresh, batch):
@@ -82,7 +82,7 @@ def test_rows_share_nothing_at_inference(fresh):
 
 
 def test_encodes_what_the_network_sees_in_a_source(fresh):
-    features = TASK.encode(*fresh, _batch()["source"])
+    features = jax.jit(TASK.encode)(*fresh, _batch()["source"])
     assert list(features) == ["conv1", "conv2", "conv3", "conv4", "conv5"]
     assert not np.allclose(features["conv3"][0], features["conv3"][1])
 
@@ -90,7 +90,7 @@ def test_encodes_what_the_network_sees_in_a_source(fresh):
 @pytest.mark.parametrize("channels", [2, 3, 4])
 def test_takes_as_many_channels_as_the_cells_have(channels):
     batch = _batch(2, channels=channels)
-    fresh = init(KEY, batch)
+    fresh = properties.drawn(TASK.init, batch)
     assert _predict(fresh, batch).shape == (2, 16, 16, 1)
 
 

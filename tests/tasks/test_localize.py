@@ -44,7 +44,7 @@ def _losses(task, fresh, batch, key=KEY):
 @pytest.fixture(scope="module")
 def fresh():
     """Fresh variables: all arms but those of GeM share them."""
-    return jax.jit(_task().init)(KEY, _batch())
+    return properties.drawn(_task().init, _batch())
 
 
 def _look(fresh, images):
@@ -112,7 +112,7 @@ def test_mixed_fields_answer_for_mixed_labels(fresh):
 def test_weights_rise_with_the_updates():
     batch, found = _batch(), []
     task = _task(puzzle=4.0, ramp=2)
-    params, state = jax.jit(task.init)(KEY, batch)
+    params, state = properties.drawn(task.init, batch)
     for _ in range(4):
         loss, after = _losses(task, (params, state), batch)
         found.append(np.asarray(loss))

@@ -18,7 +18,7 @@ from hpax.train.update import update
 TASK = Segmentation(LightUNet(widths=(4, 6)))
 KEY = jax.random.key(0)
 
-init, evaluate, predict = map(jax.jit, (TASK.init, TASK.evaluate, TASK.predict))
+evaluate, predict = map(jax.jit, (TASK.evaluate, TASK.predict))
 
 
 class Echo(nn.Module):
@@ -38,7 +38,7 @@ def _batch(b=4, seed=0, side=8):
 
 @pytest.fixture(scope="module")
 def fresh():
-    return init(KEY, _batch())
+    return properties.drawn(TASK.init, _batch())
 
 
 def _by_hand(p, t, valid):

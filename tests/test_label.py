@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sys
+import time
 
 import anndata
 import jax
@@ -16,6 +17,7 @@ import tifffile
 
 from experiments import label_cells
 from hpax import atlas, files, models
+from hpax.analysis.atlas import joined
 from hpax.commands import found_cells, label, labelling, main, segment
 from hpax.data.hpa_fields import dummy
 from hpax.formats import fields, kaggle, masks
@@ -311,6 +313,34 @@ def test_shares_of_several_processes_come_together(folder, network, tmp_path, ca
 
 
 @pytest.mark.usefixtures("quick")
+def test_fields_worked_on_at_once_change_nothing(network, tmp_path, monkeypatch):
+    """Though the first ones take longest: cells come in the order of their fields, in the explorer's table, too."""
+    folder = tmp_path / "eight"
+    dummy.write(folder, kaggle=8, proteinatlas=0, size=SIZE, seed=8)
+    found, order = labelling.Labeller.__call__, []
+
+    def slow_at_first(self, field, **options):
+        number = [each.id for each in fields.find_fields(folder)].index(field.id)
+        time.sleep(max(0, 0.3 - 0.1 * number) if number else 0)
+        result = found(self, field, **options)
+        order.append(number)
+        return result
+
+    def leave(config, loaded, kept, remarks, failures):
+        tables.append(joined(kept.parts).obs["field"].astype(str).tolist())
+
+    monkeypatch.setattr(labelling.Labeller, "__call__", slow_at_first)
+    monkeypatch.setattr(labelling.label_explorer, "leave", leave)
+    tables: list[list[str]] = []
+    for workers in ("1", "3"):
+        command = options(folder, tmp_path / workers, network, "--segmenter", "classical", "--workers", workers)
+        assert label.COMMAND.main(command) == 0
+    one, three = tmp_path / "1", tmp_path / "3"
+    assert (one / "submission.csv").read_bytes() == (three / "submission.csv").read_bytes()
+    assert order[8:] != sorted(order[8:]) == order[:8]
+    assert tables[0] == tables[1] == anndata.read_h5ad(three / "cells.h5ad").obs["field"].astype(str).tolist()
+
+
 def test_fields_without_er_are_labelled_and_every_page_says_so_first(folder, network, tmp_path):
     for path in folder.glob("*_yellow.*"):
         path.unlink()

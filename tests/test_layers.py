@@ -9,12 +9,24 @@ import tokenize
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-LAYERS = """types, atlas, files, processes, progress < images < fields < ops, simulate, formats < nn, metrics, segment
-            < explore < data < task < tasks, train < features, predict < models < recipes, analysis < launch, report
-            < commands < __main__"""
+LAYERS = """types, ahead, atlas, files, processes, progress < images < fields < ops, simulate, formats < nn, metrics,
+            segment < explore < data < task < tasks, train < features, predict < models < recipes, analysis
+            < launch, report < commands < __main__"""
 RANK = {name.strip(): rank for rank, layer in enumerate(LAYERS.split("<")) for name in layer.split(",")}
 FILES = sorted((ROOT / "hpax").rglob("*.py"))
-NUMPY_ONLY = {"atlas", "files", "processes", "images", "fields", "simulate", "formats", "segment", "explore", "report"}
+NUMPY_ONLY = {
+    "ahead",
+    "atlas",
+    "files",
+    "processes",
+    "images",
+    "fields",
+    "simulate",
+    "formats",
+    "segment",
+    "explore",
+    "report",
+}
 """Packages that compute without JAX, so that they start fast and run in any process."""
 
 HOMES = {

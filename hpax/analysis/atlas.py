@@ -77,8 +77,17 @@ class Collection:
     """The cells of many fields: their numbers in memory, all of a field in a file of `folder`, pictures included."""
 
     folder: pathlib.Path
-    parts: list[FieldCells] = dataclasses.field(default_factory=list)  # without thumbs and pictures
+    taken: dict[str, FieldCells] = dataclasses.field(default_factory=dict)  # field → its cells, without pictures
     keys: dict[str, str] = dataclasses.field(default_factory=dict)  # field → what its file was made of
+
+    @property
+    def parts(self) -> list[FieldCells]:
+        """The cells of each field, in the order in which these were taken or arranged."""
+        return list(self.taken.values())
+
+    def arrange(self, ids: Sequence[str]) -> None:
+        """Brings the fields into the order of `ids`; those that were not taken are passed over."""
+        self.taken.update({id: self.taken.pop(id) for id in ids if id in self.taken})
 
     def kept(self, id: str, key: str) -> bool:
         """Takes a field that was added before, perhaps by another process; False if its file does not hold."""
@@ -105,7 +114,7 @@ class Collection:
         return part
 
     def _take(self, id: str, part: FieldCells, key: str) -> None:
-        self.parts.append(dataclasses.replace(part, thumbs=part.thumbs[:0], planes=b"", maps=part.maps[:0]))
+        self.taken[id] = dataclasses.replace(part, thumbs=part.thumbs[:0], planes=b"", maps=part.maps[:0])
         self.keys[id] = key
 
     def _path(self, id: str) -> pathlib.Path:

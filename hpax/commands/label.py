@@ -48,6 +48,7 @@ class Config:
     refinement: Literal["relative", "paper", "code"] = "relative"  # of labels of fields to cells: hpax.predict.refine
     shown: int = 12  # fields with pictures
     explorer: bool = True  # leave explorer.html: every cell on a plane, its picture, its field; 11 KB a cell on disk
+    workers: int = 0  # fields that are worked on at once; 0: as many as there are cores, 4 at most
     share: str = ""  # of the fields, such as 2/4, for the second of four processes; afterwards, once without it
     beam: str = ""  # flags of an Apache Beam pipeline, such as "--runner=FlinkRunner"; its workers share the fields
     beam_shares: int = 8  # elements of that pipeline: so many workers can be busy
@@ -55,6 +56,8 @@ class Config:
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold must be a probability within 0 and 1, got {self.threshold}")
+        if self.workers < 0:
+            raise ValueError(f"workers must be a number of fields, or 0 for as many as fit, got {self.workers}")
 
 
 def work(config: Config, call: Call) -> Mapping[str, str]:

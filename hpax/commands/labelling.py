@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 import hpax
-from hpax import atlas, files, launch, models, progress
+from hpax import ahead, atlas, files, launch, models, progress
 from hpax.analysis.atlas import Collection, field_cells
 from hpax.commands import label_explorer, label_page, plausibility, segment, segmenting, shares, tables
 from hpax.commands.command import Call
@@ -28,6 +28,8 @@ from hpax.models import Network, load_network, segmenter
 from hpax.models.store import path_of
 from hpax.predict import combine, refine, submission
 from hpax.segment import borders
+
+MOST_WORKERS = 4  # by themselves: each holds a field in memory
 
 Said = Float[np.ndarray, "2 k n"]
 """What is said of the cells of a field: together with it, and by themselves."""
@@ -248,11 +250,10 @@ def label_all(
     """
     config, rows, failures, sizes = labeller.config, [], {}, Sizes()
     with progress.shown("fields", len(known)) as bar:
-        for number, field in enumerate(known):
+        for field, found in attempted(labeller, known, known, shown):
             bar.advance()
             try:
-                kaggle.check_id(field.id)
-                cells, (prob, own) = labeller(field, shown=number < config.shown, on_sheet=field.id in shown)
+                cells, (prob, own) = _or_raised(found)
                 said = ranked(config, cells, prob)
                 obs = {**field.origin, "labels": likely(said, config.threshold)}
                 writer.add(field.id, cells.masks, said, um_per_pixel=cells.um_per_pixel, obs=obs)
@@ -261,6 +262,8 @@ def label_all(
             except Exception as error:  # no field stops the others, whatever is wrong with it
                 failures[field.id] = why(error)
                 bar.say(f"failed: {field.id}: {failures[field.id]}")
+    if labeller.explored is not None:
+        labeller.explored.arrange([field.id for field in known])
     return rows, failures, sizes
 
 
@@ -269,18 +272,41 @@ def label_share(
 ) -> dict[str, str]:
     """Labels a share of the fields, and keeps what was said for the one who brings all together; why some failed."""
     own, failures = share.of(known), {}
-    first = {field.id for field in known[: labeller.config.shown]}
     with progress.shown("fields", len(own)) as bar:
-        for field in own:
+        for field, found in attempted(labeller, own, known, shown):
             bar.advance()
-            try:
-                kaggle.check_id(field.id)
-                labeller(field, shown=field.id in first, on_sheet=field.id in shown)
-            except Exception as error:  # no field stops the others, whatever is wrong with it
-                failures[field.id] = why(error)
+            if isinstance(found, Exception):
+                failures[field.id] = why(found)
                 bar.say(f"failed: {field.id}: {failures[field.id]}")
     print(f"share {share}: {len(own)} of {len(known)} fields; once all are done, the same without --share")
     return failures
+
+
+Found = tuple[Cells, Said] | Exception
+"""The cells of a field and what is said of them, or why there is nothing."""
+
+
+def attempted(
+    labeller: Labeller, own: Sequence[FolderField], known: Sequence[FolderField], shown: set[str]
+) -> Iterator[tuple[FolderField, Found]]:
+    """Some fields of all, each with what was found; several are worked on at once, and they come in their order."""
+    first = {field.id for field in known[: labeller.config.shown]}
+
+    def attempt(field: FolderField) -> Found:
+        try:
+            kaggle.check_id(field.id)
+            return labeller(field, shown=field.id in first, on_sheet=field.id in shown)
+        except Exception as error:  # no field stops the others, whatever is wrong with it
+            return error
+
+    workers = labeller.config.workers or min(MOST_WORKERS, ahead.cores())
+    return zip(own, ahead.in_order(attempt, own, workers), strict=True)
+
+
+def _or_raised(found: Found) -> tuple[Cells, Said]:
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def ranked(config: Config, cells: Cells, prob: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n"]:

@@ -8,7 +8,6 @@ import abc
 import collections
 import dataclasses
 import functools
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, SupportsIndex, runtime_checkable
@@ -16,6 +15,7 @@ from typing import Any, Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt
 
+from hpax import ahead
 from hpax.data import pairs, preprocess
 from hpax.types import Array
 
@@ -331,8 +331,7 @@ def padded(batch: HostBatch, rows: slice) -> HostBatch:
 
 def cores() -> int:
     """The cores that this process may run on, at least 2: how many threads make batches unless told otherwise."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return max(2, len(affinity(0)) if affinity else os.cpu_count() or 1)
+    return max(2, ahead.cores())
 
 
 def read_ahead(batch: Callable[[int], HostBatch], steps: range, threads: int) -> Iterator[HostBatch]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.metadata
-import os
 import platform
 import shlex
 import subprocess
@@ -13,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 import hpax
+from hpax import ahead
 from hpax.launch.config import plain, portable, settings
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "scikit-learn", "scikit-image")
@@ -63,8 +63,7 @@ def _environment() -> dict[str, Any]:
     """Versions, cores and commit of this process."""
     versions = {"python": platform.python_version(), "hpax": hpax.__version__}
     versions |= {package: importlib.metadata.version(package) for package in PACKAGES}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"versions": versions, "cores": cores, **_commit()}
+    return {"versions": versions, "cores": ahead.cores(), **_commit()}
 
 
 def _commit() -> dict[str, Any]:

@@ -25,12 +25,7 @@ def cam_to_cells(
     p · q(cell) / q(field), within 0 and p, where q is a quantile of the map; a row for each cell by ascending index.
     A map that is not even there above 0 singles out no place: every cell has p.
     """
-    share = np.ones((len(np.unique(cells[cells > 0])), maps.shape[2]), np.float32)
-    for label, (plane, of_cells) in enumerate(_within(maps, cells, quantile)):
-        whole = np.quantile(plane, quantile)
-        if whole > 0:
-            share[:, label] = np.clip(of_cells / whole, 0, 1)
-    return (share * probabilities).astype(np.float32)
+    return _within_field(*_quantiles(maps, cells, quantile), probabilities)
 
 
 def sigmoid_to_cells(maps: Maps, cells: Cells, *, quantile: float = QUANTILE) -> Float32[np.ndarray, "k n"]:
@@ -40,13 +35,31 @@ def sigmoid_to_cells(maps: Maps, cells: Cells, *, quantile: float = QUANTILE) ->
 
 def cell_probabilities(maps: Maps, probabilities: Float[np.ndarray, " n"], cells: Cells) -> Float32[np.ndarray, "k n"]:
     """The mean of `cam_to_cells` and `sigmoid_to_cells`: a map's strength within its field, and by itself."""
-    return (cam_to_cells(maps, probabilities, cells) + sigmoid_to_cells(maps, cells)) / 2
+    whole, of_cells = _quantiles(maps, cells, QUANTILE)
+    return (_within_field(whole, of_cells, probabilities) + scipy.special.expit(of_cells)) / 2
 
 
 def in_cells(maps: Maps, cells: Cells, *, quantile: float = QUANTILE) -> Float32[np.ndarray, "k n"]:
     """A quantile of each class's map in each cell, by ascending index; the maps may be coarser than the mask."""
-    columns = [of_cells for _, of_cells in _within(maps, cells, quantile)]
-    return np.stack(columns, axis=1)
+    return _quantiles(maps, cells, quantile)[1]
+
+
+def _within_field(
+    whole: Float[np.ndarray, " n"], of_cells: Float32[np.ndarray, "k n"], probabilities: Float[np.ndarray, " n"]
+) -> Float32[np.ndarray, "k n"]:
+    there = whole > 0
+    share = np.ones_like(of_cells)
+    share[:, there] = np.clip(of_cells[:, there] / whole[there], 0, 1)
+    return (share * probabilities).astype(np.float32)
+
+
+def _quantiles(maps: Maps, cells: Cells, quantile: float) -> tuple[Float[np.ndarray, " n"], Float32[np.ndarray, "k n"]]:
+    """A quantile of each class's map, and of that map in each cell."""
+    wholes, columns = [], []
+    for plane, of_cells in _within(maps, cells, quantile):
+        wholes.append(np.quantile(plane, quantile))
+        columns.append(of_cells)
+    return np.array(wholes), np.stack(columns, axis=1)
 
 
 def enlarged(plane: Float[np.ndarray, "h w"], shape: tuple[int, int]) -> Float32[np.ndarray, "height width"]:

@@ -3,23 +3,27 @@
 import itertools
 from collections.abc import Iterable, Iterator
 
+import jax
 import numpy as np
 from jaxtyping import Float, UInt
 
 from hpax import atlas, images
 from hpax.predict.tta import PredictCells
 
-BATCH = 64  # crops
+BATCH = {"cpu": 8}
+OTHERWISE = 64
+"""Crops that are looked at together, by platform: processors are fastest with few, and so few are padding."""
 
 
 def of_crops(
-    predict: PredictCells, fields: Iterable[UInt[np.ndarray, "k s s c"]], *, batch: int = BATCH
+    predict: PredictCells, fields: Iterable[UInt[np.ndarray, "k s s c"]], *, batch: int | None = None
 ) -> Iterator[Float[np.ndarray, "k n"]]:
     """The probabilities of each field's crops (`segment.cells.cell_images`), field by field, in order.
 
     Batches are filled across fields, so that few rows are padding and one shape is compiled; it holds the fields that
     share a batch and no others.
     """
+    batch = batch or BATCH.get(jax.default_backend(), OTHERWISE)
     owed: list[int] = []  # cells of each field that is still to come
     waiting: list[np.ndarray] = []  # crops
     done: list[np.ndarray] = []  # probabilities of each cell

@@ -132,6 +132,8 @@ def test_a_collection_keeps_numbers_and_leaves_pictures_in_files(tmp_path):
         kept.add(id, atlas_tables.field_cells(field, prob, prob), "key")
     assert [part.thumbs.size + len(part.planes) for part in kept.parts] == [0, 0]
     assert atlas_tables.joined(kept.parts).n_obs == 2 * len(prob)
+    kept.arrange(["c", "b", "a"])
+    assert [part.obs["field"].iloc[0] for part in kept.parts] == ["b", "a"]
     assert len(kept.whole("b").thumbs) == len(prob)
     assert set(kept.whole("b").obs["field"]) == {"b"}
     later = atlas_tables.Collection(tmp_path / "cells")

@@ -88,6 +88,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     )
     scores = {
         "Neighbours, layer by layer": study.layers,
+        "The best minus each other, over the same resamples": study.lead(),
         "Classifiers, on the best layer": study.learnt(trees=config.trees) if config.classifiers else [],
         "Pairwise distances": study.distances(),
         "Few labels": study.efficiency() if config.efficiency else [],

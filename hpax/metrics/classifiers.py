@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from numpy.typing import ArrayLike
 
+from hpax import ahead
 from hpax.metrics import balanced_accuracy
 from hpax.metrics.bootstrap import Interval
 
@@ -120,7 +121,9 @@ def classifier(kind: Kind, *, trees: int = 500, strength: float = 1.0, seed: int
     from sklearn.preprocessing import StandardScaler
 
     if kind == "forest":
-        forest = RandomForestClassifier(trees, max_features=0.2, class_weight="balanced", random_state=seed)
+        forest = RandomForestClassifier(
+            trees, max_features=0.2, class_weight="balanced", random_state=seed, n_jobs=ahead.cores()
+        )
         return make_pipeline(StandardScaler(), forest)
     regression = LogisticRegression(
         C=strength, l1_ratio=1.0, solver="liblinear", class_weight="balanced", random_state=seed

@@ -13,7 +13,7 @@ import anndata
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from hpax import data
+from hpax import data, progress
 from hpax.features import benchmarks, handcrafted, tables
 from hpax.features.benchmarks import Known, Score
 from hpax.metrics import balanced_accuracy, neighbours
@@ -72,7 +72,7 @@ class Study:
     def nearest(self) -> dict[str, neighbours.Benchmark]:
         """Title → what neighbours tell for every k."""
         found = {}
-        for name, features in self.sets.items():
+        for name, features in progress.track(self.sets.items(), "neighbours", len(self.sets)):
             found[name] = benchmarks.neighbours_of(features, self.known, k=self.k)
         return found
 
@@ -107,17 +107,21 @@ class Study:
             found[name] = result.classes, result.recall[self.best_by]
         return found
 
+    def lead(self) -> list[Score]:
+        """How much more the neighbours of the best layer of all tell than each other set's, over the same resamples."""
+        return benchmarks.lead({best: self.nearest[best] for best in self.best.values()}, self.best_by)
+
     def learnt(self, *, trees: int) -> list[Score]:
         """Classifiers on the best layers."""
         found = []
-        for name, best in self.best.items():
+        for name, best in progress.track(self.best.items(), "classifiers", len(self.best)):
             found += benchmarks.learnt(name, self.sets[best], self.known, trees=trees, seed=self.seed)
         return found
 
     def distances(self) -> list[Score]:
         """Pairwise distances of every layer."""
         found = []
-        for name, features in self.sets.items():
+        for name, features in progress.track(self.sets.items(), "pairwise distances", len(self.sets)):
             found += benchmarks.far(name, features, self.known, seed=self.seed)
         return found
 
@@ -129,7 +133,7 @@ class Study:
         if not self.cells.held_out:
             return []
         found = []
-        for name, best in self.best.items():
+        for name, best in progress.track(self.best.items(), "few labels", len(self.best)):
             for share in SHARES:
                 found.append(self._efficient(name, self.sets[best], share))
         return found
@@ -140,7 +144,7 @@ class Study:
         The cells that vote are not spoilt. Neighbours of other cell lines are of other groups as well.
         """
         found = []
-        for what, corrupt in CORRUPTIONS.items():
+        for what, corrupt in progress.track(CORRUPTIONS.items(), "spoilt images", len(CORRUPTIONS)):
             for name, spoilt in self._spoilt(corrupt).items():
                 clean = self.sets[self.best[name]]
                 scores = benchmarks.nearest(name, clean, self.known, k=self.best_by, asked=spoilt)

@@ -1,58 +1,30 @@
 """Every cell of a folder is labelled, by what its pictures, masks and networks are now."""
 
-import dataclasses
 import json
 import re
 import shutil
 import sys
-import time
 
 import anndata
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+import saved
 import tifffile
 
 from experiments import label_cells
 from hpax import atlas, files, models
-from hpax.analysis.atlas import joined
 from hpax.commands import found_cells, label, labelling, main, segment
 from hpax.data.hpa_fields import dummy
 from hpax.formats import fields, kaggle, masks
-from hpax.nn.backbones import BACKBONES
-from hpax.nn.heads import CamNet, CellNet
 
 SIZE = 192  # pixels; nine cells to a field
 
 
-@dataclasses.dataclass
-class State:
-    params: dict
-    model_state: dict
-
-
-def save(path, kind, seed):
-    net = (CellNet if kind == "cell-net" else CamNet)(BACKBONES["plain-tiny"]())
-    variables = dict(jax.device_get(net.init(jax.random.key(seed), jnp.zeros((1, 96, 96, 4)))))
-    state = State(variables.pop("params"), variables)
-    models.save(
-        path,
-        architecture=kind,
-        options={"backbone": "plain-tiny"},
-        channels=atlas.CHANNELS,
-        um_per_pixel=0.64,
-        state=state,
-        card="",
-        size=64,
-    )
-    return path
-
-
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("networks") / "cells.safetensors", "cell-net", 0)
+    return saved.labeller(tmp_path_factory.mktemp("networks") / "cells.safetensors", "cell-net", 0)
 
 
 @pytest.fixture
@@ -215,7 +187,7 @@ def test_another_network_in_the_same_file_changes_the_answer(folder, network, tm
     shutil.copy(network, own)
     assert run(folder, tmp_path / "work", own) == 0
     before = answers(tmp_path / "work")
-    save(own, "cell-net", 1)
+    saved.labeller(own, "cell-net", 1)
     assert run(folder, tmp_path / "work", own) == 0
     for id, prob in answers(tmp_path / "work").items():
         assert not np.array_equal(prob, before[id])
@@ -236,7 +208,7 @@ def test_a_corrected_table_changes_every_table(folder, network, tmp_path):
 
 
 def test_an_ensemble_is_its_folder(folder, network, tmp_path):
-    fields_net = save(tmp_path / "fields.safetensors", "cam-net", 2)
+    fields_net = saved.labeller(tmp_path / "fields.safetensors", "cam-net", 2)
     models.Ensemble.load([fields_net, network]).save(tmp_path / "ensemble")
     assert run(folder, tmp_path / "files", network, "--models", str(fields_net), str(network)) == 0
     assert run(folder, tmp_path / "folder", tmp_path / "ensemble") == 0
@@ -267,7 +239,7 @@ def test_the_first_name_still_works(folder, network, tmp_path):
 
 
 def test_a_broken_field_is_named_and_pictures_show_cells_and_maps(folder, network, tmp_path, capsys):
-    whole = save(tmp_path / "fields.safetensors", "cam-net", 2)
+    whole = saved.labeller(tmp_path / "fields.safetensors", "cam-net", 2)
     (folder / "00000000-bb9b-11e8_green.tif").write_bytes(b"")
     workdir = tmp_path / "work"
     assert run(folder, workdir, network, "--models", str(whole), str(network), "--shown", "2") == 1
@@ -313,34 +285,6 @@ def test_shares_of_several_processes_come_together(folder, network, tmp_path, ca
 
 
 @pytest.mark.usefixtures("quick")
-def test_fields_worked_on_at_once_change_nothing(network, tmp_path, monkeypatch):
-    """Though the first ones take longest: cells come in the order of their fields, in the explorer's table, too."""
-    folder = tmp_path / "eight"
-    dummy.write(folder, kaggle=8, proteinatlas=0, size=SIZE, seed=8)
-    found, order = labelling.Labeller.__call__, []
-
-    def slow_at_first(self, field, **options):
-        number = [each.id for each in fields.find_fields(folder)].index(field.id)
-        time.sleep(max(0, 0.3 - 0.1 * number) if number else 0)
-        result = found(self, field, **options)
-        order.append(number)
-        return result
-
-    def leave(config, loaded, kept, remarks, failures):
-        tables.append(joined(kept.parts).obs["field"].astype(str).tolist())
-
-    monkeypatch.setattr(labelling.Labeller, "__call__", slow_at_first)
-    monkeypatch.setattr(labelling.label_explorer, "leave", leave)
-    tables: list[list[str]] = []
-    for workers in ("1", "3"):
-        command = options(folder, tmp_path / workers, network, "--segmenter", "classical", "--workers", workers)
-        assert label.COMMAND.main(command) == 0
-    one, three = tmp_path / "1", tmp_path / "3"
-    assert (one / "submission.csv").read_bytes() == (three / "submission.csv").read_bytes()
-    assert order[8:] != sorted(order[8:]) == order[:8]
-    assert tables[0] == tables[1] == anndata.read_h5ad(three / "cells.h5ad").obs["field"].astype(str).tolist()
-
-
 def test_fields_without_er_are_labelled_and_every_page_says_so_first(folder, network, tmp_path):
     for path in folder.glob("*_yellow.*"):
         path.unlink()

@@ -9,6 +9,7 @@ import pytest
 
 from hpax import files, images, launch, models, simulate, train
 from hpax.fields import Field
+from hpax.predict import cells
 from hpax.recipes import classify, datasets, learning, localize, scoring, weak_labels
 from hpax.recipes.configs import SHIPPED
 from hpax.recipes.optimizers import Optimizer
@@ -87,9 +88,11 @@ def test_a_cell_level_model_is_what_its_file_says_on_every_test_field(split, tra
     predict = jax.jit(run.task.predict)
     field = split.test[0]
     crops = loaded.crops(field)
-    seen = np.zeros((64, *crops.shape[1:]), np.float32)
+    batch = cells.BATCH["cpu"]
+    seen = np.zeros((-(-len(crops) // batch) * batch, *crops.shape[1:]), np.float32)
     seen[: len(crops)] = images.as_float(crops)
-    expected = np.asarray(predict(last.params, last.model_state, seen))[: len(crops)]
+    parts = [predict(last.params, last.model_state, seen[row : row + batch]) for row in range(0, len(seen), batch)]
+    expected = np.concatenate(parts)[: len(crops)]
     np.testing.assert_array_equal(dataclasses.replace(loaded, tta=1).predict(field), expected)
 
 

@@ -47,12 +47,13 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.features import benchmarks
     from hpax.formats import feature_tables
 
+    names = distinct([config.against, *config.h5ad])
     with launch.opening():
         reference = feature_tables.read(config.against)
         others = [feature_tables.read(path) for path in config.h5ad]
     obs = matched(config, reference, others)
     known = benchmarks.Known.of(obs, protocol=config.protocol, label=config.label)
-    sets = named(obs, dict(zip(distinct([config.against, *config.h5ad]), [reference, *others], strict=True)))
+    sets = named(obs, dict(zip(names, [reference, *others], strict=True)))
     nearest = {name: benchmarks.neighbours_of(features, known, k=config.k) for name, features in sets.items()}
     scores = benchmarks.scores(
         sets,
@@ -63,7 +64,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
         seed=config.seed,
     )
     columns, rows = benchmarks.table(scores)
-    lead = benchmarks.lead(nearest, config.k[min(2, len(config.k) - 1)])
+    k = config.k[min(2, len(config.k) - 1)]
+    lead = benchmarks.lead(nearest, k)
     benchmarks.frame([*scores, *lead]).to_csv(workdir / "scores.csv", index=False)
     table = page.Table(columns, rows, f"Value [95% interval]; {told(config, scores)}.")
     sections = [page.Section("", [table])]
@@ -73,7 +75,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     first = scores[0]
     counts = {"cells": first.cells, "groups": first.groups, "classes": first.classes, "left out": len(reference.ids)}
     counts["left out"] -= len(obs)
-    shown_k = benchmarks.KNN.format(config.k[min(2, len(config.k) - 1)])
+    shown_k = benchmarks.KNN.format(k)
     metrics = benchmarks.metrics([*scores, *lead], spread_of=shown_k)
     shown = [name for name in metrics if shown_k in name]
     return launch.Result(metrics=metrics, counts=counts, data=config.data, headline=shown)

@@ -28,9 +28,12 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int
     nothing further is begun.
     """
     items = iter(items)
-    yield from map(work, itertools.islice(items, None if workers < 2 else 1))
+    if workers < 2:
+        yield from map(work, items)
+        return
+    yield from map(work, itertools.islice(items, 1))
     waiting: collections.deque[Future[Result]] = collections.deque()
-    with ThreadPoolExecutor(max(1, workers)) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         waiting.extend(pool.submit(work, item) for item in itertools.islice(items, workers))
         try:
             while waiting:

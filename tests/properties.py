@@ -15,7 +15,7 @@ def join(parts):
 def drawn(init, *inputs, seed=0):
     """What `init(key, *inputs)` makes, drawn by NumPy: kernels of the usual spread, scales and variances 1, the rest 0.
 
-    Compiling how a network draws its parameters takes three times as long as compiling the network.
+    Compiling how a network draws its parameters takes longer than compiling the network.
     """
     rng = np.random.default_rng(seed)
 

@@ -73,7 +73,7 @@ def test_cells_without_labels_end_with_features_umap_and_page(tmp_path, monkeypa
     from experiments import inpaint_pairs
     from hpax.data.hpa_fields import dummy as fields
 
-    monkeypatch.setattr(scatter, "embed", lambda features, *, seed: features[:, :2])  # UMAP compiles for 20 seconds
+    monkeypatch.setattr(scatter, "embed", lambda features, *, seed: features[:, :2])  # UMAP takes long to compile
     fields.write(tmp_path / "fields", kaggle=4, proteinatlas=0, size=512)
     for table in (tmp_path / "fields").glob("*.csv"):
         table.unlink()

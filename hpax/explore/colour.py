@@ -57,9 +57,7 @@ def structure(
 def png(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
     """A picture as a PNG file; the same picture gives the same bytes."""
     file = io.BytesIO()
-    Image.fromarray(picture).save(
-        file, format="PNG", compress_level=4
-    )  # 5% larger than the smallest, in a fifth of the time
+    Image.fromarray(picture).save(file, format="PNG", compress_level=4)  # hardly larger than at 9, and far sooner
     return file.getvalue()
 
 

@@ -23,36 +23,24 @@ def interval(
     told: Shaped[np.ndarray, " n"],
     groups: ArrayLike | None = None,
     *,
+    than: Shaped[np.ndarray, " n"] | None = None,
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
 ) -> bootstrap.Interval:
     """`score`, and its percentiles over resamples of `groups`; classes that a resample lacks are left out of its mean.
 
+    With `than`, other answers for the same examples, how much higher the score is than theirs; both see the same
+    resamples.
+
     Raises:
         ValueError: there are no examples or no resamples, or lengths differ.
     """
     drawn = _resampled(truth, told, groups, resamples, seed)
-    return bootstrap.interval(score(truth, told), drawn, level)
-
-
-def difference(
-    truth: Shaped[np.ndarray, " n"],
-    told: Shaped[np.ndarray, " n"],
-    than: Shaped[np.ndarray, " n"],
-    groups: ArrayLike | None = None,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> bootstrap.Interval:
-    """How much higher `told` scores than other answers for the same examples; both see the same resamples.
-
-    Raises:
-        ValueError: as `interval`.
-    """
-    drawn = [_resampled(truth, answers, groups, resamples, seed) for answers in (told, than)]
-    return bootstrap.interval(score(truth, told) - score(truth, than), drawn[0] - drawn[1], level)
+    if than is None:
+        return bootstrap.interval(score(truth, told), drawn, level)
+    others = _resampled(truth, than, groups, resamples, seed)
+    return bootstrap.interval(score(truth, told) - score(truth, than), drawn - others, level)
 
 
 def _resampled(

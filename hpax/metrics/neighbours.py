@@ -60,7 +60,7 @@ class Benchmark:
         mine, others = (np.array(each.classes)[each.truth] for each in (self, other))
         if not (np.array_equal(mine, others) and np.array_equal(self.clusters, other.clusters)):
             raise ValueError("what is compared must be told of the same cells in one order, it is not; match the cells")
-        return balanced_accuracy.difference(self.truth, self.told[k], other.told[k], self.clusters)
+        return balanced_accuracy.interval(self.truth, self.told[k], self.clusters, than=other.told[k])
 
 
 def benchmark(

@@ -57,7 +57,7 @@ class Encoder:
     def __post_init__(self) -> None:
         if self.network.architecture not in KINDS:
             kinds, got = " or ".join(KINDS), self.network.architecture
-            raise ValueError(f"an encoder must be an {kinds}, got a {got}; load that elsewhere")
+            raise ValueError(f"an encoder must be an {kinds}, got a {got}; use hpax.load")
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -10,9 +10,8 @@ from jaxtyping import Float, UInt
 from hpax import atlas, images
 from hpax.predict.tta import PredictCells
 
-BATCH = {"cpu": 8}
-OTHERWISE = 64
-"""Crops that are looked at together, by platform: processors are fastest with few, and so few are padding."""
+BATCH, CPU_BATCH = 64, 8
+"""Crops that are looked at together: processors are fastest with few, of which few are padding, too."""
 
 
 def of_crops(
@@ -23,7 +22,7 @@ def of_crops(
     Batches are filled across fields, so that few rows are padding and one shape is compiled; it holds the fields that
     share a batch and no others.
     """
-    batch = batch or BATCH.get(jax.default_backend(), OTHERWISE)
+    batch = batch or (CPU_BATCH if jax.default_backend() == "cpu" else BATCH)
     owed: list[int] = []  # cells of each field that is still to come
     waiting: list[np.ndarray] = []  # crops
     done: list[np.ndarray] = []  # probabilities of each cell

@@ -48,7 +48,7 @@ def test_answers_must_be_of_the_same_examples(untyped):
 def test_the_difference_of_two_is_that_of_paired_resamples():
     truth, told, group = _answers()
     other = np.where(np.random.default_rng(3).uniform(size=len(truth)) < 0.2, "nucleus", told)
-    found = balanced_accuracy.difference(truth, told, other, group, resamples=4000)
+    found = balanced_accuracy.interval(truth, told, group, than=other, resamples=4000)
     assert found.value == pytest.approx(balanced_accuracy_score(truth, told) - balanced_accuracy_score(truth, other))
     rng, differences = np.random.default_rng(1), []
     for _ in range(2000):
@@ -56,5 +56,5 @@ def test_the_difference_of_two_is_that_of_paired_resamples():
         mine, others = (balanced_accuracy.score(truth[rows], answers[rows]) for answers in (told, other))
         differences.append(mine - others)
     np.testing.assert_allclose([found.low, found.high], np.quantile(differences, [0.025, 0.975]), atol=0.01)
-    same = balanced_accuracy.difference(truth, told, told, group)
+    same = balanced_accuracy.interval(truth, told, group, than=told)
     assert (same.value, same.low, same.high) == (0, 0, 0)

@@ -88,7 +88,7 @@ def test_a_cell_level_model_is_what_its_file_says_on_every_test_field(split, tra
     predict = jax.jit(run.task.predict)
     field = split.test[0]
     crops = loaded.crops(field)
-    batch = cells.BATCH["cpu"]
+    batch = cells.CPU_BATCH
     seen = np.zeros((-(-len(crops) // batch) * batch, *crops.shape[1:]), np.float32)
     seen[: len(crops)] = images.as_float(crops)
     parts = [predict(last.params, last.model_state, seen[row : row + batch]) for row in range(0, len(seen), batch)]

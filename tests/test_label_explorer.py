@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import saved
 import test_label
 from test_label import options, table
 
@@ -20,7 +21,7 @@ from hpax.formats import masks
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    return test_label.save(tmp_path_factory.mktemp("networks") / "cells.safetensors", "cell-net", 0)
+    return saved.labeller(tmp_path_factory.mktemp("networks") / "cells.safetensors", "cell-net", 0)
 
 
 @pytest.fixture

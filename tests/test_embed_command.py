@@ -53,13 +53,13 @@ def test_fields_to_features_and_a_broken_one_is_told_by_the_exit_status(folder, 
     fields.write(tmp_path / "more", kaggle=1, proteinatlas=0, size=64)
     for path in sorted((tmp_path / "more" / "kaggle").iterdir()):
         (own / f"broken_{path.name.rpartition('_')[2]}").write_bytes(path.read_bytes()[:100])
-    options = ["--fields", own, "--um-per-pixel", UM, "--workdir", tmp_path / "work"]
+    options = ["--fields", own, "--um-per-pixel", UM, "--segmenter", "classical", "--workdir", tmp_path / "work"]
     assert call(folder, "human", *options) == 1
     assert "failed: broken: " in capsys.readouterr().err
     table = anndata.read_h5ad(tmp_path / "work" / "features.h5ad")
     encoder = models.Encoder.load(folder / "human.safetensors")
     config = Config(folder / "human.safetensors", own, um_per_pixel=fields.UM_PER_PIXEL, workdir=tmp_path / "work")
-    source = embedding._of_fields(config, encoder, own)
+    source = embedding._of_fields(config, encoder, tmp_path / "work" / "cells")
     assert table.obs_names.tolist() == source.table.index.tolist()
     assert {"field", "group_id", "protein"} <= set(table.obs)
     assert table.obsm["labels"].shape == (len(source), 19)
@@ -127,10 +127,12 @@ def test_a_labeller_of_cells_is_an_encoder_and_the_one_for_fields_where_none_is_
     assert set(expected) == set(table.obs_names)
     assert len(expected) > 3
     np.testing.assert_allclose(table.X, np.stack([expected[cell] for cell in table.obs_names]), rtol=1e-4, atol=1e-5)
-    assert main.main(["embed", *own, "--workdir", str(tmp_path / "alone")]) == 0  # classical masks, too
-    alone = anndata.read_h5ad(tmp_path / "alone" / "features.h5ad")
-    np.testing.assert_array_equal(alone[table.obs_names].X, table.X)
-    assert "the classical segmentation" in (tmp_path / "alone" / "index.html").read_text()
+    alone = ["--segmenter", "classical", "--workdir", str(tmp_path / "alone")]
+    assert main.main(["embed", *own, *alone]) == 0  # finds the same first
+    found = anndata.read_h5ad(tmp_path / "alone" / "features.h5ad")
+    assert found.obs_names.tolist() == table.obs_names.tolist()
+    np.testing.assert_array_equal(found.X, table.X)
+    assert str(tmp_path / "alone" / "cells") in (tmp_path / "alone" / "index.html").read_text()
 
 
 def test_what_cannot_be_embedded_is_said(folder, tmp_path, capsys):

@@ -4,9 +4,9 @@
     hpax embed --crops CROPS/yeast --organism yeast --encoder encoder.safetensors --workdir DIR
 
 Cuts the cells out of fields as the encoder knows them, around the cells of --masks (the workdir of `hpax segment`, or
-any folder of masks) or, without it, around nuclei that Otsu's threshold finds; or takes published crops (--crops). An
-encoder inpaints, or labels cells: what such a network sees before its last layer are features, too, of cells that the
-classical segmentation finds where there is no --masks. Without --encoder takes the one that ships and knows most of
+any folder of masks); without it finds them first, as `hpax segment` does, and leaves their masks and tables in
+DIR/cells. Or takes published crops (--crops). An encoder inpaints, or labels cells: what such a network sees before its
+last layer are features, too. Without --encoder takes the one that ships and knows most of
 such cells: of fields label-cells, of crops encode-cells or encode-yeast. Leaves in DIR features.h5ad (X holds the
 layers side by side, var["layer"] says which, obs where each cell comes from), index.html with a UMAP, nearest
 neighbours and a gallery of the cells, and result.json. Shards of the cells are kept in DIR/shards, so that the same
@@ -29,11 +29,12 @@ class Config:
 
     encoder: Path | None = None  # a file, or a name of the catalogue; None: what ships and knows most of such cells
     fields: Path | None = None  # folder of fields
-    masks: Path | None = None  # of the fields: the workdir of `hpax segment`, or a folder of masks; None: found here
+    masks: Path | None = None  # of the fields: the workdir of `hpax segment`, or a folder of masks; None: found first
     crops: Path | None = None  # folder of published crops, instead of fields
     organism: Literal["human", "yeast"] = "human"  # of the crops
     workdir: Path = Path("runs/embed")
     layers: tuple[str, ...] = ()  # such as conv3; none: all
+    segmenter: Literal["networks", "classical"] = "networks"  # where the cells are to be found first
     annotations: str = ""  # of the fields: the labels' table in the folder; "": the only one there, if any
     um_per_pixel: UmPerPixel = 0.0  # µm, of the fields; 0: as the files state, or by the width; auto: by nuclei
     camera_bits: int = 0  # of channels with more than 8 bits, such as 12; 0: the fewest that hold all pixels

@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float32, UInt
 
 from hpax import atlas, data, files, launch, models
-from hpax.commands import embedding_page
+from hpax.commands import embedding_page, segment, segmenting
 from hpax.commands.command import Call
 from hpax.commands.embed import Config
 from hpax.data import folders, pixel_sizes
@@ -24,9 +24,6 @@ from hpax.models.encoder import SIZE
 from hpax.recipes.cells import only_location
 
 FEATURES, SHARDS, PAGE = "features.h5ad", "shards", "index.html"
-RECIPES = {False: "code", True: "classical"}
-FOUND = {False: "Otsu's threshold of nuclei", True: "the classical segmentation"}
-"""Whether an encoder must see its cell alone → what finds cells without masks, for `hpa_cells`, and in words."""
 
 
 def run(config: Config, call: Call) -> dict[str, str]:
@@ -41,13 +38,15 @@ def run(config: Config, call: Call) -> dict[str, str]:
     encoder = models.Encoder.load(name)
     if unknown := [layer for layer in config.layers if layer not in encoder.layers]:
         raise ValueError(f"layers must be of {', '.join(encoder.layers)}, got {', '.join(unknown)}")
+    if config.fields is not None:
+        _check_for_fields(encoder)
     config.workdir.mkdir(parents=True, exist_ok=True)
     with files.exclusive(config.workdir):
-        config = _as_segmented(config)
-        source = _of_crops(config, encoder) if config.fields is None else _of_fields(config, encoder, config.fields)
+        found, failures = _with_masks(config, call)
+        source = _of_crops(config, encoder) if found.masks is None else _of_fields(found, encoder, found.masks)
         labels = {"labels": source.labels} if "labels" in source.info.features else None
         obs = cells_of(source)
-        facts = told(config, name, encoder, source)
+        facts = told(found, name, encoder, source)
         path = extract(
             encoder.encode,
             data.CellBatches(source, encoder.batch, prepare=lambda crops: _prepare(encoder, np.asarray(crops))),
@@ -61,7 +60,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
         _record(config, call, source, seconds=time.perf_counter() - start)
     print(f"features of {len(source)} cells: {path}")
     print(f"the page: {config.workdir / PAGE}")
-    return source.failures
+    return failures | source.failures
 
 
 def cells_of(source: data.Source) -> pd.DataFrame:
@@ -93,7 +92,7 @@ def told(config: Config, name: Path, encoder: models.Encoder, source: data.Sourc
     else:
         sizes = sorted(set(np.round(table["um_per_pixel"].to_numpy(float), 4).tolist()))
         known |= {"fields": str(config.fields), "pixels of the fields": "; ".join(map(_um, sizes))}
-        known["found by"] = f"the masks in {config.masks}" if config.masks is not None else FOUND[encoder.masked]
+        known["found by"] = f"the masks in {config.masks}"
     counts = {"cells": len(source), "fields of cells": table["field"].nunique()} if "field" in table else {}
     return known | {name: str(count) for name, count in counts.items()}
 
@@ -102,15 +101,44 @@ def _um(size: float) -> str:
     return "of unknown size" if math.isnan(size) else f"{size:.4g} µm per pixel"
 
 
-def _as_segmented(config: Config) -> Config:
-    """Where the masks are those of `hpax segment`, pixels are what it took them for, unless something else is asked."""
+def _check_for_fields(encoder: models.Encoder) -> None:
+    """Refuses an encoder that cells of the atlas's channels and of a known size cannot be cut out for."""
+    if encoder.channels != atlas.CHANNELS[: len(encoder.channels)] or not encoder.network.um_per_pixel > 0:
+        told = f"{', '.join(encoder.channels)} at {encoder.network.um_per_pixel} µm"
+        raise ValueError(f"the encoder must know {', '.join(atlas.CHANNELS)}, got {told}; give --crops instead")
+
+
+def _with_masks(config: Config, call: Call) -> tuple[Config, dict[str, str]]:
+    """With the masks of the fields, found here where there are none; and why none are of some fields.
+
+    Where they are those of `hpax segment`, pixels are what it took them for, unless something else is asked.
+    """
+    if config.fields is None:
+        return config, {}
+    failures: dict[str, str] = {}
+    if config.masks is None:
+        asked = of_segment(config, config.fields)
+        failures = segmenting.run(asked, call)
+        config = dataclasses.replace(config, masks=asked.workdir)
     path = (config.masks or Path()) / "config.json"
-    if config.masks is None or not path.is_file():
-        return config
-    there = json.loads(path.read_text(encoding="utf-8"))
+    there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     um_per_pixel = config.um_per_pixel or there.get("um_per_pixel", 0.0)
     camera_bits = config.camera_bits or int(there.get("camera_bits", 0))
-    return dataclasses.replace(config, um_per_pixel=um_per_pixel, camera_bits=camera_bits)
+    return dataclasses.replace(config, um_per_pixel=um_per_pixel, camera_bits=camera_bits), failures
+
+
+def of_segment(config: Config, fields: Path) -> segment.Config:
+    """The settings of what finds the cells."""
+    return segment.Config(
+        fields=fields,
+        workdir=config.workdir / "cells",
+        annotations=config.annotations,
+        segmenter=config.segmenter,
+        um_per_pixel=config.um_per_pixel,
+        camera_bits=config.camera_bits,
+        overlays=False,
+        shards=False,
+    )
 
 
 def _estimates(config: Config, found: Sequence[fields.FieldFiles]) -> pixel_sizes.Estimates:
@@ -143,20 +171,15 @@ def _prepare(encoder: models.Encoder, crops: UInt[np.ndarray, "*b s s c"]) -> Fl
     return encoder.prepare(crops[..., : len(encoder.channels)])
 
 
-def _of_fields(config: Config, encoder: models.Encoder, folder: Path) -> data.Source:
-    """The cells of a folder of fields, cut out in the size that the encoder knows."""
-    if encoder.channels != atlas.CHANNELS[: len(encoder.channels)] or not encoder.network.um_per_pixel > 0:
-        told = f"{', '.join(encoder.channels)} at {encoder.network.um_per_pixel} µm"
-        raise ValueError(f"the encoder must know {', '.join(atlas.CHANNELS)}, got {told}; give --crops instead")
+def _of_fields(config: Config, encoder: models.Encoder, masks: Path) -> data.Source:
+    """The cells of a folder of fields, cut out by `masks` in the size that the encoder knows."""
     size = encoder.size or SIZE
-    masks = None if config.masks is None else mask_files.located(config.masks)
-    found = fields.survey(folder).fields
+    found = fields.survey(config.fields or Path()).fields
     return data.build(
         "hpa_cells",
         config.workdir / SHARDS,
-        source=folder,
-        masks="" if masks is None else str(masks),
-        recipe=RECIPES[encoder.masked],
+        source=config.fields,
+        masks=str(mask_files.located(masks)),
         neighbours=not encoder.masked,
         bits=fields.depth(found),
         annotations=config.annotations,

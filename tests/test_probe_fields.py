@@ -195,6 +195,7 @@ def test_a_network_from_a_file_sees_at_the_pixel_size_that_it_learnt(trained):
     assert probe.um_per_pixel(probe.Config()) == 0.64
 
 
+@pytest.mark.slow
 def test_few_labels_scores_every_beginning_at_every_share(folder, tmp_path):
     command = ["--fields", str(folder), "--beginnings", "shipped", "intensity", "--shares", "0.5", "1", "--folds", "2"]
     command += ["--least", "1", "--strengths", "0.01"]

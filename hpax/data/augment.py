@@ -133,19 +133,32 @@ def _channel(rng: np.random.Generator, augmentation: Augmentation, plane: np.nda
     offset = rng.uniform(-1, 1) * augmentation.offset
     blur, noise = max(0, rng.uniform(-1, 1)) * augmentation.blur, rng.random() ** 2 * augmentation.noise
     haze = max(0, rng.uniform(-1, 1)) * augmentation.haze if augmentation.haze else 0
-
-    def exposed(plane: np.ndarray) -> np.ndarray:
-        plane = plane**gamma if gamma != 1 else plane
-        plane = plane + haze * _spread(plane, rng.uniform(0.04, 0.16) * len(plane)) if haze else plane
-        plane = ndimage.gaussian_filter(plane, blur) if blur else plane
-        plane = gain * plane + offset
-        plane = plane + noise * rng.standard_normal(plane.shape, np.float32) if noise else plane
-        return np.clip(plane, 0, 1, dtype=np.float32)
-
+    exposure = _Exposure(gamma, gain, offset, blur, noise, haze)
     if plane.dtype != np.uint8:
-        return exposed(plane)
+        return exposure(rng, plane)
     by_level = not (haze or blur or noise)  # a pixel's own level decides
-    return exposed(_LEVELS)[plane] if by_level else exposed(images.as_float(plane))
+    return exposure(rng, _LEVELS)[plane] if by_level else exposure(rng, images.as_float(plane))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Exposure:
+    """How a channel is stained, focused and exposed anew."""
+
+    gamma: float
+    gain: float
+    offset: float
+    blur: float  # pixels
+    noise: float
+    haze: float
+
+    def __call__(self, rng: np.random.Generator, plane: np.ndarray) -> np.ndarray:
+        """The channel, in [0, 1]."""
+        plane = plane**self.gamma if self.gamma != 1 else plane
+        plane = plane + self.haze * _spread(plane, rng.uniform(0.04, 0.16) * len(plane)) if self.haze else plane
+        plane = ndimage.gaussian_filter(plane, self.blur) if self.blur else plane
+        plane = self.gain * plane + self.offset
+        plane = plane + self.noise * rng.standard_normal(plane.shape, np.float32) if self.noise else plane
+        return np.clip(plane, 0, 1, dtype=np.float32)
 
 
 _LEVELS = images.as_float(np.arange(256, dtype=np.uint8))

@@ -62,6 +62,7 @@ def test_the_inpainter_agrees_with_float32(tasks, fresh):
         assert 0 < apart(rough[1][layer], features) < 0.01
 
 
+@pytest.mark.slow
 def test_an_update_moves_masters_of_float32_as_far_and_the_same_way(tasks, fresh):
     state = train.State(jnp.zeros((), jnp.int32), *fresh, optax.sgd(0.1).init(fresh[0]))
     after = [jax.jit(partial(update, task, optax.sgd(0.1)))(state, pairs(), 0) for task in tasks]

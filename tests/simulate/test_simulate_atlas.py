@@ -83,6 +83,7 @@ def test_real_fields_at_native_size_are_averaged_down(tmp_path):
     assert (picture == 100).all()
 
 
+@pytest.mark.slow
 def test_main_writes_the_sheets_and_the_table(tmp_path):
     folder = tmp_path / "real"
     folder.mkdir()

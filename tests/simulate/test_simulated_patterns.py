@@ -167,6 +167,7 @@ def test_negative_is_dark(medians):
     assert max(LOCATIONS, key=lambda c: -medians[c]["total"]) == atlas.NEGATIVE
 
 
+@pytest.mark.slow
 def test_a_simple_classifier_tells_the_classes_of_unseen_proteins_apart():
     """Default optics; each protein is classified by a linear rule learned on the others."""
     rows = table(Optics())

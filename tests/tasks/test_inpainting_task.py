@@ -94,6 +94,7 @@ def test_takes_as_many_channels_as_the_cells_have(channels):
     assert _predict(fresh, batch).shape == (2, 16, 16, 1)
 
 
+@pytest.mark.slow
 def test_learns_a_sibling_s_brightness():
     """A protein as bright as its sibling's and dark elsewhere: the loss falls far below that of the mean."""
     rng = np.random.default_rng(0)

@@ -17,7 +17,7 @@ quickstart: $(READY)  ## simulate cells, train an encoder, benchmark its feature
 
 test: $(READY) lint docs  ## style, pages, the fast tests (minutes)
 	@echo "== tests; those marked slow run with make test-all"
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --durations 10
 
 test-all: $(READY) lint  ## every test, the slow ones too
 	$(BIN)/python -m pytest -n 2 -m ""

@@ -38,6 +38,7 @@ SWEEPS = {
     "pairing": launch.grid({"recipe.pair": ["sibling", "self", "random"]}),
     "width": launch.grid({"recipe.network.width": [0.125, 0.25, 0.5]}),
     "layer": launch.grid(layer=LAYERS),
+    "contrast": launch.grid({"recipe.contrast": [0.0, 0.003, 0.03]}),  # give it --recipe.optimizer.batch-size 32
 }
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     name: {f"recipe.{path}": value for path, value in difference.items()}

@@ -1,9 +1,12 @@
 """The inpainter's source encoder under other heads, so that ways to learn features differ in nothing but the task."""
 
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
-from hpax.nn.inpainter import DECODER_WIDTHS, SOURCE_WIDTHS, STRIDE, Decoder, Encoder, pooled, scaled
+from hpax import atlas
+from hpax.nn import pool
+from hpax.nn.inpainter import DECODER_WIDTHS, SOURCE_WIDTHS, STRIDE, Decoder, Encoder, Inpainter, pooled, scaled
 from hpax.types import Array
 
 
@@ -56,9 +59,45 @@ class Projector(nn.Module):
     ) -> Float[Array, "b {self.outputs}"]:
         """The numbers of each cell."""
         code, _ = self.source(images, mask=mask, train=train)
-        features = code.max((1, 2))
+        features = pool.strongest(code)
         return self.out(features if self.between is None else nn.relu(self.between(features)))
 
     def encode(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b k"]]:
         """As `nn.inpainter.Inpainter.encode`."""
         return pooled(self.source, images)
+
+
+class ContrastedInpainter(Inpainter):
+    """The inpainting network, whose source encoder has a second head while it learns: a few numbers of each cell."""
+
+    outputs: int = 64  # dimensions that cells are compared in
+    hidden: int = 128  # of the layer before these
+
+    def setup(self) -> None:
+        """The inpainter's parts and the perceptron."""
+        super().setup()
+        self.between = nn.Dense(self.hidden)
+        self.out = nn.Dense(self.outputs)
+
+    def compare(
+        self,
+        source: Float[Array, "b h w c"],
+        target: Float[Array, "b h w c"],
+        *,
+        mask: Float[Array, " b"],
+        train: bool = False,
+    ) -> tuple[Float[Array, "b h w p"], Float[Array, "two_b {self.outputs}"]]:
+        """The protein of the targets as painted, and the numbers of sources and targets, one after another.
+
+        Args:
+            source: every channel of the source cells, in [0, 1].
+            target: of the target cells, whose protein only the numbers know.
+            mask: 1 for a pair, 0 for padding, which BatchNorm leaves out.
+            train: normalise by the batch instead of by the moving averages.
+        """
+        both, twice = self._cast(jnp.concatenate([source, target])), jnp.tile(mask, 2)
+        code, _ = self.source(both, mask=twice, train=train)
+        seen, _ = self.markers(self._cast(target[..., atlas.STRUCTURE]), mask=mask, train=train)
+        painted = self.decoder(jnp.concatenate([code[: len(source)], seen], axis=-1))
+        numbers = self.out(nn.relu(self.between(pool.strongest(code))))
+        return painted.astype(source.dtype), numbers.astype(source.dtype)

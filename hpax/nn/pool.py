@@ -23,6 +23,16 @@ def maxima(x: Float[Array, "b h w c"], *, size: int = 3, stride: int = 2, pad: i
     return x
 
 
+def strongest(x: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
+    """The maximum over space of each channel; of equal ones the first takes the gradient.
+
+    That of `x.max` asks where `x` equals it, which is nowhere if a compiler computes `x` twice and rounds differently.
+    """
+    pixels = x.reshape(len(x), -1, x.shape[-1])
+    place = jax.lax.stop_gradient(pixels).argmax(1, keepdims=True)
+    return jnp.take_along_axis(pixels, place, 1)[:, 0]
+
+
 def halves(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """The mean of every 2×2 pixels; an odd side loses its last pixel."""
     for axis in (1, 2):

@@ -306,6 +306,7 @@ class Inpaint:
 
     network: InpaintNetwork = InpaintNetwork()
     pair: Pair = "sibling"  # what the target is to the source; "self" makes it an autoencoder-like control
+    contrast: float = 0.0  # weight of a contrast between proteins beside painting, of random views; 0: as published
     resident: Resident = "auto"  # cells live in the devices' memory, which make the batches; auto: on GPUs and TPUs
     optimizer: Adam = dataclasses.field(default_factory=Adam)
 

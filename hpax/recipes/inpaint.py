@@ -22,6 +22,7 @@ from hpax.explore import grids
 from hpax.models.encoder import Encoder
 from hpax.models.store import Network as StoredNetwork
 from hpax.models.store import Trained
+from hpax.nn.embedder import ContrastedInpainter
 from hpax.nn.inpainter import Inpainter
 from hpax.recipes import configs
 from hpax.recipes.cells import BATCH, Cells
@@ -29,6 +30,7 @@ from hpax.recipes.configs import INPAINT_PRESETS as PRESETS
 from hpax.recipes.configs import Inpaint as Config
 from hpax.recipes.configs import InpaintNetwork as Network
 from hpax.recipes.learning import lives_on_device
+from hpax.tasks.contrasted import ContrastedInpainting
 from hpax.tasks.inpaint import PairedInpainting
 from hpax.types import Array, Batch
 
@@ -59,15 +61,8 @@ def build(config: Config, cells: Cells, *, seed: int = 0) -> train.Run:
     batches = functools.partial(data.PairBatches, prepare=cells.prepare, seed=seed)
     pairs = batches(cells.training, config.optimizer.batch_size, pair=config.pair)
     validation = batches(cells.held, VALIDATION_BATCH, flip=False)
-    network, steps = config.network, config.optimizer.steps_of(pairs.steps_per_epoch)
-    model = Inpainter(
-        network.width,
-        network.decoder_width,
-        axis_name=train.AXIS,
-        momentum=network.momentum,
-        dtype=configs.computed_in(network.dtype),
-    )
-    task = PairedInpainting(model)
+    steps = config.optimizer.steps_of(pairs.steps_per_epoch)
+    task = _task(config, cells)
     predict = jax.jit(task.predict)
 
     def pictures(state: train.State) -> dict[str, np.ndarray]:
@@ -83,6 +78,22 @@ def build(config: Config, cells: Cells, *, seed: int = 0) -> train.Run:
         validation=validation.epoch,
         pictures=pictures,
     )
+
+
+def _task(config: Config, cells: Cells) -> PairedInpainting:
+    network = config.network
+    kind = ContrastedInpainter if config.contrast else Inpainter
+    model = kind(
+        network.width,
+        network.decoder_width,
+        axis_name=train.AXIS,
+        momentum=network.momentum,
+        dtype=configs.computed_in(network.dtype),
+    )
+    if not isinstance(model, ContrastedInpainter):
+        return PairedInpainting(model)
+    proteins = cells.training.table["protein"].cat.codes.to_numpy(int)
+    return ContrastedInpainting(model, proteins, config.contrast)
 
 
 def train_model(config: Config, cells: Cells, workdir: Path, *, seed: int = 0) -> Encoder:
@@ -149,7 +160,7 @@ def _network(config: Config, cells: Cells, state: Trained, card: str) -> StoredN
         options=options,
         channels=cells.channels,
         um_per_pixel=cells.um_per_pixel,
-        params=state.params,
+        params={part: state.params[part] for part in ("source", "markers", "decoder")},  # no head of a contrast
         model_state=state.model_state,
         card=card,
         size=cells.size,
@@ -159,7 +170,7 @@ def _network(config: Config, cells: Cells, state: Trained, card: str) -> StoredN
 
 def _card(config: Config, cells: Cells, quality: Mapping[str, float], seed: int) -> str:
     settings = {**dataclasses.asdict(config.network), **dataclasses.asdict(config.optimizer)}
-    settings |= {"pair": config.pair, "seed": seed}
+    settings |= {"pair": config.pair, "contrast": config.contrast, "seed": seed}
     record = {
         "learnt from": f"{len(cells.training)} {cells.origin} cells",
         "channels": ", ".join(cells.channels),

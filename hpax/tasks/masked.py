@@ -37,7 +37,7 @@ class MaskedCells:
         """The reconstruction's error of two views of the source and one of the target, and the contrasts."""
         hiding, *looking = jax.random.split(key, 4)
         cells = zip(looking, ("source", "source", "target"), strict=True)
-        images = jnp.concatenate([views.view(each, batch[side]) for each, side in cells])
+        images = jnp.concatenate([views.view(each, batch[side]).seen for each, side in cells])
         return self._loss(params, images, batch, hiding), model_state
 
     def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> dict[str, Float[Array, " b"]]:

@@ -31,7 +31,7 @@ class Siblings(Embedding):
         self, params: Params, model_state: ModelState, batch: Batch, *, key: jax.Array
     ) -> tuple[Float[Array, " b"], ModelState]:
         """The criterion of each pair, and the moving statistics after the batch."""
-        first, second = (views.view(each, batch[side]) for each, side in _sides(key))
+        first, second = (views.view(each, batch[side]).seen for each, side in _sides(key))
         both, mask = jnp.concatenate([first, second]), jnp.tile(batch["mask"], 2)
         embedded, model_state = self.answer(params, model_state, both, mask)
         return self._criterion(embedded, batch), model_state

@@ -40,3 +40,18 @@ def test_means_are_of_the_pixels_that_the_image_holds(h, w, size):
 @pytest.mark.parametrize(("h", "w"), [(2, 2), (5, 6)])
 def test_halves(h, w):
     _agree(pool.halves, lambda x: nn.avg_pool(x, (2, 2), (2, 2)), _random(2, h, w, 3))
+
+
+def test_the_strongest_pixel_of_each_channel_takes_the_gradient_even_of_equal_ones():
+    x = _random(2, 5, 6, 3)
+    x[0, 1:3, 2:4, 1] = 9  # four alike
+    strongest, back = jax.vjp(pool.strongest, x)
+    np.testing.assert_array_equal(strongest, x.max((1, 2)))
+    g = _random(2, 3, seed=1)
+    (found,) = back(g)
+    expected = np.zeros_like(x)
+    for image in range(2):
+        for channel in range(3):
+            row, column = np.unravel_index(x[image, ..., channel].argmax(), x.shape[1:3])
+            expected[image, row, column, channel] = g[image, channel]
+    np.testing.assert_array_equal(found, expected)

@@ -5,6 +5,7 @@ import json
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors
@@ -52,6 +53,23 @@ def test_features_of_the_saved_encoder_are_the_task_s_to_the_bit(cells, workdir)
         np.testing.assert_array_equal(found[layer], rows)
     np.testing.assert_array_equal(encoder.features(crops(cells), "conv3"), found["conv3"])
     assert encoder.features(crops(cells)[:0], layer="conv1").shape == (0, found["conv1"].shape[1])
+
+
+@pytest.mark.slow
+def test_with_a_contrast_beside_it_the_same_kind_of_encoder_is_kept(cells, workdir, tmp_path):
+    config = dataclasses.replace(TINY, contrast=0.1)
+    encoder = inpaint.train_model(config, cells, tmp_path, seed=3)
+    run = inpaint.build(config, cells, seed=3)
+    state = train.fit(run, tmp_path)  # trained before: the last state is read
+    expected = run.task.encode(state.params, state.model_state, encoder.prepare(crops(cells)))
+    for layer, rows in encoder.features(crops(cells)).items():
+        np.testing.assert_allclose(rows, expected[layer], rtol=1e-4, atol=1e-5)
+    alone = Encoder.load(workdir / inpaint.FILE)
+    assert jax.tree.map(jnp.shape, encoder.network.params) == jax.tree.map(jnp.shape, alone.network.params)
+    assert "0.1" in encoder.network.card
+    proteins = cells.training.table["protein"].to_numpy(str)
+    one, other = run.task.proteins[np.unique(proteins, return_index=True)[1][:2]]
+    assert one != other
 
 
 def test_the_number_of_cells_looked_at_together_changes_nothing_but_rounding(cells, workdir):

@@ -1,6 +1,7 @@
 """Embeddings have the papers' settings, keep neighbours, and place further cells among those of the reference."""
 
 import numpy as np
+import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from hpax.analysis import embed
@@ -16,10 +17,15 @@ def clusters(count=4, each=30, seed=0, d=10):
 def test_the_settings_are_those_of_the_papers():
     assert (embed.LE_CELLS.neighbours, embed.LE_CELLS.min_dist, embed.LE_CELLS.components) == (15, 0.01, 3)
     assert (embed.LU_PROTEINS.neighbours, embed.LU_PROTEINS.min_dist) == (20, 0.3)
+
+
+@pytest.mark.slow
+def test_proteins_are_embedded_as_pages_embed_cells():
     features, _ = clusters()
     np.testing.assert_array_equal(embed.umap(features, embed.LU_PROTEINS, seed=1), scatter.embed(features, seed=1))
 
 
+@pytest.mark.slow
 def test_cells_beyond_the_reference_lie_among_their_kind():
     features, labels = clusters(each=60)
     places = embed.umap(features, embed.LE_CELLS, seed=0, reference=80)

@@ -89,5 +89,6 @@ def test_tasks_of_other_weights_are_compiled_apart(fresh):
     assert (doubled > 1.1 * found).all()
 
 
+@pytest.mark.slow
 def test_padding_influences_nothing(fresh):
     assert_padding_influences_nothing(TASK, fresh, batch(), atol=1e-5)

@@ -141,6 +141,7 @@ def test_what_cannot_be_embedded_is_said(folder, tmp_path, capsys):
         "give --crops instead": ["yeast", "--fields", folder / "fields", *workdir],
         "learnt from human cells": ["human", "--crops", folder / "yeast", "--organism", "yeast", *workdir],
         "layers must be of conv1": ["yeast", "--crops", folder / "yeast", "--layers", "conv9", *workdir],
+        "finds cells of fields without masks": ["yeast", "--crops", folder / "yeast", "--segmenter", "classical"],
         "is not a folder": ["human", "--fields", folder / "fields", "--masks", tmp_path / "none", *workdir],
     }
     for told, arguments in wrong.items():

@@ -1,17 +1,17 @@
 """Features of single cells by an encoder that inpainting trained: a row of numbers for each cell.
 
+    hpax embed --fields FOLDER --workdir DIR
     hpax embed --fields FOLDER --masks runs/segment --workdir DIR
     hpax embed --crops CROPS/yeast --organism yeast --encoder encoder.safetensors --workdir DIR
 
 Cuts the cells out of fields as the encoder knows them, around the cells of --masks (the workdir of `hpax segment`, or
 any folder of masks); without it finds them first, as `hpax segment` does, and leaves their masks and tables in
 DIR/cells. Or takes published crops (--crops). An encoder inpaints, or labels cells: what such a network sees before its
-last layer are features, too. Without --encoder takes the one that ships and knows most of
-such cells: of fields label-cells, of crops encode-cells or encode-yeast. Leaves in DIR features.h5ad (X holds the
-layers side by side, var["layer"] says which, obs where each cell comes from), index.html with a UMAP, nearest
-neighbours and a gallery of the cells, and result.json. Shards of the cells are kept in DIR/shards, so that the same
-command is fast the second time. Exit status 1: some fields or crops could not be read, and are left out; 2: nothing
-was done.
+last layer are features, too. Without --encoder takes the one that ships and knows most of such cells: of fields
+label-cells, of crops encode-cells or encode-yeast. Leaves in DIR features.h5ad (X holds the layers side by side,
+var["layer"] says which, obs where each cell comes from), index.html with a UMAP, nearest neighbours and a gallery of
+the cells, and result.json. Shards of the cells are kept in DIR/shards, so that the same command is fast the second
+time. Exit status 1: some fields or crops could not be read, and are left out; 2: nothing was done.
 """
 
 import dataclasses

@@ -143,11 +143,11 @@ def of_segment(config: Config, fields: Path) -> segment.Config:
     )
 
 
-def _estimates(config: Config, found: Sequence[fields.FieldFiles]) -> pixel_sizes.Estimates:
+def _estimates(config: Config, masks: Path, found: Sequence[fields.FieldFiles]) -> pixel_sizes.Estimates:
     """What nuclei say of fields that state no pixel size: what they said when `hpax segment` left the masks, if so."""
     if config.um_per_pixel != "auto":
         return ()
-    if config.masks is not None and (said := pixel_sizes.kept(config.masks / pixel_sizes.FILE)):
+    if said := pixel_sizes.kept(masks / pixel_sizes.FILE):
         return said
     bits, cache = config.camera_bits, config.workdir / pixel_sizes.FILE
     return pixel_sizes.estimates(found, "auto", camera_bits=bits, cache=cache)
@@ -186,7 +186,7 @@ def _of_fields(config: Config, encoder: models.Encoder, masks: Path) -> data.Sou
         bits=fields.depth(found),
         annotations=config.annotations,
         um_per_pixel=pixel_sizes.number(config.um_per_pixel),
-        estimates=_estimates(config, found),
+        estimates=_estimates(config, masks, found),
         camera_bits=config.camera_bits,
         crop_um=size * encoder.network.um_per_pixel,
         crop_size=size,

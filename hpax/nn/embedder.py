@@ -6,7 +6,17 @@ from jaxtyping import Float
 
 from hpax import atlas
 from hpax.nn import pool
-from hpax.nn.inpainter import DECODER_WIDTHS, SOURCE_WIDTHS, STRIDE, Decoder, Encoder, Inpainter, pooled, scaled
+from hpax.nn.inpainter import (
+    DECODER_WIDTHS,
+    SOURCE_WIDTHS,
+    STRIDE,
+    Decoder,
+    Encoder,
+    Inpainter,
+    check_sides,
+    pooled,
+    scaled,
+)
 from hpax.types import Array
 
 
@@ -94,7 +104,11 @@ class ContrastedInpainter(Inpainter):
             target: of the target cells, whose protein only the numbers know.
             mask: 1 for a pair, 0 for padding, which BatchNorm leaves out.
             train: normalise by the batch instead of by the moving averages.
+
+        Raises:
+            ValueError: the images' sides are not multiples of 4, or differ between source and target.
         """
+        check_sides(source.shape, target.shape)
         both, twice = self._cast(jnp.concatenate([source, target])), jnp.tile(mask, 2)
         code, _ = self.source(both, mask=twice, train=train)
         seen, _ = self.markers(self._cast(target[..., atlas.STRUCTURE]), mask=mask, train=train)

@@ -101,7 +101,7 @@ class Inpainter(nn.Module):
         Raises:
             ValueError: the images' sides are not multiples of 4, or differ between source and markers.
         """
-        _check_sides(source.shape, markers.shape)
+        check_sides(source.shape, markers.shape)
         told, _ = self.source(self._cast(source), mask=mask, train=train)
         seen, _ = self.markers(self._cast(markers), mask=mask, train=train)
         return self.decoder(jnp.concatenate([told, seen], axis=-1)).astype(source.dtype)
@@ -126,7 +126,8 @@ def scaled(widths: tuple[int, ...], factor: float) -> tuple[int, ...]:
     return tuple(max(1, round(factor * width)) for width in widths)
 
 
-def _check_sides(source: tuple[int, ...], markers: tuple[int, ...]) -> None:
+def check_sides(source: tuple[int, ...], markers: tuple[int, ...]) -> None:
+    """Refuses images whose sides are not multiples of 4, or differ between source and markers."""
     if source[1:3] != markers[1:3]:
         raise ValueError(f"source and markers must be equally large, got {source[1:3]} and {markers[1:3]}; resize one")
     if any(side % STRIDE for side in source[1:3]):

@@ -310,6 +310,11 @@ class Inpaint:
     resident: Resident = "auto"  # cells live in the devices' memory, which make the batches; auto: on GPUs and TPUs
     optimizer: Adam = dataclasses.field(default_factory=Adam)
 
+    def __post_init__(self) -> None:
+        if self.contrast < 0 or (self.contrast and self.pair == "random"):
+            told = f"got {self.contrast} with pairs of kind {self.pair!r}"
+            raise ValueError(f"contrast must be a weight, 0 or more, of pairs that share a protein, {told}")
+
 
 INPAINT_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "lu2019": {

@@ -93,6 +93,8 @@ def _task(config: Config, cells: Cells) -> PairedInpainting:
     if not isinstance(model, ContrastedInpainter):
         return PairedInpainting(model)
     proteins = cells.training.table["protein"].cat.codes.to_numpy(int)
+    if len(np.unique(proteins)) < 2:
+        raise ValueError("a contrast needs cells of two proteins, these are of one; leave it at 0, or give more fields")
     return ContrastedInpainting(model, proteins, config.contrast)
 
 

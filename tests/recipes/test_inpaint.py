@@ -55,6 +55,16 @@ def test_features_of_the_saved_encoder_are_the_task_s_to_the_bit(cells, workdir)
     assert encoder.features(crops(cells)[:0], layer="conv1").shape == (0, found["conv1"].shape[1])
 
 
+def test_a_contrast_needs_pairs_of_one_protein_and_cells_of_two(tmp_path):
+    for wrong in ({"contrast": -0.1}, {"contrast": 0.1, "pair": "random"}):
+        with pytest.raises(ValueError, match="contrast must be a weight"):
+            dataclasses.replace(TINY, **wrong)
+    dummy.write(tmp_path / "yeast", "yeast", {"AAA1": 31})
+    cells = open_cells(Data(cells="yeast", folder=tmp_path / "yeast", data_dir=tmp_path / "data"))
+    with pytest.raises(ValueError, match="needs cells of two proteins"):
+        inpaint.build(dataclasses.replace(TINY, contrast=0.1), cells)
+
+
 @pytest.mark.slow
 def test_with_a_contrast_beside_it_the_same_kind_of_encoder_is_kept(cells, workdir, tmp_path):
     config = dataclasses.replace(TINY, contrast=0.1)

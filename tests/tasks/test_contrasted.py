@@ -76,6 +76,13 @@ def test_a_target_s_protein_is_not_painted_from_itself(fresh):
     assert np.abs(np.asarray(numbers) - np.asarray(numbers_dark))[3:].max() > 1e-4
 
 
+def test_images_that_do_not_fit_are_refused():
+    cells = np.zeros((3, 18, 18, 3), np.float32)
+    odd = {**batch(), "source": cells, "target": cells}
+    with pytest.raises(ValueError, match="must be multiples of 4"):
+        TASK.init(jax.random.key(0), odd)
+
+
 def test_cells_of_one_protein_do_not_repel_each_other(fresh):
     alone = dataclasses.replace(TASK, proteins=np.zeros(6, int))
     apart, _ = TASK.loss(*fresh, batch(), key=jax.random.key(1))

@@ -37,7 +37,8 @@ MAX_COLUMNS = 12  # metrics side by side; more run down the page where there are
 INTRODUCTION = """# Benchmarks
 
 Written by `python -m hpax.report` from `results/*.csv`; an edit by hand fails `python -m hpax.report --check`.
-A number is the mean over seeds ± their standard deviation, a dash is a value that is undefined or was not measured.
+A number is the mean over seeds ± their standard deviation, with the 95% interval of resamples in brackets where there
+is one (of seeds: the means of its ends); a dash is a value that is undefined or was not measured.
 **simulated** is the simulated atlas of `hpax.simulate`, **real** is microscopy."""
 
 
@@ -140,11 +141,13 @@ def render(rows: Iterable[Row]) -> str:
 def _section(data: str, settings: str, runs: Sequence[Row]) -> Iterator[str]:
     """One table with its title and what its numbers rest on."""
     yield f"### **{data}** data" + (f": {_escaped(settings)}" if settings else "")
-    metrics = list(dict.fromkeys(name for row in runs for name in row["headline"].split(";") if name))
+    headline = list(dict.fromkeys(name for row in runs for name in row["headline"].split(";") if name))
+    ends = _ends(headline)
+    metrics = [name for name in headline if not any(name in pair for pair in ends.values())]
     by_arm = {arm: list(group) for arm, group in itertools.groupby(runs, lambda row: row["arm"])}
     lines = [["arm", *metrics, "seeds", "wall time"]]
     for arm, rows in by_arm.items():
-        numbers = [spread(_numbers(rows, f"metric:{name}"), len(rows)) for name in metrics]
+        numbers = [_with_interval(rows, name, ends.get(name, ())) for name in metrics]
         seconds = _numbers([row for row in rows if row["resumed"] != "true"], "wall_s")
         lines.append([arm, *numbers, str(len(rows)), duration(statistics.mean(seconds)) if seconds else "–"])
     down = len(metrics) > max(MAX_COLUMNS, len(by_arm))
@@ -154,6 +157,27 @@ def _section(data: str, settings: str, runs: Sequence[Row]) -> Iterator[str]:
         yield "An arm minus the default, of the same seeds:"
         yield _table(compared, down=down)
     yield "\n".join(f"- {name}: {text}" for name, text in _basis(runs).items() if text)
+
+
+def _ends(headline: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Metrics whose interval is in the headline, too → the names of its ends."""
+    ends = {}
+    for low in headline:
+        metric, end, level = low.partition(", low ")
+        high = f"{metric}, high {level}"
+        if end and metric in headline and high in headline:
+            ends[metric] = (low, high)
+    return ends
+
+
+def _with_interval(rows: Sequence[Row], metric: str, ends: Sequence[str]) -> str:
+    """A metric over seeds and, of means over seeds, the ends of its interval, if it has one."""
+    values = _numbers(rows, f"metric:{metric}")
+    interval = [_numbers(rows, f"metric:{end}") for end in ends]
+    if not (values and interval and all(interval)):
+        return spread(values, len(rows))
+    low, high = (f"{statistics.mean(end):,.{_decimals(values)}f}" for end in interval)
+    return f"{spread(values, len(rows))} [{low}, {high}]"
 
 
 def _table(lines: Sequence[Sequence[str]], *, down: bool) -> str:
@@ -218,10 +242,15 @@ def spread(values: Sequence[float], runs: int) -> str:
     """
     if not values:
         return "–"
-    mean = statistics.mean(values)
-    decimals = 4 if mean == 0 else min(max(3 - math.floor(math.log10(abs(mean))), 0), 8)
+    mean, decimals = statistics.mean(values), _decimals(values)
     parts = [mean, statistics.stdev(values)] if len(values) > 1 else [mean]
     return " ± ".join(f"{part:,.{decimals}f}" for part in parts) + _fewer(values, runs)
+
+
+def _decimals(values: Sequence[float]) -> int:
+    """As many as four digits of the mean take."""
+    mean = statistics.mean(values)
+    return 4 if mean == 0 else min(max(3 - math.floor(math.log10(abs(mean))), 0), 8)
 
 
 def _fewer(values: Sequence[float], runs: int) -> str:

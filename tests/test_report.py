@@ -104,6 +104,19 @@ def test_what_seeds_share_cancels_where_arms_are_compared_with_the_default(write
     assert "odd" not in compared, "never measured"
 
 
+def test_an_interval_stands_behind_its_value(write, run, tmp_path):
+    for seed, value in enumerate((0.25, 0.75)):
+        ends = {"accuracy, low (95%)": value - 0.25, "accuracy, high (95%)": value + 0.5}
+        alone = {"odd, low (95%)": 0.125, "other, high (95%)": 0.25}
+        metrics = {"accuracy": value, **ends, "odd": 1.0, **alone}
+        write(seed=seed, metrics=metrics, headline=list(metrics))
+    assert run() == 0
+    assert "accuracy, low" not in page(tmp_path), "it is in the brackets"
+    accuracy, *others = cells(page(tmp_path), "default")
+    assert accuracy.replace("\\", "") == "0.5000 ± 0.3536 [0.2500, 1.0000]"
+    assert others[:3] == ["1.000 ± 0.000", "0.1250 ± 0.0000", "0.2500 ± 0.0000"], "ends without a value or other end"
+
+
 def test_a_difference_missing_in_some_seeds_is_counted(write, run, tmp_path):
     for seed, odd in enumerate((None, 0.25, 0.5)):
         write(seed=seed, metrics={"accuracy": 0.5, "odd": odd})

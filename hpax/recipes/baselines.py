@@ -66,6 +66,8 @@ def make(name: str, config: Config, cells: Cells, workdir: Path, *, seed: int = 
         return prepared(inpaint.untrained(config.inpaint, cells, seed=seed).encode)
     if name == "inpainting":
         return prepared(inpaint.train_model(config.inpaint, cells, workdir, seed=seed).encode)
+    if name == "inpainting and contrast":
+        return prepared(inpaint.train_model(config.contrasted, cells, workdir, seed=seed).encode)
     run = build(name, config, cells, seed=seed)
     every = max(1, run.steps // 2)
     state = train.fit(run, workdir, evaluate_every=every, save_every=every, describe=name)
@@ -85,6 +87,8 @@ def build(name: str, config: Config, cells: Cells, *, seed: int = 0) -> train.Ru
     """
     if name not in TRAINED_BASELINES:
         raise ValueError(f"a baseline must be one of {', '.join(NAMES)}, got {name!r}")
+    if name == "inpainting and contrast":
+        return inpaint.build(config.contrasted, cells, seed=seed)
     source = _labelled(cells) if name == "supervised" else cells.training
     beside = name not in ("autoencoder", "supervised")  # cells are compared with those beside them
     optimizer = config.inpaint.optimizer

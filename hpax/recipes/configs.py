@@ -371,6 +371,7 @@ class Segment:
 
 UNTRAINED_BASELINES = ("intensity", "pixels", "pca pixels", "classic", "untrained")
 TRAINED_BASELINES = (
+    "inpainting and contrast",
     "autoencoder",
     "contrast of views",
     "contrast of proteins",
@@ -395,7 +396,16 @@ class Baselines:
     hidden: int = 128  # of the layer before these
     components: int = 64  # of the pixels' principal components
     contrasts: float = 0.1  # weight of the two contrasts beside masked reconstruction, whose errors are small
+    contrast: float = 0.03  # weight of the contrast of proteins beside inpainting
 
     def __post_init__(self) -> None:
         if min(self.side_by_side, self.embedding, self.hidden, self.components) < 1:
             raise ValueError("side_by_side, embedding, hidden and components must be at least 1, one is not")
+
+    @property
+    def contrasted(self) -> Inpaint:
+        """Inpainting beside a contrast of proteins, of as many pairs, in batches in which cells are compared."""
+        optimizer = self.inpaint.optimizer
+        steps = max(1, optimizer.steps * optimizer.batch_size // self.side_by_side)
+        longer = dataclasses.replace(optimizer, batch_size=self.side_by_side, steps=steps)
+        return dataclasses.replace(self.inpaint, contrast=self.contrast, optimizer=longer)

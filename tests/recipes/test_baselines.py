@@ -29,7 +29,7 @@ def crops(cells):
     return np.stack([example["image"] for example in cells.everything.__getitems__(range(6))])
 
 
-SLOW = {"masked", "masked and contrasts", "contrast of views", "vicreg"}
+SLOW = {"masked", "masked and contrasts", "contrast of views", "vicreg", "inpainting and contrast"}
 
 
 @pytest.mark.parametrize(

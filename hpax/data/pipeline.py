@@ -214,6 +214,7 @@ class PairBatches(Epochs):
         *,
         seed: int = 0,
         pair: pairs.Pair = "sibling",
+        proteins: Int[np.ndarray, " n"] | None = None,  # of each cell, where pairs are of one protein
         prepare: Prepare = preprocess.human,
         flip: bool = True,
         shuffle: bool = True,
@@ -224,6 +225,7 @@ class PairBatches(Epochs):
         super().__init__(len(source), batch_size, share=share, threads=threads)
         self.crops, self.prepare, self.flip = Crops(source, cache_bytes), prepare, flip
         self._groups, self._seed, self._pair, self._shuffle = source.groups, seed, pair, shuffle
+        self._proteins = proteins
         self._plan = functools.lru_cache(maxsize=2)(self._make_plan)
         self._plan(0)
 
@@ -253,7 +255,7 @@ class PairBatches(Epochs):
         flips = pairs.flips(self.n, **drawn)
         if self._pair == "self":
             flips[:, 1] = flips[:, 0]
-        return Plan(order, pairs.targets(self._groups, self._pair, **drawn), flips)
+        return Plan(order, pairs.targets(self._groups, self._pair, proteins=self._proteins, **drawn), flips)
 
 
 class CellBatches:

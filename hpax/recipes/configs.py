@@ -26,7 +26,7 @@ LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 Mixture = Literal["none", "mixup", "cutmix"]
 Pooling = Literal["mean", "max", "noisy-or"]
-Pair = Literal["sibling", "self", "random"]
+Pair = Literal["sibling", "protein", "self", "random"]
 LossName = Literal["bce", "weighted", "focal", "lovasz", "hard", "focal_lovasz_bce"]
 Strength = Literal["none", "light", "strong"]
 Schedule = Literal["cosine", "constant"]
@@ -305,7 +305,7 @@ class Inpaint:
     """How to learn features by inpainting."""
 
     network: InpaintNetwork = InpaintNetwork()
-    pair: Pair = "sibling"  # what the target is to the source; "self" makes it an autoencoder-like control
+    pair: Pair = "sibling"  # what the target is to the source; "protein": its protein elsewhere; "self": a control
     contrast: float = 0.0  # weight of a contrast between proteins beside painting, of random views; 0: as published
     resident: Resident = "auto"  # cells live in the devices' memory, which make the batches; auto: on GPUs and TPUs
     optimizer: Adam = dataclasses.field(default_factory=Adam)

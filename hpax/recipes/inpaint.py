@@ -59,7 +59,8 @@ LIMITS = "What it was trained on is all it knows: crops of another scale, stain 
 def build(config: Config, cells: Cells, *, seed: int = 0) -> train.Run:
     """The training run: what, on what, for how long."""
     batches = functools.partial(data.PairBatches, prepare=cells.prepare, seed=seed)
-    pairs = batches(cells.training, config.optimizer.batch_size, pair=config.pair)
+    proteins = cells.training.table["protein"].cat.codes.to_numpy(int)
+    pairs = batches(cells.training, config.optimizer.batch_size, pair=config.pair, proteins=proteins)
     validation = batches(cells.held, VALIDATION_BATCH, flip=False)
     steps = config.optimizer.steps_of(pairs.steps_per_epoch)
     task = _task(config, cells)

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,8 +11,12 @@ from hpax.data import pairs
 GROUPS = np.array([7, 3, 7, 3, 3, 7, 7, 9, 9, 7])
 
 
-def draw(pair, epochs, groups=GROUPS, seed=0):
-    return np.stack([pairs.targets(groups, pair, seed=seed, epoch=epoch) for epoch in range(epochs)])
+PROTEINS = np.array([1, 0, 1, 0, 0, 1, 1, 1, 1, 1])  # images 7 and 9 are of one protein
+
+
+def draw(pair, epochs, groups=GROUPS, seed=0, proteins=None):
+    drawn = functools.partial(pairs.targets, groups, pair, seed=seed, proteins=proteins)
+    return np.stack([drawn(epoch=epoch) for epoch in range(epochs)])
 
 
 @settings(deadline=None, max_examples=50)
@@ -21,6 +27,29 @@ def test_a_sibling_is_another_cell_of_the_same_image_and_a_random_one_of_another
     assert (groups[sibling] == groups).all()
     assert (sibling != np.arange(len(groups))).all()
     assert (groups[pairs.targets(groups, "random", seed=seed, epoch=epoch)] != groups).all()
+
+
+@settings(deadline=None, max_examples=50)
+@given(images=st.lists(st.integers(2, 4), min_size=1, max_size=5), seed=st.integers(0, 99), epoch=st.integers(0, 99))
+def test_a_cell_of_the_same_protein_is_of_another_image(images, seed, epoch):
+    rng = np.random.default_rng(seed)
+    protein_of = np.repeat(rng.permutation(len(images)), images)  # of each image
+    groups = rng.permutation(np.repeat(np.arange(len(protein_of)), rng.integers(1, 5, len(protein_of))))
+    proteins = protein_of[groups]
+    target = pairs.targets(groups, "protein", proteins=proteins, seed=seed, epoch=epoch)
+    assert (proteins[target] == proteins).all()
+    assert (groups[target] != groups).all()
+
+
+def test_targets_of_the_same_protein_are_uniform_over_its_other_images():
+    several = np.array([0, 0, 1, 2, 1, 2, 3, 4, 3, 2])
+    proteins = np.array([5, 5, 2, 5, 2, 5, 2, 2, 2, 5])
+    drawn = draw("protein", epochs=4000, groups=several, proteins=proteins)
+    for cell in range(len(several)):
+        allowed = np.flatnonzero((proteins == proteins[cell]) & (several != several[cell]))
+        counts = np.bincount(drawn[:, cell], minlength=10)
+        assert counts.sum() == counts[allowed].sum()
+        assert stats.chisquare(counts[allowed]).pvalue > 1e-4
 
 
 @pytest.mark.parametrize("pair", ["sibling", "random"])
@@ -72,7 +101,11 @@ def test_what_cannot_be_paired_is_said():
         pairs.targets(np.array([0, 1, 1, 2]), "sibling", seed=0, epoch=0)
     with pytest.raises(ValueError, match="at least 2 images, got 1"):
         pairs.targets(np.zeros(4, int), "random", seed=0, epoch=0)
-    with pytest.raises(ValueError, match="one of sibling, self, random, got 'twin'"):
+    with pytest.raises(ValueError, match="needs the protein of each cell"):
+        pairs.targets(GROUPS, "protein", seed=0, epoch=0)
+    with pytest.raises(ValueError, match="1 of 2 proteins were imaged once; leave these out"):
+        pairs.targets(GROUPS, "protein", proteins=PROTEINS, seed=0, epoch=0)
+    with pytest.raises(ValueError, match="one of sibling, protein, self, random, got 'twin'"):
         pairs.targets(GROUPS, "twin", seed=0, epoch=0)
 
 

@@ -3,7 +3,8 @@
 Every function is pure in (seed, epoch) and handles all cells at once.
 """
 
-from typing import Literal, NamedTuple, get_args
+import dataclasses
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -55,7 +56,8 @@ def targets(
     return image.order[whole.start + offset % whole.count]
 
 
-class _Blocks(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class _Blocks:
     """Cells sorted by what they belong to."""
 
     order: Int[np.ndarray, " n"]  # the cells, those of a block one after another
@@ -96,8 +98,8 @@ def _check_images(pair: Pair, image: _Blocks, whole: _Blocks) -> None:
         raise ValueError("pair='random' needs cells of at least 2 images, got 1; use pair='sibling'")
     lonely = len(np.unique(whole.start[alone]))
     raise ValueError(
-        f"pair='protein' needs cells of each protein in at least 2 images, but {lonely} of {len(whole.counts)} proteins "
-        "were imaged once; leave these out, or use pair='sibling'"
+        f"pair='protein' needs cells of each protein in at least 2 images, but {lonely} of {len(whole.counts)} "
+        "proteins were imaged once; leave these out, or use pair='sibling'"
     )
 
 

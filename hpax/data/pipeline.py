@@ -214,6 +214,7 @@ class PairBatches(Epochs):
         *,
         seed: int = 0,
         pair: pairs.Pair = "sibling",
+        images: Int[np.ndarray, " n"] | None = None,  # of each cell; None: the source's groups
         proteins: Int[np.ndarray, " n"] | None = None,  # of each cell, where pairs are of one protein
         prepare: Prepare = preprocess.human,
         flip: bool = True,
@@ -224,8 +225,8 @@ class PairBatches(Epochs):
     ):
         super().__init__(len(source), batch_size, share=share, threads=threads)
         self.crops, self.prepare, self.flip = Crops(source, cache_bytes), prepare, flip
-        self._groups, self._seed, self._pair, self._shuffle = source.groups, seed, pair, shuffle
-        self._proteins = proteins
+        self._groups = source.groups if images is None else images
+        self._proteins, self._seed, self._pair, self._shuffle = proteins, seed, pair, shuffle
         self._plan = functools.lru_cache(maxsize=2)(self._make_plan)
         self._plan(0)
 

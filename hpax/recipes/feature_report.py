@@ -36,6 +36,7 @@ class Report:
     """What an encoder was found to know."""
 
     cells: Cells
+    config: inpaint.Config  # how the encoder learnt
     layer: str  # that pictures speak of
     k: int  # neighbours that vote
     shown: anndata.AnnData  # the cells asked about, with their UMAP
@@ -71,7 +72,7 @@ def study(
         (workdir / f"{name}.png").write_bytes(colour.png(picture))
     scores = tables.benchmark(made, protocol=cells.protocol, k=k) if cells.labelled else {}
     quality = inpaint.quality(encoder, cells, seed=seed)
-    return Report(cells, layer, k, shown, scores, quality, train.history(folder), painted)
+    return Report(cells, config, layer, k, shown, scores, quality, train.history(folder), painted)
 
 
 def metrics(report: Report) -> dict[str, float]:
@@ -117,12 +118,13 @@ def write_page(report: Report, path: Path, *, title: str, explorer: str = "") ->
 def about(report: Report) -> str:
     """What was done, in a sentence or three."""
     cells = report.cells
+    beside = ", and to tell cells of its protein from others beside" if report.config.contrast else ""
     asked = f"{len(cells.held)} cells of proteins that it has not seen" if cells.held_out else "the same cells"
     return (
         f"A network learnt from {len(cells.training)} {cells.origin} cells of "
         f"{cells.training.table['protein'].nunique()} proteins, without labels, to paint the protein of one cell from "
-        "another cell of the same image (paired cell inpainting, Lu et al. 2019). Below, what its features know of "
-        f"{asked}. All cells are {cells.origin}."
+        f"another cell of the same image (paired cell inpainting, Lu et al. 2019){beside}. Below, what its features "
+        f"know of {asked}. All cells are {cells.origin}."
     )
 
 

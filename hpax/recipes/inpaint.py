@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from hpax import atlas, data, models, train
 from hpax.data.pairs import Pair
@@ -59,8 +59,13 @@ LIMITS = "What it was trained on is all it knows: crops of another scale, stain 
 def build(config: Config, cells: Cells, *, seed: int = 0) -> train.Run:
     """The training run: what, on what, for how long."""
     batches = functools.partial(data.PairBatches, prepare=cells.prepare, seed=seed)
-    proteins = cells.training.table["protein"].cat.codes.to_numpy(int)
-    pairs = batches(cells.training, config.optimizer.batch_size, pair=config.pair, proteins=proteins)
+    pairs = batches(
+        cells.training,
+        config.optimizer.batch_size,
+        pair=config.pair,
+        images=_fields(cells) if config.pair == "protein" else None,
+        proteins=_proteins(cells),
+    )
     validation = batches(cells.held, VALIDATION_BATCH, flip=False)
     steps = config.optimizer.steps_of(pairs.steps_per_epoch)
     task = _task(config, cells)
@@ -81,6 +86,17 @@ def build(config: Config, cells: Cells, *, seed: int = 0) -> train.Run:
     )
 
 
+def _fields(cells: Cells) -> Int[np.ndarray, " n"]:
+    """The field of each training cell as a number; pairs of siblings know images as the source groups them."""
+    table = cells.training.table
+    return table["field"].cat.codes.to_numpy(int) if "field" in table else cells.training.groups
+
+
+def _proteins(cells: Cells) -> Int[np.ndarray, " n"]:
+    """The protein of each training cell as a number."""
+    return cells.training.table["protein"].cat.codes.to_numpy(int)
+
+
 def _task(config: Config, cells: Cells) -> PairedInpainting:
     network = config.network
     kind = ContrastedInpainter if config.contrast else Inpainter
@@ -93,7 +109,7 @@ def _task(config: Config, cells: Cells) -> PairedInpainting:
     )
     if not isinstance(model, ContrastedInpainter):
         return PairedInpainting(model)
-    proteins = cells.training.table["protein"].cat.codes.to_numpy(int)
+    proteins = _proteins(cells)
     if len(np.unique(proteins)) < 2:
         raise ValueError("a contrast needs cells of two proteins, these are of one; leave it at 0, or give more fields")
     return ContrastedInpainting(model, proteins, config.contrast)

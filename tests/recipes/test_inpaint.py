@@ -15,7 +15,7 @@ from hpax import features, models, train
 from hpax.data.cell_crops import dummy
 from hpax.models.encoder import Encoder
 from hpax.recipes import inpaint
-from hpax.recipes.cells import Data, open_cells
+from hpax.recipes.cells import Atlas, Data, open_cells
 from hpax.recipes.optimizers import Adam
 from hpax.tasks.inpaint import PairedInpainting
 
@@ -63,6 +63,15 @@ def test_a_contrast_needs_pairs_of_one_protein_and_cells_of_two(tmp_path):
     cells = open_cells(Data(cells="yeast", folder=tmp_path / "yeast", data_dir=tmp_path / "data"))
     with pytest.raises(ValueError, match="needs cells of two proteins"):
         inpaint.build(dataclasses.replace(TINY, contrast=0.1), cells)
+
+
+def test_pairs_of_one_protein_are_of_two_fields(tmp_path):
+    made = Atlas(proteins=57, size=256, fields=2)
+    cells = open_cells(Data(atlas=made, data_dir=tmp_path))
+    batch = inpaint.build(dataclasses.replace(TINY, pair="protein"), cells).batches[0]
+    source, target = (cells.training.table.iloc[batch[name]] for name in ("index", "target_index"))
+    assert (source["protein"].to_numpy() == target["protein"].to_numpy()).all()
+    assert (source["field"].to_numpy() != target["field"].to_numpy()).all()
 
 
 @pytest.mark.slow

@@ -50,7 +50,8 @@ def options(source, workdir, network, *more):
 
 
 def run(source, workdir, network, *more):
-    return label.COMMAND.main(options(source, workdir, network, "--segmenter", "classical", "--no-explorer", *more))
+    finding = [] if "--masks" in more else ["--segmenter", "classical"]
+    return label.COMMAND.main(options(source, workdir, network, "--no-explorer", *finding, *more))
 
 
 def answers(workdir):
@@ -120,6 +121,9 @@ def test_masks_that_segment_left_are_taken(folder, network, tmp_path, monkeypatc
     assert "holds no masks of field 00000000-bb9b-11e8" in capsys.readouterr().err
     assert run(folder, tmp_path / "given0", network, "--masks", str(tmp_path / "nowhere")) == 2
     assert "nowhere is not a folder" in capsys.readouterr().err
+    both = ["--masks", str(tmp_path / "cells"), "--segmenter", "classical"]
+    assert run(folder, tmp_path / "both", network, *both) == 2
+    assert "leave --segmenter or --masks out" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("quick")

@@ -46,7 +46,8 @@ def quick(monkeypatch):
 
 
 def run(source, workdir, network, *more):
-    return label.COMMAND.main(options(source, workdir, network, "--segmenter", "classical", *more))
+    finding = [] if "--masks" in more else ["--segmenter", "classical"]
+    return label.COMMAND.main(options(source, workdir, network, *finding, *more))
 
 
 def packed(workdir):

@@ -26,7 +26,9 @@ class Config:
 
     data: Annotated[data_configs.CellData, tyro.conf.arg(name="")] = data_configs.CellData()
     recipe: configs.Inpaint = configs.Inpaint(
-        network=configs.InpaintNetwork(width=0.25), contrast=0.03, optimizer=configs.Adam(batch_size=32, steps=160)
+        network=configs.InpaintNetwork(width=0.25),
+        contrast=0.03,
+        optimizer=configs.Adam(learning_rate=2e-3, batch_size=32, steps=170),
     )
     layer: str = "conv3"  # that the UMAP shows
     k: int = 11  # neighbours that vote

@@ -53,7 +53,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
         others = [feature_tables.read(path) for path in config.h5ad]
     obs = matched(config, reference, others)
     known = benchmarks.Known.of(obs, protocol=config.protocol, label=config.label)
-    sets = named(obs, dict(zip(names, [reference, *others], strict=True)))
+    by_table = named(obs, dict(zip(names, [reference, *others], strict=True)))
+    sets = {title: features for of_table in by_table.values() for title, features in of_table.items()}
     nearest = {name: benchmarks.neighbours_of(features, known, k=config.k) for name, features in sets.items()}
     scores = benchmarks.scores(
         sets,
@@ -77,7 +78,9 @@ def run(config: Config, workdir: Path) -> launch.Result:
     counts["left out"] -= len(obs)
     shown_k = benchmarks.KNN.format(k)
     metrics = benchmarks.metrics([*scores, *lead], spread_of=shown_k)
-    shown = [name for name in metrics if shown_k in name]
+    best = [max(titles, key=lambda title: nearest[title].balanced_accuracy[k]) for titles in by_table.values()]
+    ahead = [score for score in lead if score.features.endswith(tuple(f" minus {title}" for title in best))]
+    shown = [name for name in benchmarks.metrics([*scores, *ahead], spread_of=shown_k) if shown_k in name]
     return launch.Result(metrics=metrics, counts=counts, data=config.data, headline=shown)
 
 
@@ -135,14 +138,14 @@ def distinct(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def named(obs: "pd.DataFrame", tables: "Mapping[str, FeatureTable]") -> "dict[str, np.ndarray]":
-    """Table and layer → the features of the cells of `obs`."""
+def named(obs: "pd.DataFrame", tables: "Mapping[str, FeatureTable]") -> "dict[str, dict[str, np.ndarray]]":
+    """Table → what each of its layers is called → the features of the cells of `obs`."""
     from hpax.features.tables import title
 
-    sets = {}
+    sets: dict[str, dict[str, np.ndarray]] = {name: {} for name in tables}
     for name, table in tables.items():
         for layer, features in table.of(obs.index).items():
-            sets[title(name, name if layer == table.name else layer)] = features
+            sets[name][title(name, name if layer == table.name else layer)] = features
     return sets
 
 

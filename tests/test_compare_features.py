@@ -42,6 +42,11 @@ def test_every_benchmark_has_a_value_with_its_interval(tables):
     ahead = scores[scores["features"].str.contains(" minus ")]
     assert len(ahead) == 2  # the best of three minus each other, over the same proteins
     assert ahead["features"].str.endswith("minus theirs").any()
+    layer = ahead["features"][~ahead["features"].str.endswith("minus theirs")].item()
+    shown = [name for name in record["headline"] if " minus " in name]
+    assert shown, "the best set of all is compared with the best layer of each other table"
+    assert all(name.partition(", ")[0].endswith("minus theirs") for name in shown)
+    assert f"{layer}, kNN k 5" in metrics
     assert (ahead["low"] > 0.2)[ahead["features"].str.endswith("minus theirs")].all()
     scores = scores.drop(ahead.index)
     assert set(scores["features"]) == {"ours conv1", "ours conv2", "theirs"}

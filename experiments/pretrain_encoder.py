@@ -102,7 +102,9 @@ def run(config: Config, workdir: Path) -> launch.Result:
         f"{real_ones(cells)} of them real",
         "command": f"python -m experiments.pretrain_encoder{arguments(config)}",
         "licence": "Apache-2.0",
-        "settings": launch.plain(config.recipe.optimizer) | launch.plain(config.recipe.network),
+        "settings": launch.plain(config.recipe.optimizer)
+        | launch.plain(config.recipe.network)
+        | {"pair": config.recipe.pair, "contrast": config.recipe.contrast},
         title: dict(metrics),
     }
     if config.data.kind == "simulated-yeast" and config.data.folder is not None:
@@ -151,10 +153,17 @@ def real_ones(cells: "Cells") -> int:
 
 
 def arguments(config: Config) -> str:
-    """What makes the same encoder."""
-    if config.data.kind == "simulated":
-        return ""
-    return " --preset yeast" + (" --data.folder CROPS/yeast" if config.data.folder is not None else "")
+    """What makes the same encoder: the preset, and what differs from it; where shards are kept does not matter."""
+    yeast = config.data.kind == "simulated-yeast"
+    usual = launch.paths(Config()) | (dict(PRESETS["yeast"]) if yeast else {})
+    words = [" --preset yeast"] if yeast else []
+    for path, value in launch.paths(config).items():
+        if value == usual[path] or path == "data.data_dir":
+            continue
+        flag = "--seeds" if path == "seed" else f"--{path.replace('_', '-')}"
+        told = "CROPS/yeast" if path == "data.folder" else value
+        words.append(f" {flag}" if value is True else f" {flag} {told}")
+    return "".join(words)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -113,6 +113,8 @@ def test_quickstart_ends_with_a_page_and_a_feature_table(tmp_path, capsys):
     assert page.count("<img") == 4
     assert "conv3" in page
     assert "All cells are simulated." in page
+    assert "from another cell of the same image" in page
+    assert "to tell cells of its protein from others" in page
     unseen = anndata.read_h5ad(folder / "unseen.h5ad")
     assert unseen.obsm["X_umap"].shape == (unseen.n_obs, 2)
     pages = [folder / "explorer.html", folder / "index.html"]

@@ -1,12 +1,33 @@
 """The encoder that ships is made by one command, and its card says what it was made of and how well it does."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments import pretrain_encoder
 from hpax import models
+
+
+def test_a_card_tells_what_was_asked_for():
+    usual = pretrain_encoder.Config()
+    assert pretrain_encoder.arguments(usual) == ""
+    data = dataclasses.replace(usual.data, atlas=dataclasses.replace(usual.data.atlas, cell_lines=2), er=True)
+    recipe = dataclasses.replace(usual.recipe, pair="protein", contrast=0.03)
+    other = dataclasses.replace(usual, data=data, recipe=recipe, seed=3)
+    told = " --data.atlas.cell-lines 2 --data.er --recipe.pair protein --recipe.contrast 0.03 --seeds 3"
+    assert pretrain_encoder.arguments(other) == told
+    optimizer = dataclasses.replace(usual.recipe.optimizer, steps=3000)
+    yeast = dataclasses.replace(
+        usual,
+        data=dataclasses.replace(usual.data, cells="simulated-yeast", folder=Path("mine")),
+        recipe=dataclasses.replace(usual.recipe, optimizer=optimizer),
+        layer="conv4",
+    )
+    assert pretrain_encoder.arguments(yeast) == " --preset yeast --data.folder CROPS/yeast"
+    assert pretrain_encoder.arguments(dataclasses.replace(yeast, layer="conv3")).endswith(" --layer conv3")
 
 
 @pytest.mark.slow

@@ -34,8 +34,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
         ValueError: the file holds no encoder, or one of other channels, or of an unknown layer; or a picture is wrong.
     """
     start = time.perf_counter()
-    if config.segmenter != Config.segmenter and (config.masks is not None or config.crops is not None):
-        raise ValueError("a segmenter finds cells of fields without masks; leave one of the options out")
+    segmenting.check_asked(config.segmenter, needed=config.masks is None and config.crops is None)
     name = config.named
     encoder = models.Encoder.load(name)
     if unknown := [layer for layer in config.layers if layer not in encoder.layers]:

@@ -42,8 +42,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
         FileNotFoundError: no folder, no field in it, or no such network.
         ValueError: the workdir is another config's or another process's, or nothing could be labelled.
     """
-    if config.masks is not None and config.segmenter != Config.segmenter:
-        raise ValueError("a segmenter finds cells of fields without masks; leave --segmenter or --masks out")
+    segmenting.check_asked(config.segmenter, needed=config.masks is None)
     start, resumed = time.perf_counter(), any((config.workdir / "fields").glob("*.npz"))
     known, failures = survey(config.fields, config.annotations, planes=config.planes)
     loaded = networks(config.models)

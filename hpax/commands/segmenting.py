@@ -33,6 +33,17 @@ PRIVATE = ("digest", "stamp", "pictures", "masks_digest", "masks_stamp", "correc
 """Of a record, for nobody's table."""
 
 
+def check_asked(name: str, *, needed: bool) -> None:
+    """Refuses a segmenter that was asked for where the cells are known.
+
+    Raises:
+        ValueError: it is another than the default, and there is nothing for it to find.
+    """
+    if not needed and name != Config.segmenter:
+        told = "leave --segmenter or --masks out (crops take neither)"
+        raise ValueError(f"a segmenter finds cells of fields without masks; {told}, got {name!r}")
+
+
 def run(config: Config, call: Call) -> dict[str, str]:
     """Segments, cuts and tells; returns why some fields failed.
 

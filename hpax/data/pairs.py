@@ -49,8 +49,10 @@ def targets(
         proteins = np.zeros_like(groups)
     elif proteins is None:
         raise ValueError('pair="protein" needs the protein of each cell; give proteins')
-    image = _blocks(np.unique(np.stack([proteins, groups]), axis=1, return_inverse=True)[1].reshape(-1))
-    whole = _blocks(proteins)  # a protein's images lie one after another, and the proteins in the same order
+    numbers = (np.unique(each, return_inverse=True)[1] for each in (proteins, groups))
+    protein, image_of = (each.astype(np.int64) for each in numbers)
+    image = _blocks(protein * len(groups) + image_of)  # a protein's images lie one after another,
+    whole = _blocks(protein)  # and the proteins in the same order
     _check_images(pair, image, whole)
     offset = image.start + image.count - whole.start + rng.integers(0, whole.count - image.count)
     return image.order[whole.start + offset % whole.count]

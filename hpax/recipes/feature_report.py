@@ -28,6 +28,14 @@ CAPTIONS = {
 }
 """Of pictures: what they show in words, and their caption."""
 
+SOURCES = {
+    "sibling": "another cell of the same image",
+    "protein": "a cell of the same protein in another field",
+    "self": "the same cell",
+    "random": "a cell of another image",
+}
+"""Kind of pair → what the protein is painted from, in words."""
+
 UNKNOWN = "Neighbours were not asked: fewer than two classes are known of cells in two groups each."
 
 
@@ -123,7 +131,7 @@ def about(report: Report) -> str:
     return (
         f"A network learnt from {len(cells.training)} {cells.origin} cells of "
         f"{cells.training.table['protein'].nunique()} proteins, without labels, to paint the protein of one cell from "
-        f"another cell of the same image (paired cell inpainting, Lu et al. 2019){beside}. Below, what its features "
+        f"{SOURCES[report.config.pair]} (paired cell inpainting, Lu et al. 2019){beside}. Below, what its features "
         f"know of {asked}. All cells are {cells.origin}."
     )
 
@@ -131,10 +139,11 @@ def about(report: Report) -> str:
 def sections(report: Report) -> list[page.Section]:
     """Neighbours, pictures, training, and the UMAP."""
     painted = [page.Picture(picture, *CAPTIONS[name]) for name, picture in report.pictures.items()]
+    error = "Mean squared error" + (", in training with the weighted contrast" if report.config.contrast else "")
     return [
         page.Section("Do neighbours in feature space share a class?", [_neighbours(report)]),
         page.Section("What the network paints", painted),
-        page.Section("Training", [page.Picture(_curve(report), "Loss falling over the steps", "Mean squared error")]),
+        page.Section("Training", [page.Picture(_curve(report), "Loss falling over the steps", error)]),
         page.Section(f"Cells by {report.layer}", [_umap(report)]),
     ]
 

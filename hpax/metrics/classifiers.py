@@ -19,6 +19,8 @@ from hpax.metrics.bootstrap import Interval
 
 Kind = Literal["logistic", "forest"]
 
+LARGE = 100_000  # numbers to learn from, above which processes are worth their start
+
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
@@ -78,7 +80,8 @@ def benchmark(
     told, fold_of, unconverged = np.zeros(len(codes), int), np.zeros(len(codes), int), 0
     sides = _folds(codes, own_group, folds, seed)
     for fold, (learnt, left) in enumerate(sides):
-        model = classifier(kind, trees=trees, strength=strength, seed=seed)
+        processes = ahead.cores() if cells[learnt].size > LARGE else 1
+        model = classifier(kind, trees=trees, strength=strength, seed=seed, processes=processes)
         unconverged += fit(model, cells[learnt], codes[learnt])
         told[left], fold_of[left] = model.predict(cells[left]), fold
     by_fold = []
@@ -112,8 +115,13 @@ def _folds(
     return [(learnt, asked) for learnt, asked in sides if len(asked)]
 
 
-def classifier(kind: Kind, *, trees: int = 500, strength: float = 1.0, seed: int = 0) -> Any:
-    """A scikit-learn classifier, not fitted: features standardised, then the one of that kind."""
+def classifier(
+    kind: Kind, *, trees: int = 500, strength: float = 1.0, seed: int = 0, processes: int = 1
+) -> Any:
+    """A scikit-learn classifier, not fitted: features standardised, then the one of that kind.
+
+    Regressions of different classes are fitted by so many processes (liblinear draws from one state for all threads).
+    """
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
@@ -128,17 +136,21 @@ def classifier(kind: Kind, *, trees: int = 500, strength: float = 1.0, seed: int
     regression = LogisticRegression(
         C=strength, l1_ratio=1.0, solver="liblinear", class_weight="balanced", random_state=seed
     )
-    return make_pipeline(StandardScaler(), OneVsRestClassifier(regression))
+    return make_pipeline(StandardScaler(), OneVsRestClassifier(regression, n_jobs=processes))
 
 
 def fit(model: Any, features: Float[np.ndarray, "n c"], labels: Shaped[np.ndarray, " n"]) -> int:
-    """Fits a classifier; how many of its parts did not converge."""
+    """Fits a classifier; how many of its regressions did not converge."""
     from sklearn.exceptions import ConvergenceWarning
+    from sklearn.multiclass import OneVsRestClassifier
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # they are counted; processes do not pass warnings on
         model.fit(features, labels)
-    return sum(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+    last = model[-1]
+    if not isinstance(last, OneVsRestClassifier):
+        return 0
+    return sum(int(np.max(one.n_iter_) >= one.max_iter) for one in last.estimators_)
 
 
 def _in_two_groups(labels: np.ndarray, groups: np.ndarray) -> tuple[list[str], Bool[np.ndarray, " n"]]:

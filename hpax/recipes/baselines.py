@@ -91,13 +91,12 @@ def build(name: str, config: Config, cells: Cells, *, seed: int = 0) -> train.Ru
         return inpaint.build(config.contrasted, cells, seed=seed)
     source = _labelled(cells) if name == "supervised" else cells.training
     beside = name not in ("autoencoder", "supervised")  # cells are compared with those beside them
-    optimizer = config.inpaint.optimizer
-    size = config.side_by_side if beside else 2 * optimizer.batch_size  # an inpainter sees two cells of each pair
+    optimizer = config.compared if beside else config.inpaint.optimizer
+    size = optimizer.batch_size if beside else 2 * optimizer.batch_size  # an inpainter sees two cells of each pair
     siblings = ("contrast of proteins", "vicreg", "masked", "masked and contrasts")
     pair: data.pairs.Pair = "sibling" if name in siblings else "self"
     batches = data.PairBatches(source, size, pair=pair, prepare=cells.prepare, seed=seed)
-    seen = optimizer.steps_of(-(-len(cells.training) // optimizer.batch_size)) * optimizer.batch_size  # pairs
-    steps = max(1, seen // size if beside else 2 * seen // size)
+    steps = optimizer.steps_of(-(-len(cells.training) // optimizer.batch_size))
     schedule = _transformers(optimizer, steps) if name.startswith("masked") else optimizer.make(steps)
     return train.Run(
         task=_task(name, config, cells, source),

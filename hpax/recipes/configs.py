@@ -403,9 +403,18 @@ class Baselines:
             raise ValueError("side_by_side, embedding, hidden and components must be at least 1, one is not")
 
     @property
+    def compared(self) -> Adam:
+        """Inpainting's optimiser for batches in which cells are compared: as many pairs, a rate that fits their size.
+
+        Adam's rate grows with the square root of the batch (Malladi et al. 2022, "On the SDEs and scaling rules for
+        adaptive gradient algorithms").
+        """
+        own = self.inpaint.optimizer
+        larger = self.side_by_side / own.batch_size
+        steps, rate = max(1, int(own.steps / larger)), own.learning_rate * math.sqrt(larger)
+        return dataclasses.replace(own, batch_size=self.side_by_side, steps=steps, learning_rate=rate)
+
+    @property
     def contrasted(self) -> Inpaint:
-        """Inpainting beside a contrast of proteins, of as many pairs, in batches in which cells are compared."""
-        optimizer = self.inpaint.optimizer
-        steps = max(1, optimizer.steps * optimizer.batch_size // self.side_by_side)
-        longer = dataclasses.replace(optimizer, batch_size=self.side_by_side, steps=steps)
-        return dataclasses.replace(self.inpaint, contrast=self.contrast, optimizer=longer)
+        """Inpainting beside a contrast of proteins."""
+        return dataclasses.replace(self.inpaint, contrast=self.contrast, optimizer=self.compared)

@@ -30,8 +30,7 @@ class Config:
     seed: int = 0  # of the simulated atlas, the first parameters, and the pairs
 
     def __post_init__(self) -> None:
-        if self.layer not in LAYERS:
-            raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {self.layer!r}")
+        self.recipe.network.check(self.layer)
 
 
 SWEEPS = {
@@ -67,7 +66,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     explorer = feature_explorer.leave(report, workdir, title=title, seed=config.seed)
     feature_report.write_page(report, workdir / "index.html", title=title, explorer=explorer)
     metrics = feature_report.metrics(report)
-    shown = ["knn", *(f"trained {layer}" for layer in LAYERS), "untrained best", "classic", "chance", "correlation"]
+    trained = [report.title("trained", layer) for layer in report.layers]
+    shown = ["knn", *trained, "untrained best", "classic", "chance", "correlation"]
     return launch.Result(
         metrics=metrics,
         counts=feature_report.counts(report),

@@ -21,7 +21,7 @@ from hpax.models.ensemble import read as _read_ensemble
 from hpax.models.field_classifier import FieldClassifier, FieldPrediction
 from hpax.models.graft import graft
 from hpax.models.segmenter import Segmenter
-from hpax.models.store import ARCHITECTURES, NAMES, Network, load_network, save
+from hpax.models.store import ARCHITECTURES, INPAINTERS, NAMES, Network, load_network, save
 
 Model = FieldClassifier | CellClassifier | Encoder | Ensemble | Network
 
@@ -66,6 +66,6 @@ def load(name: str | os.PathLike) -> Model:
     network = load_network(name)
     if network.architecture == "cam-net":
         return FieldClassifier(network)
-    if network.architecture == "inpainter":
+    if network.architecture in INPAINTERS:
         return Encoder(network)
     return CellClassifier(network) if network.architecture == "cell-net" else network

@@ -17,6 +17,7 @@ KINDS = {
     "cam-net": "labels fields",
     "cell-net": "labels cells, features of cells",
     "inpainter": "features of cells",
+    "vector-inpainter": "features of cells",
 }
 """Architecture → what such networks do."""
 

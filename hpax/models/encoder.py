@@ -20,8 +20,8 @@ from hpax import images as pixels
 from hpax.data import preprocess
 from hpax.fields import Field
 from hpax.models.cell_crops import cell_crops
-from hpax.models.store import Network, load_network
-from hpax.nn.inpainter import LAYERS
+from hpax.models.store import INPAINTERS, Network, load_network
+from hpax.nn import inpainter, vector_inpainter
 from hpax.task import Task
 from hpax.tasks.classify import Classification
 from hpax.tasks.inpaint import PairedInpainting
@@ -34,7 +34,11 @@ PREPARE: Mapping[str | None, Callable[[Any], Any]] = {
 }
 """How crops are made into what a network sees, by `Network.preprocessing`."""
 
-KINDS = {"inpainter": LAYERS, "cell-net": ("penultimate",)}
+KINDS = {
+    "inpainter": inpainter.LAYERS,
+    "vector-inpainter": vector_inpainter.LAYERS,
+    "cell-net": ("penultimate",),
+}
 """Architecture of a network that describes cells → its layers, the first one first."""
 
 SIZE = 64
@@ -45,7 +49,8 @@ SIZE = 64
 class Encoder:
     """What a network knows of cells: of one that inpaints, layer by layer, the maximum over space of each channel.
 
-    Of one that classifies cells (`CellClassifier`), the mean over space of what its last layer sees.
+    Of one that inpaints by a vector, that vector; of one that classifies cells (`CellClassifier`), the mean over space
+    of what its last layer sees.
 
     Raises:
         ValueError: the network neither inpaints nor classifies cells.
@@ -128,7 +133,7 @@ class Encoder:
         Raises:
             ValueError: the network does not inpaint.
         """
-        if self.network.architecture != "inpainter":
+        if self.network.architecture not in INPAINTERS:
             raise ValueError(f"to paint, a network must inpaint, got a {self.network.architecture}; name another")
         return self._predict(self.network.params, self.network.model_state, source, markers)
 
@@ -147,7 +152,7 @@ class Encoder:
 
     @functools.cached_property
     def _task(self) -> Task:
-        inpaints = self.network.architecture == "inpainter"
+        inpaints = self.network.architecture in INPAINTERS
         return PairedInpainting(self.network.model) if inpaints else Classification(self.network.model)
 
     @functools.cached_property

@@ -27,14 +27,18 @@ from hpax.nn.backbones import BACKBONES
 from hpax.nn.heads import CamNet, CellNet
 from hpax.nn.inpainter import Inpainter
 from hpax.nn.unet import DualPathUNet, LightUNet
+from hpax.nn.vector_inpainter import VectorInpainter
 from hpax.types import ModelState, Params
+
+INPAINTERS: dict[str, type[nn.Module]] = {"inpainter": Inpainter, "vector-inpainter": VectorInpainter}
+"""The networks that paint a cell's protein after another cell: as published, and by one vector of it."""
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "light-unet": LightUNet,
     "dpn-unet": DualPathUNet,
     "cam-net": CamNet,
     "cell-net": CellNet,
-    "inpainter": Inpainter,
+    **INPAINTERS,
 }
 """The networks that a file may name; the backbone of cam-net and cell-net is an option, a name in `nn.backbones`."""
 
@@ -270,7 +274,7 @@ def _network(metadata: Mapping[str, str], leaves: Mapping[str, np.ndarray]) -> N
     if len(set(channels)) < len(channels):
         raise ValueError(f"channels must be some of {CHANNELS}, each once, got {checks.short(channels)}")
     preprocessing = json.loads(metadata.get("preprocessing", "null"))
-    known = PREPROCESSING if metadata["architecture"] == "inpainter" else (None,)
+    known = PREPROCESSING if metadata["architecture"] in INPAINTERS else (None,)
     if preprocessing not in known:
         raise ValueError(
             f"the preprocessing of {metadata['architecture']} must be of {known}, got {checks.short(preprocessing)}"

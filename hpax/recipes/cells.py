@@ -113,6 +113,7 @@ def open_cells(config: Data, seed: int = 0) -> Cells:
                 found, config.um_per_pixel, camera_bits=config.bits, cache=config.data_dir / pixel_sizes.FILE
             ),
             camera_bits=config.bits,
+            crop_size=config.resolution,
             progress=True,
         )
         return _human(config, (source, source, source), folders.kind(folder), "field")
@@ -146,9 +147,17 @@ def only_location(labels: UInt[np.ndarray, "n 19"]) -> Shaped[np.ndarray, " n"]:
 
 def _simulated(config: Data, seed: int) -> Cells:
     """Split by protein."""
-    options = {"balanced": True, "multilocalised": 0.0, **dataclasses.asdict(config.atlas), "seed": seed}
     build = functools.partial(
-        data.build, "simulated_cells", config.data_dir, progress=True, workers=os.cpu_count() or 1, **options
+        data.build,
+        "simulated_cells",
+        config.data_dir,
+        progress=True,
+        workers=os.cpu_count() or 1,
+        balanced=True,
+        multilocalised=0.0,
+        **dataclasses.asdict(config.atlas),
+        crop_size=config.resolution,
+        seed=seed,
     )
     sources = build(split="all"), build(split="train"), build(split="validation+test")
     return _human(config, sources, "simulated", "protein")

@@ -89,8 +89,13 @@ class CellData:
     atlas: CellAtlas = CellAtlas()  # simulated
     yeast: YeastAtlas = YeastAtlas()  # of --cells simulated-yeast
     er: bool = False  # show the network (and the classic features) the ER too, where it was stained; published: no
+    resolution: int = 64  # pixels of the side of crops of 41 µm that are cut out of fields; published crops have theirs
 
     def __post_init__(self) -> None:
+        cut = self.kind in ("simulated", "hpa")
+        if self.resolution < 1 or (self.resolution != 64 and not cut):
+            told = f"got {self.resolution} of cells {self.kind!r}"
+            raise ValueError(f"resolution must be 1 or more, and 64 of crops that are not cut out here, {told}")
         if self.fields and (self.folder or self.cells not in ("simulated", "hpa")):
             told = f"cells {self.cells} and folder {self.folder}"
             raise ValueError(f"fields must be the only folder, of cells 'hpa', got {told}; give --fields alone")

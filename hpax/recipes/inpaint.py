@@ -24,6 +24,7 @@ from hpax.models.store import Network as StoredNetwork
 from hpax.models.store import Trained
 from hpax.nn.embedder import ContrastedInpainter
 from hpax.nn.inpainter import Inpainter
+from hpax.nn.vector_inpainter import ContrastedVectorInpainter, VectorInpainter
 from hpax.recipes import configs
 from hpax.recipes.cells import BATCH, Cells
 from hpax.recipes.configs import INPAINT_PRESETS as PRESETS
@@ -50,6 +51,13 @@ __all__ = [
 
 FILE = "encoder.safetensors"
 VALIDATION_BATCH = 64  # pairs
+KINDS = {
+    "published": (Inpainter, ContrastedInpainter, "inpainter"),
+    "vector": (VectorInpainter, ContrastedVectorInpainter, "vector-inpainter"),
+}
+"""`InpaintNetwork.kind` → the network alone, beside a contrast, and the architecture that its file names."""
+
+HEAD = ("between", "out")  # parts that a contrast alone needs
 SHOWN = 10  # pairs in a picture
 
 USE = "Features of single cells: `hpax.models.encoder.Encoder`, on crops of the channels and the size told below."
@@ -99,7 +107,8 @@ def _proteins(cells: Cells) -> Int[np.ndarray, " n"]:
 
 def _task(config: Config, cells: Cells) -> PairedInpainting:
     network = config.network
-    kind = ContrastedInpainter if config.contrast else Inpainter
+    alone, contrasted, _ = KINDS[network.kind]
+    kind = contrasted if config.contrast else alone
     model = kind(
         network.width,
         network.decoder_width,
@@ -107,7 +116,7 @@ def _task(config: Config, cells: Cells) -> PairedInpainting:
         momentum=network.momentum,
         dtype=configs.computed_in(network.dtype),
     )
-    if not isinstance(model, ContrastedInpainter):
+    if not isinstance(model, ContrastedInpainter | ContrastedVectorInpainter):
         return PairedInpainting(model)
     proteins = _proteins(cells)
     if len(np.unique(proteins)) < 2:
@@ -171,15 +180,15 @@ def pictures(encoder: Encoder, cells: Cells) -> dict[str, UInt8[np.ndarray, "h w
 
 
 def _network(config: Config, cells: Cells, state: Trained, card: str) -> StoredNetwork:
-    options: dict[str, Any] = {"width": float(config.network.width)}
+    architecture, options = KINDS[config.network.kind][-1], {"width": float(config.network.width)}
     if config.network.decoder_width is not None:
         options["decoder_width"] = float(config.network.decoder_width)
     return StoredNetwork(
-        architecture="inpainter",
+        architecture=architecture,
         options=options,
         channels=cells.channels,
         um_per_pixel=cells.um_per_pixel,
-        params={part: state.params[part] for part in ("source", "markers", "decoder")},  # no head of a contrast
+        params={part: leaves for part, leaves in state.params.items() if part not in HEAD},
         model_state=state.model_state,
         card=card,
         size=cells.size,

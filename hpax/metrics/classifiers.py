@@ -115,9 +115,7 @@ def _folds(
     return [(learnt, asked) for learnt, asked in sides if len(asked)]
 
 
-def classifier(
-    kind: Kind, *, trees: int = 500, strength: float = 1.0, seed: int = 0, processes: int = 1
-) -> Any:
+def classifier(kind: Kind, *, trees: int = 500, strength: float = 1.0, seed: int = 0, processes: int = 1) -> Any:
     """A scikit-learn classifier, not fitted: features standardised, then the one of that kind.
 
     Regressions of different classes are fitted by so many processes (liblinear draws from one state for all threads).

@@ -91,13 +91,14 @@ def build(name: str, config: Config, cells: Cells, *, seed: int = 0) -> train.Ru
         return inpaint.build(config.contrasted, cells, seed=seed)
     source = _labelled(cells) if name == "supervised" else cells.training
     beside = name not in ("autoencoder", "supervised")  # cells are compared with those beside them
-    optimizer = config.compared if beside else config.inpaint.optimizer
+    own = config.inpaint.optimizer
+    optimizer = config.compared if beside else own
     size = optimizer.batch_size if beside else 2 * optimizer.batch_size  # an inpainter sees two cells of each pair
     siblings = ("contrast of proteins", "vicreg", "masked", "masked and contrasts")
     pair: data.pairs.Pair = "sibling" if name in siblings else "self"
     batches = data.PairBatches(source, size, pair=pair, prepare=cells.prepare, seed=seed)
     steps = optimizer.steps_of(-(-len(cells.training) // optimizer.batch_size))
-    schedule = _transformers(optimizer, steps) if name.startswith("masked") else optimizer.make(steps)
+    schedule = _transformers(own, steps) if name.startswith("masked") else optimizer.make(steps)
     return train.Run(
         task=_task(name, config, cells, source),
         batches=batches,
@@ -132,7 +133,7 @@ def _task(name: str, config: Config, cells: Cells, source: data.Source | data.Jo
 
 
 def _transformers(optimizer: Adam, steps: int) -> optax.GradientTransformation:
-    """AdamW with a warm-up, which transformers need, at the same highest rate."""
+    """AdamW with a warm-up, which transformers need, at inpainting's rate: they are no better at that of larger batches."""
     return Optimizer(learning_rate=optimizer.learning_rate, weight_decay=0.05, steps=steps).make(steps)
 
 

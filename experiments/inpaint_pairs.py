@@ -37,6 +37,7 @@ SWEEPS = {
     "pairing": launch.grid({"recipe.pair": ["sibling", "self", "random"]}),
     "images": launch.grid({"recipe.pair": ["sibling", "protein"]}),  # give it --atlas.cell-lines 2
     "width": launch.grid({"recipe.network.width": [0.125, 0.25, 0.5]}),
+    "network": ({"recipe.network.kind": "published"}, {"recipe.network.kind": "vector", "layer": "code"}),
     "layer": launch.grid(layer=LAYERS),
     "contrast": launch.grid({"recipe.contrast": [0.0, 0.003, 0.03]}),  # give it --recipe.optimizer.batch-size 32
 }

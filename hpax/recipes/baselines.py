@@ -133,7 +133,7 @@ def _task(name: str, config: Config, cells: Cells, source: data.Source | data.Jo
 
 
 def _transformers(optimizer: Adam, steps: int) -> optax.GradientTransformation:
-    """AdamW with a warm-up, which transformers need, at inpainting's rate: they are no better at that of larger batches."""
+    """AdamW with a warm-up, which transformers need, at inpainting's rate; that of larger batches is no better."""
     return Optimizer(learning_rate=optimizer.learning_rate, weight_decay=0.05, steps=steps).make(steps)
 
 

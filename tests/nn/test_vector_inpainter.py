@@ -54,7 +54,7 @@ def test_a_cell_is_painted_from_its_own_source_and_markers(fresh, cells):
 
 
 def test_features_are_the_vector_that_paints(fresh, cells):
-    """A painter that is told the features by hand paints what the network paints: it knows nothing else of the source."""
+    """A painter that is told the features by hand paints what the network paints: of the source it knows no more."""
     source, markers = cells[0], cells[1, ..., 1:]
     code = MODEL.apply(fresh, source, method="encode")["code"]
     told = MODEL.apply(fresh, markers, code, method=lambda model, markers, code: model.painter(markers, code))

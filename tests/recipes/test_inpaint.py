@@ -74,6 +74,23 @@ def test_pairs_of_one_protein_are_of_two_fields(tmp_path):
     assert (source["field"].to_numpy() != target["field"].to_numpy()).all()
 
 
+def test_the_network_of_one_vector_learns_from_crops_of_another_resolution(tmp_path):
+    cells = open_cells(Data(atlas=Atlas(proteins=57, size=256), resolution=32, er=True, data_dir=tmp_path / "data"))
+    assert (cells.size, cells.um_per_pixel) == (32, pytest.approx(1.28))
+    config = dataclasses.replace(TINY, contrast=0.1, network=inpaint.Network(kind="vector", width=0.03))
+    encoder = inpaint.train_model(config, cells, tmp_path / "run", seed=3)
+    assert (encoder.layers, encoder.size, len(encoder.channels)) == (("code",), 32, 4)
+    assert set(encoder.network.params) == {"source", "painter"}  # no head of a contrast
+    assert encoder.features(crops(cells)[:2])["code"].shape == (2, round(0.03 * 512))
+
+
+def test_published_crops_are_of_their_own_size(tmp_path):
+    with pytest.raises(ValueError, match="resolution must be 1 or more, and 64 of crops that are not cut out here"):
+        Data(cells="human", folder=tmp_path, resolution=128)
+    with pytest.raises(ValueError, match="got 0"):
+        Data(resolution=0)
+
+
 @pytest.mark.slow
 def test_with_a_contrast_beside_it_the_same_kind_of_encoder_is_kept(cells, workdir, tmp_path):
     config = dataclasses.replace(TINY, contrast=0.1)

@@ -15,6 +15,7 @@ from hpax import atlas
 from hpax.nn.conv import Conv3x3, halve
 from hpax.nn.inpainter import scaled
 from hpax.nn.network import Mode
+from hpax.nn.norm import BatchNorm
 from hpax.nn.plain import Plain
 from hpax.nn.unet import check_sides, fold, unfold
 from hpax.types import Array
@@ -55,7 +56,8 @@ class Painter(nn.Module):
             doubled = Conv3x3(width, doubled=True, name=f"up{level}")(x)
             met = doubled + Conv3x3(width, name=f"across{level}")(levels[level])
             x = self._told(met, code, f"up{level}", mode)
-        return unfold(nn.Dense(4 * self.channels, dtype=x.dtype, name="paint")(x))
+        black = nn.initializers.zeros  # to begin with, as most of a cell is
+        return unfold(nn.Dense(4 * self.channels, kernel_init=black, dtype=x.dtype, name="paint")(x))
 
     def _told(self, x: Float[Array, "b h w c"], code: Float[Array, "b k"], name: str, mode: Mode) -> Array:
         """`x` normalised, then scaled and shifted by the vector, then its positive part."""
@@ -79,10 +81,15 @@ class VectorInpainter(nn.Module):
     stride = STRIDE
 
     def setup(self) -> None:
-        """The two parts; `source` is the encoder that is kept after training."""
+        """The parts; `source` is the encoder that is kept after training.
+
+        What cells' vectors have in common outweighs by far what tells them apart, before anything is learnt: without
+        `norm`, neither a painter nor a contrast begins to learn.
+        """
         painter_width = self.width if self.decoder_width is None else self.decoder_width
         common = {"axis_name": self.axis_name, "momentum": self.momentum}
         self.source = Plain(widths=scaled(SOURCE_WIDTHS, self.width), **common)
+        self.norm = BatchNorm(**common)
         self.painter = Painter(scaled(PAINTER_WIDTHS, painter_width), self.protein_channels, **common)
 
     def __call__(
@@ -105,12 +112,17 @@ class VectorInpainter(nn.Module):
             ValueError: the images' sides are not multiples of 32.
         """
         check_sides(markers.shape, STRIDE)
-        code = self.source(self._cast(source), mask=mask, train=train).mean((1, 2))
+        code = self.norm(self._code(source, mask=mask, train=train), mask=mask, train=train)
         return self.painter(self._cast(markers), code, mask=mask, train=train).astype(source.dtype)
 
     def encode(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b k"]]:
         """The vector of each cell, as `code`: the mean over space of the encoder's last map, which is not negative."""
-        return {"code": self.source(self._cast(images)).mean((1, 2)).astype(images.dtype)}
+        return {"code": self._code(images).astype(images.dtype)}
+
+    def _code(
+        self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
+    ) -> Float[Array, "b k"]:
+        return self.source(self._cast(images), mask=mask, train=train).mean((1, 2))
 
     def _cast(self, images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         return images if self.dtype is None else images.astype(self.dtype)
@@ -140,8 +152,8 @@ class ContrastedVectorInpainter(VectorInpainter):
 
         As `nn.embedder.ContrastedInpainter.compare`.
         """
-        both, twice = self._cast(jnp.concatenate([source, target])), jnp.tile(mask, 2)
-        code = self.source(both, mask=twice, train=train).mean((1, 2))
+        both, twice = jnp.concatenate([source, target]), jnp.tile(mask, 2)
+        code = self.norm(self._code(both, mask=twice, train=train), mask=twice, train=train)
         markers = self._cast(target[..., atlas.STRUCTURE])
         painted = self.painter(markers, code[: len(source)], mask=mask, train=train)
         numbers = self.out(nn.relu(self.between(code)))

@@ -57,7 +57,9 @@ def test_features_are_the_vector_that_paints(fresh, cells):
     """A painter that is told the features by hand paints what the network paints: of the source it knows no more."""
     source, markers = cells[0], cells[1, ..., 1:]
     code = MODEL.apply(fresh, source, method="encode")["code"]
-    told = MODEL.apply(fresh, markers, code, method=lambda model, markers, code: model.painter(markers, code))
+    told = MODEL.apply(
+        fresh, markers, code, method=lambda model, markers, code: model.painter(markers, model.norm(code))
+    )
     np.testing.assert_allclose(told, MODEL.apply(fresh, source, markers), atol=1e-6)
     assert (np.asarray(code) >= 0).all()
 
@@ -74,9 +76,9 @@ def test_a_contrast_paints_as_the_network_alone_does(cells):
     variables = properties.drawn(
         lambda key, *given: model.init(key, *given, mask=np.ones(4, np.float32), method="compare"), source, target
     )
-    assert set(variables["params"]) == {"source", "painter", "between", "out"}
+    assert set(variables["params"]) == {"source", "norm", "painter", "between", "out"}
     painted, numbers = model.apply(variables, source, target, mask=np.ones(4, np.float32), method="compare")
-    alone = {kind: {name: tree[name] for name in ("source", "painter")} for kind, tree in variables.items()}
+    alone = {kind: {name: tree[name] for name in ("source", "norm", "painter")} for kind, tree in variables.items()}
     np.testing.assert_allclose(painted, MODEL.apply(alone, source, target[..., 1:]), atol=1e-6)
     swapped = model.apply(variables, target, source, mask=np.ones(4, np.float32), method="compare")[1]
     np.testing.assert_allclose(np.roll(np.asarray(numbers), 4, axis=0), swapped, atol=1e-6)

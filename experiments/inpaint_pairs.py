@@ -30,14 +30,15 @@ class Config:
     seed: int = 0  # of the simulated atlas, the first parameters, and the pairs
 
     def __post_init__(self) -> None:
-        self.recipe.network.check(self.layer)
+        if self.layer not in LAYERS:
+            raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {self.layer!r}")
 
 
 SWEEPS = {
     "pairing": launch.grid({"recipe.pair": ["sibling", "self", "random"]}),
     "images": launch.grid({"recipe.pair": ["sibling", "protein"]}),  # give it --atlas.cell-lines 2
     "width": launch.grid({"recipe.network.width": [0.125, 0.25, 0.5]}),
-    "network": ({"recipe.network.kind": "published"}, {"recipe.network.kind": "vector", "layer": "code"}),
+    "network": launch.grid({"recipe.network.kind": ["published", "vector"]}),
     "layer": launch.grid(layer=LAYERS),
     "contrast": launch.grid({"recipe.contrast": [0.0, 0.003, 0.03]}),  # give it --recipe.optimizer.batch-size 32
 }
@@ -67,8 +68,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     explorer = feature_explorer.leave(report, workdir, title=title, seed=config.seed)
     feature_report.write_page(report, workdir / "index.html", title=title, explorer=explorer)
     metrics = feature_report.metrics(report)
-    trained = [report.title("trained", layer) for layer in report.layers]
-    shown = ["knn", *trained, "untrained best", "classic", "chance", "correlation"]
+    shown = ["knn", *(f"trained {layer}" for layer in LAYERS), "untrained best", "classic", "chance", "correlation"]
     return launch.Result(
         metrics=metrics,
         counts=feature_report.counts(report),

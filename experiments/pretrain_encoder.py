@@ -34,7 +34,8 @@ class Config:
     seed: int = 11  # of the atlas, the first parameters and the pairs
 
     def __post_init__(self) -> None:
-        self.recipe.network.check(self.layer)
+        if self.layer not in configs.LAYERS:
+            raise ValueError(f"layer must be one of {', '.join(configs.LAYERS)}, got {self.layer!r}")
         if self.data.kind not in SHIPPED:
             raise ValueError(f"cells must be one of {', '.join(SHIPPED)}, got {self.data.kind!r}")
 
@@ -85,7 +86,6 @@ PRESETS: Mapping[str, launch.Difference] = {
 def run(config: Config, workdir: Path) -> launch.Result:
     """Trains, scores held-out proteins, writes the card."""
     from hpax import models
-    from hpax.features import tables
     from hpax.recipes import cells as cells_recipe
     from hpax.recipes import inpaint
 
@@ -118,8 +118,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     network = dataclasses.replace(encoder.network, card=card)
     network.save(workdir / f"{shipped.name}.safetensors", half=True)
     counts |= {"training cells": len(cells.training)}
-    shown = [tables.title("trained", layer, encoder.layers) for layer in encoder.layers]
-    shown += [tables.title("untrained", config.layer, encoder.layers), "classic", "chance"]
+    shown = [*(f"trained {layer}" for layer in configs.LAYERS), f"untrained {config.layer}", "classic", "chance"]
     headline = [name for name in metrics if name.removeprefix("real crops: ") in shown] + ["correlation"]
     return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=headline)
 

@@ -12,7 +12,6 @@ import numpy as np
 from flax import linen as nn
 
 from hpax.nn.inpainter import Inpainter
-from hpax.nn.vector_inpainter import VectorInpainter
 
 MAX_LEAVES = 4096  # arrays of a network; EfficientNet-B7 has 1,400
 MAX_BLOCKS = 64  # of all stages of a network; DPN-131, the deepest that is known, has 43
@@ -121,6 +120,6 @@ def _shapes(model: nn.Module, channels: int) -> tuple[tuple[int, ...], ...]:
     stride: int = model.stride
     side = math.ceil(_SIDE / stride) * stride
     shapes = [(1, side, side, channels)]
-    if isinstance(model, Inpainter | VectorInpainter):
+    if isinstance(model, Inpainter):
         shapes.append((1, side, side, channels - 1))
     return tuple(shapes)

@@ -21,7 +21,7 @@ from hpax.data import preprocess
 from hpax.fields import Field
 from hpax.models.cell_crops import cell_crops
 from hpax.models.store import INPAINTERS, Network, load_network
-from hpax.nn import inpainter, vector_inpainter
+from hpax.nn.inpainter import LAYERS
 from hpax.task import Task
 from hpax.tasks.classify import Classification
 from hpax.tasks.inpaint import PairedInpainting
@@ -35,8 +35,7 @@ PREPARE: Mapping[str | None, Callable[[Any], Any]] = {
 """How crops are made into what a network sees, by `Network.preprocessing`."""
 
 KINDS = {
-    "inpainter": inpainter.LAYERS,
-    "vector-inpainter": vector_inpainter.LAYERS,
+    **dict.fromkeys(INPAINTERS, LAYERS),
     "cell-net": ("penultimate",),
 }
 """Architecture of a network that describes cells → its layers, the first one first."""
@@ -49,8 +48,7 @@ SIZE = 64
 class Encoder:
     """What a network knows of cells: of one that inpaints, layer by layer, the maximum over space of each channel.
 
-    Of one that inpaints by a vector, that vector; of one that classifies cells (`CellClassifier`), the mean over space
-    of what its last layer sees.
+    Of one that classifies cells (`CellClassifier`), the mean over space of what its last layer sees.
 
     Raises:
         ValueError: the network neither inpaints nor classifies cells.

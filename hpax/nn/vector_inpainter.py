@@ -1,30 +1,26 @@
 """Paired cell inpainting by one vector: what the source cell says of its protein is a few hundred numbers, no map.
 
-The network of Lu et al. (2019) paints from the source's map of features, which knows where things were in the source.
-Here the source is averaged over space, so that what it says is what holds of its protein in any cell; where things are,
-the target's markers say. The painter is a U-Net on these, told the vector at each level as Perez et al. (2018, FiLM)
-tell a network of images a question. The vector is what features are.
+The network of Lu et al. (2019) paints from the source's last map of features, which knows where things were in the
+source. Here that map's maxima over space are all that is told, so that they must say what holds of the protein in any
+cell; where things are, the target's markers say. The painter is a U-Net on these, told the vector at each level as
+Perez et al. (2018, FiLM) tell a network of images a question. The source encoder is the published one.
 """
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
 from hpax import atlas
+from hpax.nn import pool
 from hpax.nn.conv import Conv3x3, halve
-from hpax.nn.inpainter import scaled
+from hpax.nn.inpainter import SOURCE_WIDTHS, Encoder, Inpainter, scaled
 from hpax.nn.network import Mode
 from hpax.nn.norm import BatchNorm
-from hpax.nn.plain import Plain
 from hpax.nn.unet import check_sides, fold, unfold
 from hpax.types import Array
 
-SOURCE_WIDTHS = (64, 128, 256, 512, 512)
-PAINTER_WIDTHS = (128, 256, 512, 512)
-STRIDE = 2 ** len(SOURCE_WIDTHS)
-LAYERS = ("code",)
-"""What `VectorInpainter.encode` names."""
+PAINTER_WIDTHS = (128, 256, 512)
+STRIDE = 2 ** len(PAINTER_WIDTHS)
 
 
 class Painter(nn.Module):
@@ -66,29 +62,23 @@ class Painter(nn.Module):
         return nn.relu(normalised * (1 + gain[:, None, None]) + shift[:, None, None])
 
 
-class VectorInpainter(nn.Module):
+class VectorInpainter(Inpainter):
     """Paints a target cell's protein from its structural markers and a vector of another cell with every channel.
 
-    At width 0.5 the source encoder is the backbone plain-small. Number and kind of channels follow from the input.
+    Its source encoder and its features are those of `Inpainter`; `decoder_width` is of the painter.
     """
 
-    width: float = 1.0  # scales the channels of every layer
-    decoder_width: float | None = None  # scales those of the painter, which is thrown away; None: as the encoder
-    protein_channels: int = 1
-    axis_name: str | None = None  # the mapped axis of data parallelism, for BatchNorm
-    momentum: float = 0.99  # of BatchNorm's moving averages; lower it for runs of a few hundred steps
-    dtype: jax.typing.DTypeLike | None = None  # what is computed in, such as bfloat16; None: that of the images
     stride = STRIDE
 
     def setup(self) -> None:
         """The parts; `source` is the encoder that is kept after training.
 
         What cells' vectors have in common outweighs by far what tells them apart, before anything is learnt: without
-        `norm`, neither a painter nor a contrast begins to learn.
+        `norm`, a painter is slow to learn.
         """
         painter_width = self.width if self.decoder_width is None else self.decoder_width
         common = {"axis_name": self.axis_name, "momentum": self.momentum}
-        self.source = Plain(widths=scaled(SOURCE_WIDTHS, self.width), **common)
+        self.source = Encoder(scaled(SOURCE_WIDTHS, self.width), **common)
         self.norm = BatchNorm(**common)
         self.painter = Painter(scaled(PAINTER_WIDTHS, painter_width), self.protein_channels, **common)
 
@@ -100,32 +90,27 @@ class VectorInpainter(nn.Module):
         mask: Float[Array, " b"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b h w p"]:
-        """The protein of the cells whose structure is `markers`, given `source`, cells of the same protein.
-
-        Args:
-            source: every channel of the source cells, in [0, 1].
-            markers: the structural channels of the target cells, in [0, 1].
-            mask: 1 for an example, 0 for padding, which BatchNorm leaves out.
-            train: normalise by the batch instead of by the moving averages.
+        """As `Inpainter`.
 
         Raises:
-            ValueError: the images' sides are not multiples of 32.
+            ValueError: the images' sides are not multiples of 8.
         """
-        check_sides(markers.shape, STRIDE)
-        code = self.norm(self._code(source, mask=mask, train=train), mask=mask, train=train)
-        return self.painter(self._cast(markers), code, mask=mask, train=train).astype(source.dtype)
-
-    def encode(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b k"]]:
-        """The vector of each cell, as `code`: the mean over space of the encoder's last map, which is not negative."""
-        return {"code": self._code(images).astype(images.dtype)}
+        code = self._code(source, mask=mask, train=train)
+        return self._paint(code, markers, mask=mask, train=train).astype(source.dtype)
 
     def _code(
-        self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
+        self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None, train: bool
     ) -> Float[Array, "b k"]:
-        return self.source(self._cast(images), mask=mask, train=train).mean((1, 2))
+        """What is told of each cell: the maxima of its last map, normalised."""
+        check_sides(images.shape, STRIDE)
+        last, _ = self.source(self._cast(images), mask=mask, train=train)
+        return self.norm(pool.strongest(last), mask=mask, train=train)
 
-    def _cast(self, images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        return images if self.dtype is None else images.astype(self.dtype)
+    def _paint(
+        self, code: Float[Array, "b k"], markers: Float[Array, "b h w m"], *, mask: Array | None, train: bool
+    ) -> Float[Array, "b h w p"]:
+        check_sides(markers.shape, STRIDE)
+        return self.painter(self._cast(markers), code, mask=mask, train=train)
 
 
 class ContrastedVectorInpainter(VectorInpainter):
@@ -148,13 +133,8 @@ class ContrastedVectorInpainter(VectorInpainter):
         mask: Float[Array, " b"],
         train: bool = False,
     ) -> tuple[Float[Array, "b h w p"], Float[Array, "two_b {self.outputs}"]]:
-        """The protein of the targets as painted, and the numbers of sources and targets, one after another.
-
-        As `nn.embedder.ContrastedInpainter.compare`.
-        """
-        both, twice = jnp.concatenate([source, target]), jnp.tile(mask, 2)
-        code = self.norm(self._code(both, mask=twice, train=train), mask=twice, train=train)
-        markers = self._cast(target[..., atlas.STRUCTURE])
-        painted = self.painter(markers, code[: len(source)], mask=mask, train=train)
+        """As `nn.embedder.ContrastedInpainter.compare`."""
+        code = self._code(jnp.concatenate([source, target]), mask=jnp.tile(mask, 2), train=train)
+        painted = self._paint(code[: len(source)], target[..., atlas.STRUCTURE], mask=mask, train=train)
         numbers = self.out(nn.relu(self.between(code)))
         return painted.astype(source.dtype), numbers.astype(source.dtype)

@@ -24,9 +24,6 @@ FIELD_FILE, CELL_FILE = "localize.safetensors", "classify.safetensors"
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 """Of `hpax.nn.inpainter.Inpainter.encode`."""
 
-VECTOR_LAYERS = ("code",)
-"""Of `hpax.nn.vector_inpainter.VectorInpainter.encode`."""
-
 Mixture = Literal["none", "mixup", "cutmix"]
 Pooling = Literal["mean", "max", "noisy-or"]
 InpaintKind = Literal["published", "vector"]
@@ -299,24 +296,10 @@ class InpaintNetwork:
     """Which inpainting network, and its size."""
 
     kind: InpaintKind = "published"  # "vector": paints from one vector of the source (hpax.nn.vector_inpainter)
-    width: float = 0.5  # of the encoders; 1 as published; of vector 0.5 as plain-small
+    width: float = 0.5  # of the encoders; 1 as published
     decoder_width: float | None = 0.125  # of the decoder, which only training needs; None: as the encoders
     momentum: float = 0.9  # of BatchNorm's averages; published 0.99
     dtype: Dtype = "float32"  # what training computes in; parameters and what is saved are float32 either way
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers of its features."""
-        return LAYERS if self.kind == "published" else VECTOR_LAYERS
-
-    def check(self, layer: str) -> None:
-        """Refuses a layer that the network has not.
-
-        Raises:
-            ValueError: the network has no such layer.
-        """
-        if layer not in self.layers:
-            raise ValueError(f"layer must be one of {', '.join(self.layers)}, got {layer!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -420,9 +403,6 @@ class Baselines:
     def __post_init__(self) -> None:
         if min(self.side_by_side, self.embedding, self.hidden, self.components) < 1:
             raise ValueError("side_by_side, embedding, hidden and components must be at least 1, one is not")
-        if self.inpaint.network.kind != "published":
-            told = f"got {self.inpaint.network.kind!r}; name an encoder that learnt elsewhere among encoders"
-            raise ValueError(f"baselines share the encoder of the published inpainting network, {told}")
 
     @property
     def compared(self) -> Adam:

@@ -15,6 +15,7 @@ from hpax import train
 from hpax.explore import charts, colour, page, scatter
 from hpax.features import handcrafted, tables
 from hpax.metrics import neighbours
+from hpax.nn.inpainter import LAYERS
 from hpax.recipes import inpaint
 from hpax.recipes.cells import Cells
 
@@ -51,15 +52,6 @@ class Report:
     quality: Mapping[str, float]  # of the painted proteins
     history: Sequence[Mapping[str, float]]  # of training
     pictures: Mapping[str, UInt8[np.ndarray, "h w 3"]]
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Of the network."""
-        return self.config.network.layers
-
-    def title(self, who: str, layer: str) -> str:
-        """What a layer of the trained or the untrained encoder is called among the scores."""
-        return tables.title(who, layer, self.layers)
 
 
 def study(
@@ -98,9 +90,9 @@ def metrics(report: Report) -> dict[str, float]:
         return painted
     accuracy = {name: score.balanced_accuracy[report.k] for name, score in report.scores.items()}
     return {
-        "knn": accuracy[report.title("trained", report.layer)],
+        "knn": accuracy[f"trained {report.layer}"],
         **accuracy,
-        "untrained best": max(accuracy[report.title("untrained", layer)] for layer in report.layers),
+        "untrained best": max(accuracy[f"untrained {layer}"] for layer in LAYERS),
         "chance": report.scores["classic"].chance[report.k],
         **painted,
     }
@@ -162,8 +154,8 @@ def _neighbours(report: Report) -> page.Table | page.Text:
         return page.Text(UNKNOWN)
     scores = metrics(report)
     rows: list[Sequence[str | float | None]] = []
-    for layer in report.layers:
-        rows.append([layer, *(scores[report.title(who, layer)] for who in ("trained", "untrained"))])
+    for layer in LAYERS:
+        rows.append([layer, scores[f"trained {layer}"], scores[f"untrained {layer}"]])
     rows += [["classic features", scores["classic"], None], ["neighbours at random", scores["chance"], None]]
     cells = report.cells
     caption = (

@@ -6,7 +6,7 @@ import properties
 import pytest
 
 from hpax.models.store import Network
-from hpax.nn.backbones import BACKBONES
+from hpax.nn.inpainter import Inpainter
 from hpax.nn.vector_inpainter import ContrastedVectorInpainter, VectorInpainter
 
 MODEL = VectorInpainter(width=0.03)
@@ -27,11 +27,19 @@ def _shapes(model, channels):
     return jax.eval_shape(model.init, jax.random.key(0), cells, markers)
 
 
-def test_at_half_width_the_encoder_is_plain_small():
-    source = _shapes(VectorInpainter(width=0.5), 4)["params"]["source"]
-    cells = jax.ShapeDtypeStruct((1, 128, 128, 4), np.float32)
-    plain = jax.eval_shape(BACKBONES["plain-small"]().init, jax.random.key(0), cells)["params"]
-    assert jax.tree.map(np.shape, source) == jax.tree.map(np.shape, plain)
+def test_the_source_encoder_is_the_published_one(fresh, cells):
+    """Its parameters and its features are those of the published network."""
+    published, told = Inpainter(width=0.03), {"params": {}, "batch_stats": {}}
+    for kind in told:
+        told[kind] = {
+            **properties.drawn(published.init, cells[0], cells[1, ..., 1:])[kind],
+            "source": fresh[kind]["source"],
+        }
+    expected = published.apply(told, cells[0], method="encode")
+    found = MODEL.apply(fresh, cells[0], method="encode")
+    assert list(found) == list(expected)
+    for layer, features in expected.items():
+        np.testing.assert_array_equal(found[layer], features)
 
 
 def test_the_painter_has_a_width_of_its_own():
@@ -53,20 +61,21 @@ def test_a_cell_is_painted_from_its_own_source_and_markers(fresh, cells):
     np.testing.assert_allclose(np.delete(again, 2, 0), np.delete(painted, 2, 0), atol=1e-6)
 
 
-def test_features_are_the_vector_that_paints(fresh, cells):
-    """A painter that is told the features by hand paints what the network paints: of the source it knows no more."""
+def test_of_the_source_nothing_but_a_vector_is_known(fresh, cells):
+    """Where its parts lie is not told: a source that is mirrored by a network of mirrored kernels paints the same."""
     source, markers = cells[0], cells[1, ..., 1:]
-    code = MODEL.apply(fresh, source, method="encode")["code"]
-    told = MODEL.apply(
-        fresh, markers, code, method=lambda model, markers, code: model.painter(markers, model.norm(code))
-    )
-    np.testing.assert_allclose(told, MODEL.apply(fresh, source, markers), atol=1e-6)
-    assert (np.asarray(code) >= 0).all()
+    mirrored = jax.tree.map(lambda leaf: leaf, fresh)
+    for part, leaves in fresh["params"]["source"].items():
+        if part.startswith("conv"):
+            mirrored["params"]["source"][part] = {**leaves, "kernel": leaves["kernel"][:, ::-1]}
+    painted = MODEL.apply(fresh, source, markers)
+    np.testing.assert_allclose(MODEL.apply(mirrored, source[:, :, ::-1], markers), painted, atol=1e-5)
+    assert not np.allclose(MODEL.apply(mirrored, source, markers), painted, atol=1e-4)
 
 
-def test_sides_that_do_not_halve_five_times_are_refused(cells):
-    with pytest.raises(ValueError, match="must be multiples of 32"):
-        MODEL.init(jax.random.key(0), cells[0, :, :, :48], cells[1, :, :, :48, 1:])
+def test_sides_that_do_not_halve_three_times_are_refused(cells):
+    with pytest.raises(ValueError, match="must be multiples of 8"):
+        MODEL.init(jax.random.key(0), cells[0, :, :, :36], cells[1, :, :, :36, 1:])
 
 
 def test_a_contrast_paints_as_the_network_alone_does(cells):
@@ -98,10 +107,9 @@ def test_what_is_saved_is_loaded(fresh, cells, tmp_path):
         preprocessing="human",
     )
     encoder = models.load(network.save(tmp_path / "mine.safetensors"))
-    assert encoder.layers == ("code",)
     crops = (255 * cells[0][:, :32, :32]).astype(np.uint8)
     prepared = encoder.prepare(crops)
-    expected = MODEL.apply(fresh, prepared, method="encode")["code"]
-    np.testing.assert_allclose(encoder.features(crops, "code"), expected, atol=1e-5)
+    expected = MODEL.apply(fresh, prepared, method="encode")["conv5"]
+    np.testing.assert_allclose(encoder.features(crops, "conv5"), expected, atol=1e-5)
     painted = encoder.paint(prepared, prepared[..., 1:])
     np.testing.assert_allclose(painted, MODEL.apply(fresh, prepared, prepared[..., 1:]), atol=1e-5)

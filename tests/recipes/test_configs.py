@@ -11,7 +11,7 @@ from experiments import segment_fields, simulate_atlas, zero_shot
 from hpax import launch, simulate
 from hpax.data import pairs, simulated_fields
 from hpax.models import ensemble, imagenet, segmenter, store
-from hpax.nn import backbones, heads, inpainter, vector_inpainter
+from hpax.nn import backbones, heads, inpainter
 from hpax.ops import losses, mil, mix
 from hpax.recipes import configs, data_configs, learning
 
@@ -25,7 +25,6 @@ def choices(config, name):
 def test_names_are_those_of_what_they_name():
     assert set(configs.BACKBONES) == set(backbones.BACKBONES)
     assert configs.LAYERS == inpainter.LAYERS
-    assert configs.VECTOR_LAYERS == vector_inpainter.LAYERS
     assert get_args(configs.Mixture) == get_args(mix.Mixture)
     assert get_args(configs.Pair) == get_args(pairs.Pair)
     assert get_args(configs.Pooling) == get_args(mil.Pooling)

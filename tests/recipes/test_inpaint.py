@@ -79,9 +79,9 @@ def test_the_network_of_one_vector_learns_from_crops_of_another_resolution(tmp_p
     assert (cells.size, cells.um_per_pixel) == (32, pytest.approx(1.28))
     config = dataclasses.replace(TINY, contrast=0.1, network=inpaint.Network(kind="vector", width=0.03))
     encoder = inpaint.train_model(config, cells, tmp_path / "run", seed=3)
-    assert (encoder.layers, encoder.size, len(encoder.channels)) == (("code",), 32, 4)
+    assert (encoder.network.architecture, encoder.size, len(encoder.channels)) == ("vector-inpainter", 32, 4)
     assert set(encoder.network.params) == {"source", "norm", "painter"}  # no head of a contrast
-    assert encoder.features(crops(cells)[:2])["code"].shape == (2, round(0.03 * 512))
+    assert encoder.features(crops(cells)[:2], "conv5").shape == (2, round(0.03 * 256))
 
 
 def test_published_crops_are_of_their_own_size(tmp_path):

@@ -1,10 +1,12 @@
 """The encoders that ship: learnt by paired cell inpainting, without labels.
 
-`encode-cells` learns from four in five proteins of a simulated atlas whose fields vary as real ones do; `--preset
-yeast` makes `encode-yeast` of simulated yeast, to which `--data.folder CROPS/yeast` adds published crops. Tells how
-often neighbours of cells among the other proteins share their class, layer by layer, against classic features and the
-same encoder untrained, and of real crops whether neighbours in other fields share the protein; writes that into the
-card beside the weights. What `encode-cells` is worth on real cells is `experiments.benchmark_features`' to say.
+`encode-cells` learns from four in five proteins of a simulated atlas whose fields vary as real ones do. `--preset fine`
+makes `encode-cells-fine`, which sees the ER as well and four times as many pixels of a cell; it learns by one vector,
+beside a contrast, from pairs of two cell lines. `--preset yeast` makes `encode-yeast` of simulated yeast, to which
+`--data.folder CROPS/yeast` adds published crops. Tells how often neighbours of cells among the other proteins share
+their class, layer by layer, against classic features and the same encoder untrained, and of real crops whether
+neighbours in other fields share the protein; writes that into the card beside the weights. What encoders of human cells
+are worth on real ones is for `experiments.benchmark_features` and `experiments.compare_features` to say.
 """
 
 import dataclasses
@@ -36,8 +38,15 @@ class Config:
     def __post_init__(self) -> None:
         if self.layer not in configs.LAYERS:
             raise ValueError(f"layer must be one of {', '.join(configs.LAYERS)}, got {self.layer!r}")
-        if self.data.kind not in SHIPPED:
-            raise ValueError(f"cells must be one of {', '.join(SHIPPED)}, got {self.data.kind!r}")
+        if self.data.kind not in ("simulated", "simulated-yeast"):
+            raise ValueError(f"cells must be simulated or simulated-yeast, got {self.data.kind!r}")
+
+    @property
+    def made(self) -> "Shipped":
+        """What is made: of human cells, what is shown ER is the fine one."""
+        if self.data.kind == "simulated-yeast":
+            return SHIPPED["encode-yeast"]
+        return SHIPPED["encode-cells-fine" if self.data.er else "encode-cells"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,31 +56,59 @@ class Shipped:
     name: str
     use: str
     limits: str
+    preset: str = ""  # that makes it
 
+
+HUMAN_LIMITS = (
+    "Learnt from simulated cells alone, without labels. It knows one layer of cultured cells at about {scale} µm per "
+    "pixel, and nothing of yeast, tissue or other stains. What it is worth on real cells is in BENCHMARKS.md, under "
+    "{where}: look there before you trust it."
+)
 
 SHIPPED = {
-    "simulated": Shipped(
+    "encode-cells": Shipped(
         name="encode-cells",
         use="Features of single human cells in confocal fields with the stains of the Human Protein Atlas: "
         '`hpax.load("encode-cells").features(crops)`, crops of protein, nucleus and microtubules, 41 µm around the '
         "nucleus at 64 pixels.",
-        limits="Learnt from simulated cells alone, without labels. It knows one layer of cultured cells at about "
-        "0.64 µm per pixel, and nothing of yeast, tissue or other stains. What it is worth on real cells is in "
-        "BENCHMARKS.md, under benchmark_features: look there before you trust it.",
+        limits=HUMAN_LIMITS.format(scale=0.64, where="benchmark_features"),
     ),
-    "simulated-yeast": Shipped(
+    "encode-cells-fine": Shipped(
+        name="encode-cells-fine",
+        use="Features of single human cells in confocal fields with the four stains of the Human Protein Atlas: "
+        '`hpax.load("encode-cells-fine").features(crops)`, crops of protein, nucleus, microtubules and ER, 41 µm '
+        "around the nucleus at 128 pixels.",
+        limits=HUMAN_LIMITS.format(scale=0.32, where="compare_features"),
+        preset="fine",
+    ),
+    "encode-yeast": Shipped(
         name="encode-yeast",
         use="Features of single yeast cells with a tagged protein and a marker of the cytosol: "
         '`hpax.load("encode-yeast").features(crops)`, crops of protein and marker, one cell in the middle of 64 pixels '
         "of about 0.12 µm.",
         limits="Learnt without labels, from simulated cells and from the real crops that are named below, of one "
         "microscope and few proteins. It knows budding yeast of about that size, and nothing of other stains.",
+        preset="yeast",
     ),
 }
-"""Kind of cells → the encoder that is made of them."""
+"""Name → the encoder."""
 
 PRESETS: Mapping[str, launch.Difference] = {
     "yeast": {"data.cells": "simulated-yeast", "layer": "conv4", "recipe.optimizer.steps": 3000},
+    "fine": {
+        "data.er": True,
+        "data.resolution": 128,
+        "data.atlas.proteins": 285,
+        "data.atlas.cell_lines": 2,
+        "recipe.network.kind": "vector",
+        "recipe.network.width": 0.25,
+        "recipe.pair": "protein",
+        "recipe.contrast": 0.03,
+        "recipe.optimizer.batch_size": 32,
+        "recipe.optimizer.steps": 450,
+        "recipe.optimizer.learning_rate": 2e-3,
+        "layer": "conv5",
+    },
     "fast": {
         "data.atlas.proteins": 57,
         "data.atlas.size": 256,
@@ -113,10 +150,10 @@ def run(config: Config, workdir: Path) -> launch.Result:
         record[f"real crops by other fields, {own['benchmark cells']} cells, k = {config.k}"] = real
         metrics |= {f"real crops: {name}": value for name, value in real.items()}
         counts |= {f"real crops: {name}": count for name, count in own.items()}
-    shipped = SHIPPED[config.data.kind]
-    card = models.card(shipped.name, use=shipped.use, limits=shipped.limits, record=record)
+    made = config.made
+    card = models.card(made.name, use=made.use, limits=made.limits, record=record)
     network = dataclasses.replace(encoder.network, card=card)
-    network.save(workdir / f"{shipped.name}.safetensors", half=True)
+    network.save(workdir / f"{made.name}.safetensors", half=True)
     counts |= {"training cells": len(cells.training)}
     shown = [*(f"trained {layer}" for layer in configs.LAYERS), f"untrained {config.layer}", "classic", "chance"]
     headline = [name for name in metrics if name.removeprefix("real crops: ") in shown] + ["correlation"]
@@ -154,9 +191,9 @@ def real_ones(cells: "Cells") -> int:
 
 def arguments(config: Config) -> str:
     """What makes the same encoder: the preset, and what differs from it; where shards are kept does not matter."""
-    yeast = config.data.kind == "simulated-yeast"
-    usual = launch.paths(Config()) | (dict(PRESETS["yeast"]) if yeast else {})
-    words = [" --preset yeast"] if yeast else []
+    preset = config.made.preset
+    usual = launch.paths(Config()) | dict(PRESETS.get(preset, {}))
+    words = [f" --preset {preset}"] if preset else []
     for path, value in launch.paths(config).items():
         if value == usual[path] or path == "data.data_dir":
             continue

@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 
 from experiments import pretrain_encoder
-from hpax import models
+from hpax import launch, models
 
 
 def test_a_card_tells_what_was_asked_for():
     usual = pretrain_encoder.Config()
     assert pretrain_encoder.arguments(usual) == ""
-    data = dataclasses.replace(usual.data, atlas=dataclasses.replace(usual.data.atlas, cell_lines=2), er=True)
+    data = dataclasses.replace(usual.data, atlas=dataclasses.replace(usual.data.atlas, cell_lines=2))
     recipe = dataclasses.replace(usual.recipe, pair="protein", contrast=0.03)
     other = dataclasses.replace(usual, data=data, recipe=recipe, seed=3)
-    told = " --data.atlas.cell-lines 2 --data.er --recipe.pair protein --recipe.contrast 0.03 --seeds 3"
+    told = " --data.atlas.cell-lines 2 --recipe.pair protein --recipe.contrast 0.03 --seeds 3"
     assert pretrain_encoder.arguments(other) == told
+    fine = launch.replaced(usual, pretrain_encoder.PRESETS["fine"])
+    assert fine.made.name == "encode-cells-fine"
+    assert pretrain_encoder.arguments(fine) == " --preset fine"
+    assert pretrain_encoder.arguments(dataclasses.replace(fine, seed=3)) == " --preset fine --seeds 3"
     optimizer = dataclasses.replace(usual.recipe.optimizer, steps=3000)
     yeast = dataclasses.replace(
         usual,

@@ -20,6 +20,7 @@ from hpax.recipes import configs, data_configs
 if TYPE_CHECKING:
     from hpax.explore import page
     from hpax.features.benchmarks import Score
+    from hpax.models import Encoder
     from hpax.recipes.baselines import Describe
     from hpax.recipes.cells import Cells
     from hpax.recipes.feature_study import Study
@@ -110,7 +111,6 @@ def run(config: Config, workdir: Path) -> launch.Result:
 
 def described(config: Config, cells: "Cells", workdir: Path) -> "dict[str, Describe]":
     """Name → what turns stored crops into features. The supervised ceiling is left out where no protein is held out."""
-    from hpax import models
     from hpax.recipes import baselines
 
     made: dict[str, Describe] = {}
@@ -121,12 +121,28 @@ def described(config: Config, cells: "Cells", workdir: Path) -> "dict[str, Descr
         folder = workdir / "training" / name.replace(" ", "_")
         made[name] = baselines.make(name, config.baselines, cells, folder, seed=config.seed)
     for name in config.encoders:
-        encoder = models.Encoder.load(name)
-        if (encoder.channels, encoder.size) != (cells.channels, cells.size):
-            told = f"{', '.join(encoder.channels)} at {encoder.size} pixels"
-            raise launch.LaunchError(f"{name} must see {', '.join(cells.channels)} at {cells.size}, it sees {told}")
-        made[Path(name).stem] = baselines.describe_prepared(cells, encoder.encode)
+        made[Path(name).stem] = baselines.describe_prepared(cells, fitting(name, cells).encode)
     return made
+
+
+def fitting(name: str, cells: "Cells") -> "Encoder":
+    """An encoder that was trained elsewhere.
+
+    Raises:
+        LaunchError: it must be shown other channels, other sizes, or cells prepared in another way.
+    """
+    from hpax import models
+
+    encoder = models.Encoder.load(name)
+    if (encoder.channels, encoder.size) != (cells.channels, cells.size):
+        told = f"{', '.join(encoder.channels)} at {encoder.size} pixels"
+        raise launch.LaunchError(f"{name} must see {', '.join(cells.channels)} at {cells.size}, it sees {told}")
+    if encoder.masked or encoder.network.preprocessing != cells.preprocessing:
+        raise launch.LaunchError(
+            f"{name} must have learnt from cells as these are prepared ({cells.preprocessing}, with their neighbours), "
+            f"it did not; describe them by `hpax embed --encoder {name}`, and ask experiments.compare_features"
+        )
+    return encoder
 
 
 def reported(study: "Study", scores: "Sequence[Score]") -> "list[Score]":

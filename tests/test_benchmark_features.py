@@ -1,5 +1,6 @@
 """One command describes cells by every baseline and asks every benchmark."""
 
+import dataclasses
 import json
 
 import anndata
@@ -8,7 +9,10 @@ import pandas as pd
 import pytest
 
 from experiments import benchmark_features
+from hpax import launch, models
+from hpax.data.cell_crops import dummy
 from hpax.recipes import configs
+from hpax.recipes.cells import Data, open_cells
 
 
 def _result(folder):
@@ -55,8 +59,6 @@ def test_every_baseline_is_asked_every_benchmark(tmp_path):
 
 
 def test_real_cells_leave_the_ceiling_out_and_wrong_requests_are_told(tmp_path, capsys):
-    from hpax.data.cell_crops import dummy
-
     dummy.write(tmp_path / "crops", "yeast")
     command = ["--fast", "--cells", "yeast", "--folder", str(tmp_path / "crops"), "--data-dir", str(tmp_path / "data")]
     command += ["--features", "pixels", "supervised", "--no-classifiers", "--no-robustness"]
@@ -67,6 +69,19 @@ def test_real_cells_leave_the_ceiling_out_and_wrong_requests_are_told(tmp_path, 
     assert "best supervised" not in record["metrics"]
     with pytest.raises(ValueError, match="features must be of"):
         benchmark_features.Config(features=("magic",))
+
+
+def test_an_encoder_of_cells_prepared_in_another_way_is_refused(tmp_path):
+    """Its features would be finite, and wrong."""
+    dummy.write(tmp_path / "crops", "human")
+    cells = open_cells(Data(cells="human", folder=tmp_path / "crops", data_dir=tmp_path / "data"))
+    assert benchmark_features.fitting("encode-cells", cells).size == cells.size
+    network = models.load_network("encode-cells")
+    masked = dataclasses.replace(network, masked=True).save(tmp_path / "masked.safetensors")
+    with pytest.raises(launch.LaunchError, match=r"with their neighbours.*hpax embed"):
+        benchmark_features.fitting(str(masked), cells)
+    with pytest.raises(launch.LaunchError, match="must see protein, nucleus, microtubules at 64"):
+        benchmark_features.fitting("label-cells", cells)
 
 
 @pytest.mark.slow

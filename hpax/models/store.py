@@ -48,7 +48,15 @@ PREPROCESSING = ("human", "yeast")
 CHANNELS = (*atlas.CHANNELS, "marker")
 """The channels that a network may see; "marker" is the only structural one of yeast crops."""
 
-NAMES = ("segment-nuclei", "segment-cells", "label-fields", "label-cells", "encode-cells", "encode-yeast")
+NAMES = (
+    "segment-nuclei",
+    "segment-cells",
+    "label-fields",
+    "label-cells",
+    "encode-cells",
+    "encode-cells-fine",
+    "encode-yeast",
+)
 """The networks that ship with hpax."""
 
 WEIGHTS = pathlib.Path(__file__).parent / "weights"

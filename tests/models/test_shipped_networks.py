@@ -113,6 +113,26 @@ def test_features_of_cells_in_three_lines():
     assert encoder.channels == ("protein", "nucleus", "microtubules")
 
 
+def test_the_fine_encoder_tells_a_cell_s_location_by_others_of_other_proteins():
+    """On an atlas that it never saw, by its last layer."""
+    from hpax.data.simulated_cells.simulated_cells import Config, SimulatedCells
+    from hpax.metrics import neighbours
+
+    atlas_of = {"proteins": 38, "cell_lines": 1, "fields": 1, "size": 256, "balanced": True, "multilocalised": 0.0}
+    config = Config(**atlas_of, seed=995, min_cells=2, crop_size=128)
+    crops, labels, proteins = [], [], []
+    for group in SimulatedCells.pictures(config, None):
+        for _, cell in SimulatedCells.examples(config, group):
+            crops.append(cell["image"])
+            labels.append(int(cell["labels"].argmax()))
+            proteins.append(group.protein)
+    encoder = models.load("encode-cells-fine")
+    assert (encoder.channels, encoder.size) == (atlas.CHANNELS, 128)
+    features = encoder.features(np.stack(crops), "conv5")
+    told = neighbours.benchmark(features, np.array(labels).astype(str), np.array(proteins), k=3)
+    assert told.balanced_accuracy[3] > 4 * told.chance[3]
+
+
 def test_yeast_of_one_location_are_near_each_other():
     from hpax.metrics import neighbours
     from hpax.simulate import yeast

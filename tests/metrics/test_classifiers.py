@@ -55,6 +55,17 @@ def test_a_fit_that_stops_early_is_counted():
     assert classifiers.fit(model, features, labels) > 0
 
 
+@pytest.mark.slow
+def test_many_processes_learn_what_one_does():
+    """To the bit, and what stops early is counted among them all: warnings of other processes are not heard."""
+    features, labels, _ = _cells()
+    for most in (1, 100):
+        one, many = (classifiers.classifier("logistic", processes=count) for count in (1, 2))
+        one[-1].estimator.max_iter = many[-1].estimator.max_iter = most
+        assert classifiers.fit(one, features, labels) == classifiers.fit(many, features, labels)
+        np.testing.assert_array_equal(one.predict_proba(features), many.predict_proba(features))
+
+
 def test_a_rare_class_does_not_decide_the_folds():
     """Three cells of a rare class in two groups: the others keep their five folds."""
     features, labels, group = _cells()

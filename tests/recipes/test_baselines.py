@@ -1,5 +1,7 @@
 """Every baseline describes every cell, learns, and none but the supervised one depends on a label."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -59,6 +61,14 @@ def test_all_see_as_many_cells(cells):
         run = baselines.build(name, TINY, cells)
         each = 1 if name in ("autoencoder", "supervised") else 2  # cells that a row of a batch shows
         assert run.steps * run.batches.batch_size * each == 2 * pairs
+
+
+def test_larger_batches_learn_at_a_rate_that_grows_with_their_root():
+    own, larger = TINY.inpaint.optimizer, TINY.compared
+    assert (larger.batch_size, larger.steps) == (16, 2)
+    assert larger.learning_rate == pytest.approx(own.learning_rate * 2**0.5)
+    assert dataclasses.replace(TINY, side_by_side=8).compared == own
+    assert TINY.contrasted == dataclasses.replace(TINY.inpaint, contrast=TINY.contrast, optimizer=larger)
 
 
 def test_the_supervised_one_learns_from_labels_of_training_proteins_alone(cells):

@@ -19,7 +19,6 @@ from hpax.recipes import configs, data_configs
 
 if TYPE_CHECKING:
     from hpax.features.tables import Encode
-    from hpax.models import Encoder
     from hpax.recipes.cells import Cells
 
 
@@ -33,6 +32,9 @@ class Config:
     recipe: configs.Inpaint = configs.Inpaint(optimizer=configs.Adam(batch_size=12, steps=1600))
     layer: str = "conv3"  # the features that users get first
     k: int = 11  # neighbours that vote
+    ceiling: bool = (
+        False  # train the same encoder on the labels of the same proteins, too, to see what there is to know
+    )
     seed: int = 11  # of the atlas, the first parameters and the pairs
 
     def __post_init__(self) -> None:
@@ -123,15 +125,20 @@ PRESETS: Mapping[str, launch.Difference] = {
 def run(config: Config, workdir: Path) -> launch.Result:
     """Trains, scores held-out proteins, writes the card."""
     from hpax import models
+    from hpax.recipes import baselines, inpaint
     from hpax.recipes import cells as cells_recipe
-    from hpax.recipes import inpaint
 
     with launch.opening():
         cells = cells_recipe.open_cells(config.data, config.seed)
     encoder = inpaint.train_model(config.recipe, cells, workdir / "training", seed=config.seed)
     untrained = inpaint.untrained(config.recipe, cells, seed=config.seed)
     held = cells_recipe.only_held(cells)
-    metrics, counts = scores(encoder, untrained, held, workdir / "held", config.k)
+    encoders = {"trained": encoder.encode, "untrained": untrained.encode}
+    labelled = dict(encoders)
+    if config.ceiling:
+        rival = configs.Baselines(inpaint=config.recipe)
+        labelled["supervised"] = baselines.encoder("supervised", rival, cells, workdir / "ceiling", seed=config.seed)
+    metrics, counts = scores(labelled, held, workdir / "held", config.k)
     metrics |= inpaint.quality(encoder, cells, seed=config.seed)
     title = f"held-out simulated proteins, {counts['benchmark cells']} cells, k = {config.k}"
     record: dict[str, object] = {
@@ -146,7 +153,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     }
     if config.data.kind == "simulated-yeast" and config.data.folder is not None:
         crops = cells_recipe.open_cells(dataclasses.replace(config.data, cells="yeast"))
-        real, own = scores(encoder, untrained, crops, workdir / "real", config.k)
+        real, own = scores(encoders, crops, workdir / "real", config.k)
         record[f"real crops by other fields, {own['benchmark cells']} cells, k = {config.k}"] = real
         metrics |= {f"real crops: {name}": value for name, value in real.items()}
         counts |= {f"real crops: {name}": count for name, count in own.items()}
@@ -156,21 +163,18 @@ def run(config: Config, workdir: Path) -> launch.Result:
     network.save(workdir / f"{made.name}.safetensors", half=True)
     counts |= {"training cells": len(cells.training)}
     shown = [*(f"trained {layer}" for layer in configs.LAYERS), f"untrained {config.layer}", "classic", "chance"]
+    shown += [f"supervised {layer}" for layer in configs.LAYERS]
     headline = [name for name in metrics if name.removeprefix("real crops: ") in shown] + ["correlation"]
     return launch.Result(metrics=metrics, counts=counts, data="simulated", headline=headline)
 
 
 def scores(
-    encoder: "Encoder", untrained: "Encoder", cells: "Cells", folder: Path, k: int
+    encoders: "Mapping[str, Encode]", cells: "Cells", folder: Path, k: int
 ) -> tuple[dict[str, float], dict[str, int]]:
-    """What neighbours tell by every layer, with intervals, and the counts that this rests on."""
+    """What neighbours tell by every layer and by classic features, with intervals, and the counts beneath."""
     from hpax.features import handcrafted, tables
 
-    encoders: Mapping[str, Encode] = {
-        "trained": encoder.encode,
-        "untrained": untrained.encode,
-        "classic": handcrafted.encode,
-    }
+    encoders = {**encoders, "classic": handcrafted.encode}
     paths = {name: folder / f"{name}.h5ad" for name in encoders}
     names = {"classic": handcrafted.names(cells.channels)}
     made = tables.write(encoders, cells.batches(), cells.obs(), paths, names=names)
@@ -195,7 +199,7 @@ def arguments(config: Config) -> str:
     usual = launch.paths(Config()) | dict(PRESETS.get(preset, {}))
     words = [f" --preset {preset}"] if preset else []
     for path, value in launch.paths(config).items():
-        if value == usual[path] or path == "data.data_dir":
+        if value == usual[path] or path in ("data.data_dir", "ceiling"):
             continue
         flag = "--seeds" if path == "seed" else f"--{path.replace('_', '-')}"
         told = "CROPS/yeast" if path == "data.folder" else value

@@ -40,6 +40,7 @@ def test_the_command_leaves_a_network_with_scores_in_its_card(tmp_path):
         "--fast",
         "--recipe.optimizer.batch-size",
         "8",
+        "--ceiling",
         "--data.data-dir",
         str(tmp_path / "data"),
         "--workdir",
@@ -53,7 +54,7 @@ def test_the_command_leaves_a_network_with_scores_in_its_card(tmp_path):
     card = (folder / "encode-cells.md").read_text()
     assert card == encoder.network.card
     assert card.startswith("# encode-cells")
-    for name in ("trained conv3", "untrained conv3", "classic", "chance"):
+    for name in ("trained conv3", "untrained conv3", "supervised conv3", "classic", "chance"):
         assert f"| {name} | {record['metrics'][name]:.4g} |" in card
     assert "python -m experiments.pretrain_encoder" in card
     crops = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8)

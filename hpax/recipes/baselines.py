@@ -20,6 +20,7 @@ from jaxtyping import Float, Float32, Int, UInt
 from hpax import data, images, train
 from hpax.data.source import Part
 from hpax.features import handcrafted, on_devices
+from hpax.features.tables import Encode
 from hpax.nn.embedder import Autoencoder, Projector
 from hpax.nn.vit import MaskedTransformer
 from hpax.recipes import inpaint, transfer
@@ -33,7 +34,7 @@ from hpax.tasks.siblings import Criterion, Siblings
 from hpax.tasks.supervise import Supervision
 from hpax.types import Array
 
-__all__ = ["NAMES", "Config", "Describe", "build", "describe_prepared", "make"]
+__all__ = ["NAMES", "Config", "Describe", "build", "describe_prepared", "encoder", "make"]
 
 NAMES = ("inpainting", *UNTRAINED_BASELINES, *TRANSFER_BASELINES, *TRAINED_BASELINES)
 
@@ -68,10 +69,19 @@ def make(name: str, config: Config, cells: Cells, workdir: Path, *, seed: int = 
         return prepared(inpaint.train_model(config.inpaint, cells, workdir, seed=seed).encode)
     if name == "inpainting and contrast":
         return prepared(inpaint.train_model(config.contrasted, cells, workdir, seed=seed).encode)
+    return prepared(encoder(name, config, cells, workdir, seed=seed))
+
+
+def encoder(name: str, config: Config, cells: Cells, workdir: Path, *, seed: int = 0) -> Encode:
+    """What turns prepared cells into features, by a rival that trains, or goes on where `workdir` was left.
+
+    Raises:
+        ValueError: as `build`.
+    """
     run = build(name, config, cells, seed=seed)
     every = max(1, run.steps // 2)
     state = train.fit(run, workdir, evaluate_every=every, save_every=every, describe=name)
-    return prepared(on_devices(run.task.encode, state.params, state.model_state))
+    return on_devices(run.task.encode, state.params, state.model_state)
 
 
 def describe_prepared(cells: Cells, encode: Callable) -> Describe:

@@ -89,7 +89,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     )
     scores = {
         "Neighbours, layer by layer": study.layers,
-        "The best minus each other, over the same resamples": study.lead(),
+        "The best minus each other, over the same resamples": study.lead,
         "Classifiers, on the best layer": study.learnt(trees=config.trees) if config.classifiers else [],
         "Pairwise distances": study.distances(),
         "Few labels": study.efficiency() if config.efficiency else [],
@@ -98,15 +98,15 @@ def run(config: Config, workdir: Path) -> launch.Result:
     everything = [score for part in scores.values() for score in part]
     benchmarks.frame(everything).to_csv(workdir / "scores.csv", index=False)
     write_page(config, study, scores, workdir / "index.html")
-    metrics = benchmarks.metrics(reported(study, everything), spread_of="") | best(study)
+    shown = best(study) | ahead(study)
+    metrics = benchmarks.metrics(reported(study, everything), spread_of="") | shown
     first = study.layers[0]
     counts = {"benchmark cells": first.cells, "classes": first.classes, f"groups by {cells.protocol}": first.groups}
     if trains(config):
         counts |= baselines.counted(config.baselines, cells)
         counts["training proteins"] = cells.training.table["protein"].nunique()
-    headline = [name for name in metrics if name.startswith("best ") and "95%" not in name]
-    chance = f"chance, {study.criterion}"
-    return launch.Result(metrics=metrics, counts=counts, data=cells.origin, headline=[*headline, chance])
+    headline = [*shown, f"chance, {study.criterion}"]
+    return launch.Result(metrics=metrics, counts=counts, data=cells.origin, headline=headline)
 
 
 def described(config: Config, cells: "Cells", workdir: Path) -> "dict[str, Describe]":
@@ -157,6 +157,19 @@ def best(study: "Study") -> dict[str, float]:
     found: dict[str, float] = {}
     for name, title in study.best.items():
         found |= by_title[title].named(f"best {name}")
+    return found
+
+
+def ahead(study: "Study") -> dict[str, float]:
+    """ "ahead of NAME" → how much more the best layer of all tells than the best of that set, and the interval's ends.
+
+    Over the same resamples of proteins or fields, so that intervals that overlap may still leave one ahead.
+    """
+    name_of = {title: name for name, title in study.best.items()}
+    found: dict[str, float] = {}
+    for score in study.lead:
+        _, _, other = score.features.partition(" minus ")
+        found |= score.interval.named(f"ahead of {name_of[other]}")
     return found
 
 

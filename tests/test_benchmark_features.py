@@ -27,7 +27,13 @@ def test_every_baseline_is_asked_every_benchmark(tmp_path):
     record, folder = _result(tmp_path / "run"), tmp_path / "run" / "default" / "seed0"
     metrics, scores = record["metrics"], pd.read_csv(folder / "scores.csv")
     assert record["data"] == "simulated"
-    assert set(names) == {name.removeprefix("best ") for name in record["headline"]} - {"chance, kNN k 11"}
+    values = [name for name in record["headline"] if "95%" not in name]
+    assert set(names) == {name.removeprefix("best ") for name in values if name.startswith("best ")}
+    first = max(names, key=lambda name: metrics[f"best {name}"])
+    for name in set(names) - {first}:
+        lead = metrics[f"best {first}"] - metrics[f"best {name}"]
+        assert metrics[f"ahead of {name}"] == pytest.approx(lead)
+        assert metrics[f"ahead of {name}, low (95%)"] <= lead <= metrics[f"ahead of {name}, high (95%)"]
     asked = set(scores[scores["features"] == "classic"]["benchmark"])
     asked -= {"pairwise distance, same cell line"}  # so few proteins may share no line
     assert asked == {

@@ -107,6 +107,7 @@ class Study:
             found[name] = result.classes, result.recall[self.best_by]
         return found
 
+    @functools.cached_property
     def lead(self) -> list[Score]:
         """How much more the neighbours of the best layer of all tell than each other set's, over the same resamples."""
         return benchmarks.lead({best: self.nearest[best] for best in self.best.values()}, self.best_by)

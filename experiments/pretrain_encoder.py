@@ -133,12 +133,12 @@ def run(config: Config, workdir: Path) -> launch.Result:
     encoder = inpaint.train_model(config.recipe, cells, workdir / "training", seed=config.seed)
     untrained = inpaint.untrained(config.recipe, cells, seed=config.seed)
     held = cells_recipe.only_held(cells)
-    encoders = {"trained": encoder.encode, "untrained": untrained.encode}
-    labelled = dict(encoders)
+    encoders: dict[str, Encode] = {"trained": encoder.encode, "untrained": untrained.encode}
+    ceiling: dict[str, Encode] = {}
     if config.ceiling:
         rival = configs.Baselines(inpaint=config.recipe)
-        labelled["supervised"] = baselines.encoder("supervised", rival, cells, workdir / "ceiling", seed=config.seed)
-    metrics, counts = scores(labelled, held, workdir / "held", config.k)
+        ceiling["supervised"] = baselines.encoder("supervised", rival, cells, workdir / "ceiling", seed=config.seed)
+    metrics, counts = scores(encoders | ceiling, held, workdir / "held", config.k)
     metrics |= inpaint.quality(encoder, cells, seed=config.seed)
     title = f"held-out simulated proteins, {counts['benchmark cells']} cells, k = {config.k}"
     record: dict[str, object] = {

@@ -77,10 +77,10 @@ class VectorInpainter(Inpainter):
         `norm`, a painter is slow to learn.
         """
         painter_width = self.width if self.decoder_width is None else self.decoder_width
-        common = {"axis_name": self.axis_name, "momentum": self.momentum}
-        self.source = Encoder(scaled(SOURCE_WIDTHS, self.width), **common)
-        self.norm = BatchNorm(**common)
-        self.painter = Painter(scaled(PAINTER_WIDTHS, painter_width), self.protein_channels, **common)
+        painters = scaled(PAINTER_WIDTHS, painter_width)
+        self.source = Encoder(scaled(SOURCE_WIDTHS, self.width), self.axis_name, self.momentum)
+        self.norm = BatchNorm(self.axis_name, self.momentum)
+        self.painter = Painter(painters, self.protein_channels, self.axis_name, self.momentum)
 
     def __call__(
         self,

@@ -412,8 +412,8 @@ class Baselines:
         adaptive gradient algorithms").
         """
         own = self.inpaint.optimizer
-        larger = self.side_by_side / own.batch_size
-        steps, rate = max(1, int(own.steps / larger)), own.learning_rate * math.sqrt(larger)
+        steps = max(1, own.steps * own.batch_size // self.side_by_side)
+        rate = own.learning_rate * math.sqrt(self.side_by_side / own.batch_size)
         return dataclasses.replace(own, batch_size=self.side_by_side, steps=steps, learning_rate=rate)
 
     @property

@@ -105,7 +105,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     if trains(config):
         counts |= baselines.counted(config.baselines, cells)
         counts["training proteins"] = cells.training.table["protein"].nunique()
-    headline = [*shown, f"chance, {study.criterion}"]
+    learnt = [f"{score.features}, {score.benchmark}" for score in scores["Classifiers, on the best layer"]]
+    headline = [*shown, *learnt, f"chance, {study.criterion}"]
     return launch.Result(metrics=metrics, counts=counts, data=cells.origin, headline=headline)
 
 

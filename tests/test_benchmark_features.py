@@ -28,6 +28,8 @@ def test_every_baseline_is_asked_every_benchmark(tmp_path):
     metrics, scores = record["metrics"], pd.read_csv(folder / "scores.csv")
     assert record["data"] == "simulated"
     values = [name for name in record["headline"] if "95%" not in name]
+    assert {f"{name}, {kind}" for name in names for kind in ("logistic regression", "random forest")} <= set(values)
+    assert all(name in metrics for name in values)
     assert set(names) == {name.removeprefix("best ") for name in values if name.startswith("best ")}
     first = max(names, key=lambda name: metrics[f"best {name}"])
     for name in set(names) - {first}:

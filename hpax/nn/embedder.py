@@ -17,6 +17,7 @@ from hpax.nn.inpainter import (
     pooled,
     scaled,
 )
+from hpax.nn.vector_inpainter import VectorInpainter
 from hpax.types import Array
 
 
@@ -106,12 +107,16 @@ class ContrastedInpainter(Inpainter):
             train: normalise by the batch instead of by the moving averages.
 
         Raises:
-            ValueError: the images' sides are not multiples of 4, or differ between source and target.
+            ValueError: the images' sides are not multiples of `stride`, or differ between source and target.
         """
-        check_sides(source.shape, target.shape)
+        check_sides(source.shape, target.shape, self.stride)
         both, twice = self._cast(jnp.concatenate([source, target])), jnp.tile(mask, 2)
-        code, _ = self.source(both, mask=twice, train=train)
-        seen, _ = self.markers(self._cast(target[..., atlas.STRUCTURE]), mask=mask, train=train)
-        painted = self.decoder(jnp.concatenate([code[: len(source)], seen], axis=-1))
-        numbers = self.out(nn.relu(self.between(pool.strongest(code))))
+        told = self._tell(both, mask=twice, train=train)
+        markers = self._cast(target[..., atlas.STRUCTURE])
+        painted = self._paint(told[: len(source)], markers, mask=mask, train=train)
+        numbers = self.out(nn.relu(self.between(self._summary(told))))
         return painted.astype(source.dtype), numbers.astype(source.dtype)
+
+
+class ContrastedVectorInpainter(ContrastedInpainter, VectorInpainter):
+    """The same head on the network that paints from one vector, which is what is compared."""

@@ -1,10 +1,13 @@
 """The paired cell inpainting network of Lu et al. (2019, Methods; layer sizes as in their published code)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
+from hpax.nn import pool
 from hpax.nn.conv import Conv1x1, Conv3x3, halve
 from hpax.nn.norm import BatchNorm
 from hpax.types import Array
@@ -99,17 +102,31 @@ class Inpainter(nn.Module):
             train: normalise by the batch instead of by the moving averages.
 
         Raises:
-            ValueError: the images' sides are not multiples of 4, or differ between source and markers.
+            ValueError: the images' sides are not multiples of `stride`, or differ between source and markers.
         """
-        check_sides(source.shape, markers.shape)
-        told, _ = self.source(self._cast(source), mask=mask, train=train)
-        seen, _ = self.markers(self._cast(markers), mask=mask, train=train)
-        return self.decoder(jnp.concatenate([told, seen], axis=-1)).astype(source.dtype)
+        check_sides(source.shape, markers.shape, self.stride)
+        told = self._tell(self._cast(source), mask=mask, train=train)
+        return self._paint(told, self._cast(markers), mask=mask, train=train).astype(source.dtype)
 
     def encode(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b k"]]:
         """The features of cells: the maximum over space of each source layer `conv1` … `conv5` after its ReLU."""
         features = pooled(self.source, self._cast(images))
         return {layer: values.astype(images.dtype) for layer, values in features.items()}
+
+    def _tell(self, source: Float[Array, "b h w c"], **options: Any) -> Float[Array, "b *space k"]:
+        """What painting knows of the source cells: the last map of their encoder."""
+        told, _ = self.source(source, **options)
+        return told
+
+    def _paint(
+        self, told: Float[Array, "b *space k"], markers: Float[Array, "b h w m"], **options: Any
+    ) -> Float[Array, "b h w p"]:
+        seen, _ = self.markers(markers, **options)
+        return self.decoder(jnp.concatenate([told, seen], axis=-1))
+
+    def _summary(self, told: Float[Array, "b *space k"]) -> Float[Array, "b k"]:
+        """What cells are compared by, of what is told of them."""
+        return pool.strongest(told)
 
     def _cast(self, images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         return images if self.dtype is None else images.astype(self.dtype)
@@ -126,10 +143,10 @@ def scaled(widths: tuple[int, ...], factor: float) -> tuple[int, ...]:
     return tuple(max(1, round(factor * width)) for width in widths)
 
 
-def check_sides(source: tuple[int, ...], markers: tuple[int, ...]) -> None:
-    """Refuses images whose sides are not multiples of 4, or differ between source and markers."""
+def check_sides(source: tuple[int, ...], markers: tuple[int, ...], stride: int) -> None:
+    """Refuses images whose sides are not multiples of `stride`, or differ between source and markers."""
     if source[1:3] != markers[1:3]:
         raise ValueError(f"source and markers must be equally large, got {source[1:3]} and {markers[1:3]}; resize one")
-    if any(side % STRIDE for side in source[1:3]):
-        fit = tuple(max(STRIDE, side // STRIDE * STRIDE) for side in source[1:3])
-        raise ValueError(f"image sides must be multiples of {STRIDE}, got {source[1:3]}; use {fit}")
+    if any(side % stride for side in source[1:3]):
+        fit = tuple(max(stride, side // stride * stride) for side in source[1:3])
+        raise ValueError(f"image sides must be multiples of {stride}, got {source[1:3]}; use {fit}")

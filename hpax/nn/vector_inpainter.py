@@ -6,17 +6,18 @@ cell; where things are, the target's markers say. The painter is a U-Net on thes
 Perez et al. (2018, FiLM) tell a network of images a question. The source encoder is the published one.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
-from hpax import atlas
 from hpax.nn import pool
 from hpax.nn.conv import Conv3x3, halve
 from hpax.nn.inpainter import SOURCE_WIDTHS, Encoder, Inpainter, scaled
 from hpax.nn.network import Mode
 from hpax.nn.norm import BatchNorm
-from hpax.nn.unet import check_sides, fold, unfold
+from hpax.nn.unet import fold, unfold
 from hpax.types import Array
 
 PAINTER_WIDTHS = (128, 256, 512)
@@ -65,7 +66,7 @@ class Painter(nn.Module):
 class VectorInpainter(Inpainter):
     """Paints a target cell's protein from its structural markers and a vector of another cell with every channel.
 
-    Its source encoder and its features are those of `Inpainter`; `decoder_width` is of the painter.
+    It is called as `Inpainter` is, whose source encoder and features it has; `decoder_width` is of the painter.
     """
 
     stride = STRIDE
@@ -82,59 +83,15 @@ class VectorInpainter(Inpainter):
         self.norm = BatchNorm(self.axis_name, self.momentum)
         self.painter = Painter(painters, self.protein_channels, self.axis_name, self.momentum)
 
-    def __call__(
-        self,
-        source: Float[Array, "b h w c"],
-        markers: Float[Array, "b h w m"],
-        *,
-        mask: Float[Array, " b"] | None = None,
-        train: bool = False,
-    ) -> Float[Array, "b h w p"]:
-        """As `Inpainter`.
-
-        Raises:
-            ValueError: the images' sides are not multiples of 8.
-        """
-        code = self._code(source, mask=mask, train=train)
-        return self._paint(code, markers, mask=mask, train=train).astype(source.dtype)
-
-    def _code(
-        self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None, train: bool
-    ) -> Float[Array, "b k"]:
-        """What is told of each cell: the maxima of its last map, normalised."""
-        check_sides(images.shape, STRIDE)
-        last, _ = self.source(self._cast(images), mask=mask, train=train)
-        return self.norm(pool.strongest(last), mask=mask, train=train)
+    def _tell(self, source: Float[Array, "b h w c"], **options: Any) -> Float[Array, "b k"]:
+        """The maxima over space of the encoder's last map, normalised."""
+        last, _ = self.source(source, **options)
+        return self.norm(pool.strongest(last), **options)
 
     def _paint(
-        self, code: Float[Array, "b k"], markers: Float[Array, "b h w m"], *, mask: Array | None, train: bool
+        self, told: Float[Array, "b k"], markers: Float[Array, "b h w m"], **options: Any
     ) -> Float[Array, "b h w p"]:
-        check_sides(markers.shape, STRIDE)
-        return self.painter(self._cast(markers), code, mask=mask, train=train)
+        return self.painter(markers, told, **options)
 
-
-class ContrastedVectorInpainter(VectorInpainter):
-    """The same network, whose source encoder has a second head while it learns: a few numbers of each cell."""
-
-    outputs: int = 64  # dimensions that cells are compared in
-    hidden: int = 128  # of the layer before these
-
-    def setup(self) -> None:
-        """The inpainter's parts and the perceptron."""
-        super().setup()
-        self.between = nn.Dense(self.hidden)
-        self.out = nn.Dense(self.outputs)
-
-    def compare(
-        self,
-        source: Float[Array, "b h w c"],
-        target: Float[Array, "b h w c"],
-        *,
-        mask: Float[Array, " b"],
-        train: bool = False,
-    ) -> tuple[Float[Array, "b h w p"], Float[Array, "two_b {self.outputs}"]]:
-        """As `nn.embedder.ContrastedInpainter.compare`."""
-        code = self._code(jnp.concatenate([source, target]), mask=jnp.tile(mask, 2), train=train)
-        painted = self._paint(code[: len(source)], target[..., atlas.STRUCTURE], mask=mask, train=train)
-        numbers = self.out(nn.relu(self.between(code)))
-        return painted.astype(source.dtype), numbers.astype(source.dtype)
+    def _summary(self, told: Float[Array, "b k"]) -> Float[Array, "b k"]:
+        return told

@@ -3,15 +3,14 @@
 import dataclasses
 import functools
 import math
-import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Shaped, UInt
 
-from hpax import atlas, data, files
+from hpax import ahead, atlas, data, files
 from hpax.data import folders, pixel_sizes
 from hpax.data.simulated_fields import simulated_fields
 from hpax.formats import fields, masks
@@ -147,36 +146,28 @@ def only_location(labels: UInt[np.ndarray, "n 19"]) -> Shaped[np.ndarray, " n"]:
 
 def _simulated(config: Data, seed: int) -> Cells:
     """Split by protein."""
-    build = functools.partial(
-        data.build,
+    sources = _split(
         "simulated_cells",
         config.data_dir,
-        progress=True,
-        workers=os.cpu_count() or 1,
         balanced=True,
         multilocalised=0.0,
         **dataclasses.asdict(config.atlas),
         crop_size=config.resolution,
         seed=seed,
     )
-    sources = build(split="all"), build(split="train"), build(split="validation+test")
     return _human(config, sources, "simulated", "protein")
 
 
 def _simulated_yeast(config: Data, seed: int) -> Cells:
     """Split by protein; crops of `config.folder` are learnt from as well, and asked nothing."""
-    build = functools.partial(
-        data.build,
+    everything, training, held = _split(
         "simulated_yeast",
         config.data_dir,
-        progress=True,
-        workers=os.cpu_count() or 1,
         seed=seed,
         proteins=config.yeast.proteins,
         cells=config.yeast.per_protein,
         multilocalised=config.yeast.multilocalised,
     )
-    everything, training, held = build(split="all"), build(split="train"), build(split="validation+test")
     also = () if config.folder is None else (open_crops(config.folder, "yeast", config.data_dir),)
     locations = everything.table["locations"].to_numpy(str)
     return Cells(
@@ -190,6 +181,12 @@ def _simulated_yeast(config: Data, seed: int) -> Cells:
         protocol="protein",
         labels=np.where(np.char.find(locations, "|") < 0, locations, ""),
     )
+
+
+def _split(name: str, data_dir: Path, **options: Any) -> tuple[data.Source, data.Source, data.Source]:
+    """All cells of a simulated data set, those of four in five proteins to learn from, and those of the others."""
+    build = functools.partial(data.build, name, data_dir, progress=True, workers=ahead.cores(), **options)
+    return build(split="all"), build(split="train"), build(split="validation+test")
 
 
 def open_crops(folder: Path, organism: str, data_dir: Path) -> data.Source:

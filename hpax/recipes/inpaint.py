@@ -21,9 +21,9 @@ from hpax.explore import grids
 from hpax.models.encoder import Encoder
 from hpax.models.store import Network as StoredNetwork
 from hpax.models.store import Trained
-from hpax.nn.embedder import ContrastedInpainter
+from hpax.nn.embedder import ContrastedInpainter, ContrastedVectorInpainter
 from hpax.nn.inpainter import Inpainter
-from hpax.nn.vector_inpainter import ContrastedVectorInpainter, VectorInpainter
+from hpax.nn.vector_inpainter import VectorInpainter
 from hpax.recipes import configs
 from hpax.recipes.cells import BATCH, Cells
 from hpax.recipes.configs import INPAINT_PRESETS as PRESETS
@@ -115,7 +115,7 @@ def _task(config: Config, cells: Cells) -> PairedInpainting:
         momentum=network.momentum,
         dtype=configs.computed_in(network.dtype),
     )
-    if not isinstance(model, ContrastedInpainter | ContrastedVectorInpainter):
+    if not isinstance(model, ContrastedInpainter):
         return PairedInpainting(model)
     proteins = _proteins(cells)
     if len(np.unique(proteins)) < 2:

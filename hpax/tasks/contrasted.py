@@ -9,7 +9,6 @@ from jaxtyping import Float, Int
 
 from hpax import atlas
 from hpax.nn.embedder import ContrastedInpainter
-from hpax.nn.vector_inpainter import ContrastedVectorInpainter
 from hpax.ops import siblings, views
 from hpax.tasks.inpaint import PairedInpainting
 from hpax.types import Array, Batch, ModelState, Params
@@ -24,7 +23,7 @@ class ContrastedInpainting(PairedInpainting):
     batch's part on one device.
     """
 
-    model: ContrastedInpainter | ContrastedVectorInpainter
+    model: ContrastedInpainter
     proteins: Int[Array, " n"]  # of each cell that `index` numbers; those of one protein do not repel each other
     weight: float  # of the contrast
 

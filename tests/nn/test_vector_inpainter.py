@@ -6,8 +6,9 @@ import properties
 import pytest
 
 from hpax.models.store import Network
+from hpax.nn.embedder import ContrastedVectorInpainter
 from hpax.nn.inpainter import Inpainter
-from hpax.nn.vector_inpainter import ContrastedVectorInpainter, VectorInpainter
+from hpax.nn.vector_inpainter import VectorInpainter
 
 MODEL = VectorInpainter(width=0.03)
 

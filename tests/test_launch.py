@@ -208,6 +208,22 @@ def test_a_sweep_that_cannot_be_run_says_why(sweeps, told, experiment, tape, tmp
     assert not (tmp_path / "work").exists()
 
 
+def test_a_config_that_refuses_its_values_is_told_without_a_traceback(tmp_path, capsys):
+    @dataclasses.dataclass(frozen=True)
+    class Halved:
+        side: int = 8
+        seed: int = 0
+
+        def __post_init__(self):
+            if self.side % 8:
+                raise ValueError(f"side must be a multiple of 8, got {self.side}")
+
+    asked = ["--workdir", str(tmp_path / "work"), "--side", "9"]
+    assert launch.main(Halved, lambda config, workdir: pytest.fail("it ran"), argv=asked) == 2
+    assert capsys.readouterr().err.strip() == "error: side must be a multiple of 8, got 9"
+    assert not (tmp_path / "work").exists()
+
+
 def test_a_result_appears_whole_or_not_at_all(experiment, tmp_path, monkeypatch):
     replace = os.replace
 

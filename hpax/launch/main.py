@@ -214,8 +214,11 @@ def _parse(
     )
     called = _CALLED.get() or f"python -m {module}"
     example = f"{called}{' --fast' if 'fast' in presets else ''} --workdir {launcher.workdir}"
-    with framed(arguments, example, OUTPUTS):
-        parsed: Any = tyro.cli(command, prog=called, description=about, args=arguments)
+    try:
+        with framed(arguments, example, OUTPUTS):
+            parsed: Any = tyro.cli(command, prog=called, description=about, args=arguments)
+    except ValueError as error:  # of the config itself; those of configs inside of it are told by tyro
+        raise LaunchError(str(error)) from error
     return getattr(parsed, config_type.__name__), parsed.launcher
 
 

@@ -93,9 +93,11 @@ class CellData:
 
     def __post_init__(self) -> None:
         cut = self.kind in ("simulated", "hpa")
-        if self.resolution < 1 or (self.resolution != 64 and not cut):
-            told = f"got {self.resolution} of cells {self.kind!r}"
-            raise ValueError(f"resolution must be 1 or more, and 64 of crops that are not cut out here, {told}")
+        if self.resolution < 1 or self.resolution % 8:  # both inpainting networks halve sides up to three times
+            raise ValueError(f"resolution must be a positive multiple of 8, got {self.resolution}")
+        if self.resolution != 64 and not cut:
+            told = f"got {self.resolution} of cells {self.kind!r}; leave it out"
+            raise ValueError(f"resolution must be 64 of crops that are not cut out here, {told}")
         if self.fields and (self.folder or self.cells not in ("simulated", "hpa")):
             told = f"cells {self.cells} and folder {self.folder}"
             raise ValueError(f"fields must be the only folder, of cells 'hpa', got {told}; give --fields alone")

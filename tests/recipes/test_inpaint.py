@@ -85,10 +85,11 @@ def test_the_network_of_one_vector_learns_from_crops_of_another_resolution(tmp_p
 
 
 def test_published_crops_are_of_their_own_size(tmp_path):
-    with pytest.raises(ValueError, match="resolution must be 1 or more, and 64 of crops that are not cut out here"):
+    with pytest.raises(ValueError, match="resolution must be 64 of crops that are not cut out here, got 128"):
         Data(cells="human", folder=tmp_path, resolution=128)
-    with pytest.raises(ValueError, match="got 0"):
-        Data(resolution=0)
+    for wrong in (0, -8, 36):
+        with pytest.raises(ValueError, match=f"resolution must be a positive multiple of 8, got {wrong}"):
+            Data(resolution=wrong)
 
 
 @pytest.mark.slow

@@ -3,8 +3,9 @@
 Neighbours for k = 1 … 50 (Supplementary Table 1; Table 1 layer by layer), an L1-penalised logistic regression and a
 random forest (Supplementary Table 2), pairwise distances within and across cell lines (Table 2, Figure 2B), each class
 (Figure 2A), a share of the labels, spoilt images and other cell lines. Of the simulated atlas, networks learn from four
-in five proteins and all is asked of the others; of real cells they learn from all, as published. Intervals are of
-resamples of proteins or fields. The best layer of each is chosen on the cells asked about, as published.
+in five proteins and all is asked of the others; of real cells they learn from all, as published. Real fields that have
+several labels are ranked by each of their classes. Intervals are of resamples of proteins or fields. The best layer of
+each is chosen on the cells asked about, as published.
 """
 
 import dataclasses
@@ -90,6 +91,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     scores = {
         "Neighbours, layer by layer": study.layers,
         "The best minus each other, over the same resamples": study.lead,
+        "Fields of several classes, layer by layer": study.of_fields,
+        "Fields: the best minus each other": study.lead_of_fields,
         "Classifiers, on the best layer": study.learnt(trees=config.trees) if config.classifiers else [],
         "Pairwise distances": study.distances(),
         "Few labels": study.efficiency() if config.efficiency else [],
@@ -98,7 +101,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     everything = [score for part in scores.values() for score in part]
     benchmarks.frame(everything).to_csv(workdir / "scores.csv", index=False)
     write_page(config, study, scores, workdir / "index.html")
-    shown = best(study) | ahead(study)
+    shown = feature_study.best(study) | feature_study.ahead(study) | feature_study.of_fields(study)
     metrics = benchmarks.metrics(reported(study, everything), spread_of="") | shown
     first = study.layers[0]
     counts = {"benchmark cells": first.cells, "classes": first.classes, f"groups by {cells.protocol}": first.groups}
@@ -149,42 +152,22 @@ def fitting(name: str, cells: "Cells") -> "Encoder":
 def reported(study: "Study", scores: "Sequence[Score]") -> "list[Score]":
     """What a record has room for: every layer by the criterion, and all of the best layers; scores.csv has the rest."""
     kept = {*study.best, *study.best.values()}
-    return [score for score in scores if score.features in kept or score.benchmark == study.criterion]
-
-
-def best(study: "Study") -> dict[str, float]:
-    """ "best NAME" → balanced accuracy of its best layer, and the ends of its interval."""
-    by_title = {score.features: score.interval for score in study.layers if score.benchmark == study.criterion}
-    found: dict[str, float] = {}
-    for name, title in study.best.items():
-        found |= by_title[title].named(f"best {name}")
-    return found
-
-
-def ahead(study: "Study") -> dict[str, float]:
-    """ "ahead of NAME" → how much more the best layer of all tells than the best of that set, and the interval's ends.
-
-    Over the same resamples of proteins or fields, so that intervals that overlap may still leave one ahead.
-    """
-    name_of = {title: name for name, title in study.best.items()}
-    found: dict[str, float] = {}
-    for score in study.lead:
-        _, _, other = score.features.partition(" minus ")
-        found |= score.interval.named(f"ahead of {name_of[other]}")
-    return found
+    criteria = study.criterion, study.criterion_of_fields
+    return [score for score in scores if score.features in kept or score.benchmark in criteria]
 
 
 def write_page(config: Config, study: "Study", scores: "Mapping[str, Sequence[Score]]", path: Path) -> None:
     """Figure 2 as a picture and a table of classes, then the tables of every benchmark."""
     from hpax.explore import charts, page
     from hpax.features import benchmarks
+    from hpax.recipes import feature_study
 
     cells, first = study.cells, study.layers[0]
     about = (
         f"{first.cells} {cells.origin} cells of {first.classes} classes are told from cells of another "
         f"{cells.protocol} only ({first.groups} of these). {learning(config, cells)}"
     )
-    values = best(study)
+    values = feature_study.best(study)
     rows = {name: (values[f"best {name}"], *ends(values, f"best {name}")) for name in study.best}
     chart = charts.intervals(rows, across=f"balanced accuracy, {study.criterion}", reference=first_chance(study))
     picture = page.Picture(chart, "Balanced accuracy of each set of features with its interval", "Best layers; 95%")

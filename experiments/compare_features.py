@@ -3,7 +3,8 @@
 `python -m experiments.compare_features --h5ad mine.h5ad subcell.csv --against features.h5ad` asks every set of features
 (of a table with `var["layer"]`, each layer) how well neighbours, an L1-penalised logistic regression and a random
 forest tell the classes of cells of other proteins, and how near images of one class lie. Classes, proteins, fields and
-cell lines come from the table after `--against`. Intervals are of resamples of proteins (or fields), drawn whole.
+cell lines come from the table after `--against`. Where that has all labels of cells' fields, in `obsm["labels"]`, the
+fields are ranked by each of their classes. Intervals are of resamples of proteins (or fields), drawn whole.
 """
 
 import dataclasses
@@ -11,15 +12,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from hpax import launch
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from hpax.explore import page
     from hpax.features.benchmarks import Score
     from hpax.formats.feature_tables import FeatureTable
+    from hpax.metrics.field_neighbours import FieldBenchmark
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +56,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
         others = [feature_tables.read(path) for path in config.h5ad]
     obs = matched(config, reference, others)
     known = benchmarks.Known.of(obs, protocol=config.protocol, label=config.label)
-    by_table = named(obs, dict(zip(names, [reference, *others], strict=True)))
+    tables = dict(zip(names, [reference, *others], strict=True))
+    by_table = named(obs.index, tables)
     sets = {title: features for of_table in by_table.values() for title, features in of_table.items()}
     nearest = {name: benchmarks.neighbours_of(features, known, k=config.k) for name, features in sets.items()}
     scores = benchmarks.scores(
@@ -66,12 +70,18 @@ def run(config: Config, workdir: Path) -> launch.Result:
     )
     columns, rows = benchmarks.table(scores)
     k = config.k[min(2, len(config.k) - 1)]
-    lead = benchmarks.lead(nearest, k)
-    benchmarks.frame([*scores, *lead]).to_csv(workdir / "scores.csv", index=False)
+    lead = benchmarks.lead(nearest, k, benchmarks.by_neighbours)
     table = page.Table(columns, rows, f"Value [95% interval]; {told(config, scores)}.")
     sections = [page.Section("", [table])]
     if lead:
         sections.append(page.Section("The best set minus each other, over the same resamples", [differences(lead)]))
+    if ranked := ranked_fields(config, tables):
+        for name, result in ranked.items():
+            scores += benchmarks.by_fields(name, result)
+        lead_of_fields = benchmarks.lead(ranked, k, benchmarks.by_fields)
+        sections += fields_told(ranked, lead_of_fields)
+        lead += lead_of_fields
+    benchmarks.frame([*scores, *lead]).to_csv(workdir / "scores.csv", index=False)
     page.write(workdir / "index.html", page.page("Features compared", told(config, scores), sections))
     first = scores[0]
     counts = {"cells": first.cells, "groups": first.groups, "classes": first.classes, "left out": len(reference.ids)}
@@ -90,7 +100,46 @@ def differences(lead: "Sequence[Score]") -> "page.Table":
     from hpax.features import benchmarks
 
     rows = [[score.features, benchmarks.written(score.interval)] for score in lead]
-    return page.Table(["difference", lead[0].benchmark], rows, "Difference of balanced accuracies [95% interval]")
+    return page.Table(["difference", lead[0].benchmark], rows, "Difference [95% interval]")
+
+
+def ranked_fields(config: Config, tables: "Mapping[str, FeatureTable]") -> "dict[str, FieldBenchmark]":
+    """Every set → what neighbours tell of fields that show several classes, by the cells that all tables have.
+
+    Empty where the reference, the first table, does not know all labels of its cells' fields.
+    """
+    from hpax.features import benchmarks
+
+    reference = next(iter(tables.values()))
+    shared = np.ones(len(reference.ids), bool)
+    for table in tables.values():
+        shared &= reference.ids.isin(table.ids)
+    labels = None if reference.labels is None else reference.labels[shared]
+    known = benchmarks.FieldLabels.of(reference.obs[shared], labels)
+    found: dict[str, FieldBenchmark] = {}
+    if known is None:
+        return found
+    for of_table in named(reference.ids[shared], tables).values():
+        for title, features in of_table.items():
+            result = benchmarks.fields_of(features, known, k=config.k)
+            if result is not None:
+                found[title] = result
+    return found
+
+
+def fields_told(ranked: "Mapping[str, FieldBenchmark]", lead: "Sequence[Score]") -> "list[page.Section]":
+    """The tables of `ranked_fields`."""
+    from hpax.explore import page
+    from hpax.features import benchmarks
+
+    first = next(iter(ranked.values()))
+    about = f"{len(first.fields)} fields ranked by {len(first.classes)} classes; {first.cells} cells, with all labels."
+    scores = [score for name, result in ranked.items() for score in benchmarks.by_fields(name, result)]
+    columns, rows = benchmarks.table(scores)
+    sections = [page.Section("Fields of several classes", [page.Table(columns, rows, f"Value [95%]; {about}")])]
+    if lead:
+        sections.append(page.Section("Fields: the best set minus each other", [differences(lead)]))
+    return sections
 
 
 def matched(config: Config, reference: "FeatureTable", others: "Sequence[FeatureTable]") -> "pd.DataFrame":
@@ -138,13 +187,13 @@ def distinct(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def named(obs: "pd.DataFrame", tables: "Mapping[str, FeatureTable]") -> "dict[str, dict[str, np.ndarray]]":
-    """Table → what each of its layers is called → the features of the cells of `obs`."""
+def named(ids: "pd.Index", tables: "Mapping[str, FeatureTable]") -> "dict[str, dict[str, np.ndarray]]":
+    """Table → what each of its layers is called → the features of these cells."""
     from hpax.features.tables import title
 
     sets: dict[str, dict[str, np.ndarray]] = {name: {} for name in tables}
     for name, table in tables.items():
-        for layer, features in table.of(obs.index).items():
+        for layer, features in table.of(ids).items():
             sets[name][title(name, name if layer == table.name else layer)] = features
     return sets
 

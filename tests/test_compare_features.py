@@ -131,3 +131,40 @@ def test_tables_of_one_name_are_told_apart_by_their_folders(tables, capsys):
     assert compare_features.distinct(names) == ["mine", "yours"]
     with pytest.raises(launch.LaunchError, match="two are mine"):
         compare_features.distinct([names[0], names[0]])
+
+
+def test_fields_of_several_classes_are_ranked_by_all_cells(tables):
+    """Those of no single class are asked about, too; of the cells that all tables have."""
+    ours = anndata.read_h5ad(tables / "ours.h5ad")
+    protein = ours.obs["protein"].to_numpy(int)
+    ours.obs["field"] = ours.obs["protein"]
+    ours.obsm["labels"] = np.stack([protein % 2 == 0, protein % 2 == 1, protein > 9], axis=1).astype(np.uint8)
+    ours.write_h5ad(tables / "ours.h5ad")
+    theirs = pd.read_csv(tables / "theirs.csv", index_col=0)
+    theirs[~theirs.index.str.startswith("3_")].to_csv(tables / "theirs.csv")
+    command = ["--h5ad", str(tables / "theirs.csv"), "--against", str(tables / "ours.h5ad"), *FEW, "--no-classifiers"]
+    assert compare_features.main([*command, "--missing", "drop", "--workdir", str(tables / "run")]) == 0
+    folder = tables / "run" / "default" / "seed0"
+    scores = pd.read_csv(folder / "scores.csv")
+    scores = scores[scores["benchmark"] == "field mAP k 5"].set_index("features")
+    assert len(scores) == 3 + 2
+    assert (scores["groups"] == 11).all()
+    assert (scores["classes"] == 2).all()  # the third one is shown by two fields
+    assert (scores["cells"] == 110).all()
+    best = max(("ours conv1", "ours conv2"), key=lambda name: scores["value"][name])
+    assert scores["value"][best] > 0.9
+    assert scores["low"][f"{best} minus theirs"] > 0
+    assert "field mAP k 5" in (folder / "index.html").read_text()
+    metrics = json.loads((folder / "result.json").read_text())["metrics"]
+    assert metrics["theirs, field mAP k 5"] == pytest.approx(scores["value"]["theirs"])
+
+
+def test_labels_of_cells_are_no_labels_of_fields():
+    obs = pd.DataFrame({"field": ["a", "a", "b"]})
+    of_fields = np.array([[1, 1], [1, 1], [0, 1]])
+    assert benchmarks.FieldLabels.of(obs, of_fields) is not None
+    assert benchmarks.FieldLabels.of(obs, np.array([[1, 1], [0, 1], [0, 1]])) is None  # cells of a field differ
+    assert benchmarks.FieldLabels.of(obs, np.array([[1, 0], [1, 0], [0, 1]])) is None  # one class each
+    assert benchmarks.FieldLabels.of(obs.assign(field=["a", "a", ""]), of_fields) is None
+    assert benchmarks.FieldLabels.of(obs.drop(columns="field"), of_fields) is None
+    assert benchmarks.FieldLabels.of(obs, None) is None

@@ -6,16 +6,18 @@ score = nearest("classic", features, known, k=11)
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Shaped
 
-from hpax.metrics import classifiers, neighbours, pairwise
+from hpax.metrics import classifiers, field_neighbours, neighbours, pairwise
 from hpax.metrics.bootstrap import Interval
+from hpax.metrics.classification import Labels
 
-KNN, PAIRWISE = "kNN k {}", "pairwise distance"
+KNN, FIELDS, PAIRWISE = "kNN k {}", "field mAP k {}", "pairwise distance"
 CLASSIFIERS: dict[classifiers.Kind, str] = {"logistic": "logistic regression", "forest": "random forest"}
 LINES: dict[pairwise.Constraint, str] = {"same": ", same cell line", "different": ", different cell lines"}
 
@@ -57,6 +59,25 @@ class Known:
             images=images,
             lines=lines,
         )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FieldLabels:
+    """The classes of the fields that cells lie in, several of each; of all cells, with one class or not."""
+
+    labels: Labels
+    fields: Shaped[np.ndarray, " n"]  # str
+
+    @classmethod
+    def of(cls, obs: pd.DataFrame, labels: Labels | None) -> "FieldLabels | None":
+        """From a table of cells and their labels; None where these are not those of fields, or one class each."""
+        if labels is None or "field" not in obs or len(labels) != len(obs):
+            return None
+        fields = text(obs, "field")
+        _, first, own = np.unique(fields, return_index=True, return_inverse=True)
+        several = (labels.sum(1) > 1).any()
+        of_fields = np.array_equal(labels, labels[first][own])
+        return cls(labels, fields) if several and of_fields and (fields != "").all() else None
 
 
 def text(obs: pd.DataFrame, column: str) -> Shaped[np.ndarray, " n"]:
@@ -139,23 +160,40 @@ def by_neighbours(name: str, result: neighbours.Benchmark) -> list[Score]:
     ]
 
 
-def lead(results: Mapping[str, neighbours.Benchmark], k: int) -> list[Score]:
-    """How much more the neighbours of the set that tells most tell than those of each other set, paired."""
-    first = max(results, key=lambda name: results[name].balanced_accuracy[k])
+def fields_of(
+    features: Float[np.ndarray, "n d"], known: FieldLabels, *, k: int | Sequence[int]
+) -> field_neighbours.FieldBenchmark | None:
+    """The benchmark of neighbours in other fields, of all cells; None where no class is shown by enough of them."""
+    if not field_neighbours.enough(known.labels, known.fields):
+        return None
+    return field_neighbours.benchmark(features, known.labels, known.fields, k=k)
+
+
+def by_fields(name: str, result: field_neighbours.FieldBenchmark) -> list[Score]:
+    """A score for every k."""
+    basis = {"cells": result.cells, "groups": len(result.fields), "classes": len(result.classes)}
+    return [
+        Score(name, FIELDS.format(each), result.interval[each], chance=result.chance[each], **basis)
+        for each in result.interval
+    ]
+
+
+Result = TypeVar("Result", neighbours.Benchmark, field_neighbours.FieldBenchmark)
+
+
+def lead(results: Mapping[str, Result], k: int, scored: Callable[[str, Result], list[Score]]) -> list[Score]:
+    """How much more the neighbours of the set that tells most tell than those of each other set, paired.
+
+    `scored` makes scores of a result: `by_neighbours` or `by_fields`.
+    """
+    first = max(results, key=lambda name: results[name].interval[k].value)
     found = []
     for name, result in results.items():
         if name == first:
             continue
-        score = Score(
-            features=f"{first} minus {name}",
-            benchmark=KNN.format(k),
-            interval=results[first].more_than(result, k),
-            chance=math.nan,
-            cells=sum(result.counts),
-            groups=result.groups,
-            classes=len(result.classes),
-        )
-        found.append(score)
+        score = scored(name, result)[list(result.interval).index(k)]
+        more = results[first].more_than(result, k)
+        found.append(dataclasses.replace(score, features=f"{first} minus {name}", interval=more, chance=math.nan))
     return found
 
 

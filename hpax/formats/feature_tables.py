@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32
+from jaxtyping import Float32, Num
 
 from hpax import files
 
@@ -33,6 +33,7 @@ class FeatureTable:
     ids: pd.Index
     sets: dict[str, Float32[np.ndarray, "n d"]]  # layer → its features; a table without layers has one set, its name
     obs: pd.DataFrame  # what else the table knows of its cells; without columns for a CSV
+    labels: Num[np.ndarray, "n c"] | None = None  # 0 or 1 for every class, as tables of hpax have them in obsm
 
     def of(self, ids: Sequence[str] | pd.Index) -> dict[str, Float32[np.ndarray, "m d"]]:
         """Set → the features of these cells, in this order.
@@ -79,7 +80,10 @@ def of_anndata(table: "anndata.AnnData", name: str) -> FeatureTable:
     features = np.asarray(dense, np.float32)
     layers = table.var["layer"].astype(str).to_numpy() if "layer" in table.var else np.full(table.n_vars, name)
     sets = {layer: features[:, layers == layer] for layer in dict.fromkeys(layers.tolist())}
-    return _checked(FeatureTable(name, table.obs_names.astype(str), sets, table.obs))
+    labels = table.obsm.get("labels")
+    if not (isinstance(labels, np.ndarray) and labels.ndim == 2 and np.isin(labels, (0, 1)).all()):
+        labels = None
+    return _checked(FeatureTable(name, table.obs_names.astype(str), sets, table.obs, labels))
 
 
 def _of_anndata(path: pathlib.Path) -> FeatureTable:

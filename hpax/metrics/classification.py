@@ -102,30 +102,43 @@ def interval(
     probabilities: Probabilities,
     groups: Sequence[Hashable] | None = None,
     *,
+    than: Probabilities | None = None,
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
 ) -> bootstrap.Interval:
     """Mean average precision of the present classes, and its spread over resamples of `groups`, drawn whole.
 
-    Groups are the field or the protein of each example, whose fate it shares; without them it stands for itself.
+    Groups are the field or the protein of each example, whose fate it shares; without them it stands for itself. With
+    `than`, other scores of the same examples, how much higher it is than theirs; both see the same resamples.
 
     Raises:
-        ValueError: there are no examples or no resamples.
+        ValueError: there are no examples or no resamples, or `than` differs in shape.
     """
     if not len(labels) or resamples < 1:
         raise ValueError(f"a bootstrap needs examples and resamples, got {len(labels)} and {resamples}")
+    rivals = [probabilities] if than is None else [probabilities, than]
+    if rivals[-1].shape != labels.shape:
+        raise ValueError(f"scores must be of every label, {labels.shape}, got {rivals[-1].shape}; match the examples")
     rows = range(len(labels)) if groups is None else groups
     numbers = {group: number for number, group in enumerate(dict.fromkeys(rows))}
     own = np.array([numbers[group] for group in rows], np.int64)
     generator, drawn = np.random.default_rng(seed), []
     for size in bootstrap.sizes(resamples):
         times = generator.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size).T[own]
-        columns = zip(labels.T, probabilities.T, strict=True)
-        ap = np.stack([_average_precision(*column, times.astype(np.float64)) for column in columns])
-        drawn.append(mean_ap(ap.T, "present"))
-    value = mean_ap(average_precision(labels, probabilities), "present")
-    return bootstrap.interval(float(value), np.concatenate(drawn), level)
+        drawn.append([_resampled(labels, scores, times.astype(np.float64)) for scores in rivals])
+    values = [float(mean_ap(average_precision(labels, scores), "present")) for scores in rivals]
+    spread = np.concatenate(drawn, axis=1)
+    if than is None:
+        return bootstrap.interval(values[0], spread[0], level)
+    return bootstrap.interval(values[0] - values[1], spread[0] - spread[1], level)
+
+
+def _resampled(labels: Labels, scores: Probabilities, times: Float64[np.ndarray, "n b"]) -> Float64[np.ndarray, " b"]:
+    """The mean average precision in each of b resamples, in which an example comes so many `times`."""
+    columns = zip(labels.T, scores.T, strict=True)
+    ap = np.stack([_average_precision(*column, times) for column in columns])
+    return np.asarray(mean_ap(ap.T, "present"))
 
 
 def _average_precision(

@@ -51,6 +51,11 @@ class Cells:
         return sum(int(groups.get(name, 0)) > 1 for name in asked) > 1
 
     @property
+    def all_labels(self) -> UInt[np.ndarray, "n 19"] | None:
+        """All classes of every cell of `everything`; None where only one of each is known."""
+        return self.everything.labels if "labels" in self.everything.info.features else None
+
+    @property
     def size(self) -> int:
         """Pixels of the side of the crops."""
         return int(self.everything.info.features["image"].shape[0])

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float32
 
 from hpax import data, progress
 from hpax.features import benchmarks, handcrafted, tables
-from hpax.features.benchmarks import Known, Score
-from hpax.metrics import balanced_accuracy, neighbours
+from hpax.features.benchmarks import FieldLabels, Known, Score
+from hpax.metrics import balanced_accuracy, field_neighbours, neighbours
 from hpax.ops.corruptions import CORRUPTIONS
 from hpax.recipes.baselines import Describe
 from hpax.recipes.cells import BATCH, Cells
@@ -52,9 +52,8 @@ class Study:
     def tables(self) -> dict[str, anndata.AnnData]:
         """Name → its features of all cells, left in {name}.h5ad."""
         paths = {name: self.workdir / f"{name.replace(' ', '_')}.h5ad" for name in self.describers}
-        source = self.cells.everything
-        obsm = {"labels": source.labels} if "labels" in source.info.features else None
-        batches = data.CellBatches(source, BATCH, prepare=lambda crops: crops)
+        obsm = None if self.cells.all_labels is None else {"labels": self.cells.all_labels}
+        batches = data.CellBatches(self.cells.everything, BATCH, prepare=lambda crops: crops)
         names = {"classic": handcrafted.names(self.cells.channels)}
         return tables.write(self.describers, batches, self.cells.obs(), paths, names=names, obsm=obsm)
 
@@ -85,19 +84,60 @@ class Study:
         return found
 
     @functools.cached_property
+    def fields(self) -> dict[str, field_neighbours.FieldBenchmark]:
+        """Title → what neighbours tell of whole fields, all cells; empty where no field shows several classes."""
+        known = FieldLabels.of(self.cells.obs(), self.cells.all_labels)
+        found: dict[str, field_neighbours.FieldBenchmark] = {}
+        if known is None:
+            return found
+        for name, table in self.tables.items():
+            for layer in tables.layers(table):
+                result = benchmarks.fields_of(tables.of_layer(table, layer), known, k=self.k)
+                if result is not None:
+                    found[tables.title(name, layer, tables.layers(table))] = result
+        return found
+
+    @functools.cached_property
+    def of_fields(self) -> list[Score]:
+        """Neighbours of whole fields for every layer and k."""
+        found = []
+        for name, result in self.fields.items():
+            found += benchmarks.by_fields(name, result)
+        return found
+
+    @functools.cached_property
+    def best_of_fields(self) -> dict[str, str]:
+        """As `best`, of whole fields; empty where these are not asked about."""
+        return self._best(lambda title: self.fields[title].interval[self.best_by].value) if self.fields else {}
+
+    @functools.cached_property
+    def lead_of_fields(self) -> list[Score]:
+        """As `lead`, of whole fields."""
+        results = {best: self.fields[best] for best in self.best_of_fields.values()}
+        return benchmarks.lead(results, self.best_by, benchmarks.by_fields) if results else []
+
+    @functools.cached_property
     def best(self) -> dict[str, str]:
         """Name → the title of its layer whose neighbours tell most."""
-        score = {each.features: each.interval.value for each in self.layers if each.benchmark == self.criterion}
+        return self._best(lambda title: self.nearest[title].interval[self.best_by].value)
+
+    def _best(self, score: Callable[[str], float]) -> dict[str, str]:
+        """Name → the title of its layer that has the highest score."""
         best = {}
         for name, table in self.tables.items():
             titles = [tables.title(name, layer, tables.layers(table)) for layer in tables.layers(table)]
-            best[name] = max(titles, key=lambda each: score[each])
+            best[name] = max(titles, key=score)
         return best
 
     @property
     def criterion(self) -> str:
         """The benchmark that the best layer is chosen by."""
         return benchmarks.KNN.format(self.best_by)
+
+    @property
+    def criterion_of_fields(self) -> str:
+        """The same of whole fields."""
+        return benchmarks.FIELDS.format(self.best_by)
 
     def classes(self) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
         """Name → the classes, and the recall of each by neighbours of its best layer."""
@@ -110,7 +150,8 @@ class Study:
     @functools.cached_property
     def lead(self) -> list[Score]:
         """How much more the neighbours of the best layer of all tell than each other set's, over the same resamples."""
-        return benchmarks.lead({best: self.nearest[best] for best in self.best.values()}, self.best_by)
+        results = {best: self.nearest[best] for best in self.best.values()}
+        return benchmarks.lead(results, self.best_by, benchmarks.by_neighbours)
 
     def learnt(self, *, trees: int) -> list[Score]:
         """Classifiers on the best layers."""
@@ -203,6 +244,42 @@ class Study:
             groups=len(np.unique(known.groups[asked])),
             classes=len(classes),
         )
+
+
+def best(study: Study) -> dict[str, float]:
+    """ "best NAME" → balanced accuracy of its best layer, and the ends of its interval."""
+    by_title = {score.features: score.interval for score in study.layers if score.benchmark == study.criterion}
+    found: dict[str, float] = {}
+    for name, title in study.best.items():
+        found |= by_title[title].named(f"best {name}")
+    return found
+
+
+def ahead(study: Study) -> dict[str, float]:
+    """ "ahead of NAME" → how much more the best layer of all tells than the best of that set, and the interval's ends.
+
+    Over the same resamples of proteins or fields, so that intervals that overlap may still leave one ahead.
+    """
+    return _ahead("ahead of", study.lead, study.best)
+
+
+def of_fields(study: Study) -> dict[str, float]:
+    """ "fields, best NAME", and how far the best set of all is ahead, of fields of several classes; chance, too."""
+    found: dict[str, float] = {}
+    for name, title in study.best_of_fields.items():
+        result = study.fields[title]
+        found |= result.interval[study.best_by].named(f"fields, best {name}")
+        found["fields, chance"] = result.chance[study.best_by]
+    return found | _ahead("fields, ahead of", study.lead_of_fields, study.best_of_fields)
+
+
+def _ahead(name: str, lead: Sequence[Score], best: Mapping[str, str]) -> dict[str, float]:
+    name_of = {title: each for each, title in best.items()}
+    found: dict[str, float] = {}
+    for score in lead:
+        _, _, other = score.features.partition(" minus ")
+        found |= score.interval.named(f"{name} {name_of[other]}")
+    return found
 
 
 def _drawn(rng: np.random.Generator, pool: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:

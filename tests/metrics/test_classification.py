@@ -124,3 +124,17 @@ def test_examples_that_share_their_fate_say_less():
 def test_a_bootstrap_needs_examples():
     with pytest.raises(ValueError, match="needs examples"):
         classification.interval(np.zeros((0, 3)), np.zeros((0, 3)))
+
+
+@pytest.mark.usefixtures("untyped")
+def test_a_difference_is_paired():
+    labels, probabilities = drawn(3)
+    other = drawn(4)[1]
+    one, two = (classification.interval(labels, each) for each in (probabilities, other))
+    found = classification.interval(labels, probabilities, than=other)
+    assert found.value == pytest.approx(one.value - two.value)
+    assert found.low < found.value < found.high
+    same = classification.interval(labels, probabilities, than=probabilities**2)  # of the same order
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    with pytest.raises(ValueError, match="match the examples"):
+        classification.interval(labels, probabilities, than=other[1:])

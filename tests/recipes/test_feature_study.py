@@ -1,5 +1,7 @@
 """What a study of features asks: spoilt cells of clean voters, and other cell lines of other proteins."""
 
+from types import SimpleNamespace
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -11,10 +13,11 @@ from hpax.recipes.cells import Cells
 
 
 class _Crops:
-    """Crops of one brightness each; counts how often one is read."""
+    """Crops of one brightness each; counts how often one is read. Cells have one class, unless `labels` says more."""
 
-    def __init__(self, values):
-        self.values, self.read = values, 0
+    def __init__(self, values, labels=None):
+        self.values, self.read, self.labels = values, 0, labels
+        self.info = SimpleNamespace(features=() if labels is None else ("labels",))
 
     def __getitems__(self, rows):
         self.read += len(rows)
@@ -82,3 +85,28 @@ def test_classes_are_those_of_the_layers_search(tmp_path, monkeypatch):
     names, recall = study.classes()["one"]
     assert names == ("er", "golgi")
     assert recall.mean() == score.interval.value
+
+
+def test_fields_are_asked_where_they_show_several_classes(tmp_path):
+    """All cells count, those of no single class as well."""
+    field = np.arange(60) % 12
+    labels = np.zeros((60, 19), np.uint8)
+    labels[:, :3] = np.stack([field % 2 == 0, field % 2 == 1, field < 6], axis=1)
+    describers = {"one": _described("one"), "noise": _described("noise")}
+    study, source = _study(tmp_path, describers, field, np.full(60, "U2OS"), 50 * (field % 2) + 50)
+    assert study.fields == {}
+    assert feature_study.of_fields(study) == {}
+    study, source = _study(tmp_path, describers, field, np.full(60, "U2OS"), 50 * (field % 2) + 50)
+    obs = study.cells.obs().assign(field=field.astype(str), label=np.where(field < 6, "", "er"))
+    study.cells.__dict__["obs"] = lambda: obs
+    study.cells.__dict__["everything"] = _Crops(source.values, labels)
+    study.tables["noise"].X = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    values = feature_study.of_fields(study)
+    assert study.fields["one"].cells == 60
+    assert study.fields["one"].ap[1][:2].tolist() == [1, 1]
+    assert values["fields, best one"] > values["fields, best noise"]
+    lead = values["fields, best one"] - values["fields, best noise"]
+    assert values["fields, ahead of noise"] == pytest.approx(lead)
+    assert values["fields, ahead of noise, low (95%)"] > 0
+    assert 0 < values["fields, chance"] < 1
+    assert {score.benchmark for score in study.of_fields} == {"field mAP k 1"}

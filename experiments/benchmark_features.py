@@ -102,9 +102,11 @@ def run(config: Config, workdir: Path) -> launch.Result:
     benchmarks.frame(everything).to_csv(workdir / "scores.csv", index=False)
     write_page(config, study, scores, workdir / "index.html")
     shown = feature_study.best(study) | feature_study.ahead(study) | feature_study.of_fields(study)
-    metrics = benchmarks.metrics(reported(study, everything), spread_of="") | shown
+    metrics = benchmarks.metrics(reported(study, everything)) | shown
     first = study.layers[0]
     counts = {"benchmark cells": first.cells, "classes": first.classes, f"groups by {cells.protocol}": first.groups}
+    if study.fields:
+        counts |= next(iter(study.fields.values())).counts
     if trains(config):
         counts |= baselines.counted(config.baselines, cells)
         counts["training proteins"] = cells.training.table["protein"].nunique()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hpax.features.benchmarks import Score
     from hpax.formats.feature_tables import FeatureTable
     from hpax.metrics.field_neighbours import FieldBenchmark
+    from hpax.metrics.neighbours import Benchmark
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +87,31 @@ def run(config: Config, workdir: Path) -> launch.Result:
     first = scores[0]
     counts = {"cells": first.cells, "groups": first.groups, "classes": first.classes, "left out": len(reference.ids)}
     counts["left out"] -= len(obs)
-    shown_k = benchmarks.KNN.format(k)
-    metrics = benchmarks.metrics([*scores, *lead], spread_of=shown_k)
-    best = [max(titles, key=lambda title: nearest[title].balanced_accuracy[k]) for titles in by_table.values()]
-    ahead = [score for score in lead if score.features.endswith(tuple(f" minus {title}" for title in best))]
-    shown = [name for name in benchmarks.metrics([*scores, *ahead], spread_of=shown_k) if shown_k in name]
-    return launch.Result(metrics=metrics, counts=counts, data=config.data, headline=shown)
+    asked = {benchmarks.KNN.format(k): best_titles(by_table, nearest, k)}
+    if ranked:
+        asked[benchmarks.FIELDS.format(k)] = best_titles(by_table, ranked, k)
+        counts |= next(iter(ranked.values())).counts
+    metrics = benchmarks.metrics([*scores, *lead], spread_of=tuple(asked))
+    return launch.Result(metrics=metrics, counts=counts, data=config.data, headline=headline(metrics, asked))
+
+
+def best_titles(
+    by_table: "Mapping[str, Mapping[str, np.ndarray]]", results: "Mapping[str, Benchmark | FieldBenchmark]", k: int
+) -> list[str]:
+    """Of every table the layer whose neighbours tell most."""
+    return [max(titles, key=lambda title: results[title].interval[k].value) for titles in by_table.values()]
+
+
+def headline(metrics: Mapping[str, float], asked: Mapping[str, Sequence[str]]) -> list[str]:
+    """Benchmark → the best layers: what neighbours of all layers tell, and leads over the best layers alone."""
+    shown = []
+    for benchmark, best in asked.items():
+        for name in metrics:
+            features, there, _ = name.partition(f", {benchmark}")
+            _, minus, other = features.partition(" minus ")
+            if there and (not minus or other in best):
+                shown.append(name)
+    return shown
 
 
 def differences(lead: "Sequence[Score]") -> "page.Table":
@@ -133,7 +153,7 @@ def fields_told(ranked: "Mapping[str, FieldBenchmark]", lead: "Sequence[Score]")
     from hpax.features import benchmarks
 
     first = next(iter(ranked.values()))
-    about = f"{len(first.fields)} fields ranked by {len(first.classes)} classes; {first.cells} cells, with all labels."
+    about = ", ".join(f"{count:,} {what}" for what, count in first.counts.items())
     scores = [score for name, result in ranked.items() for score in benchmarks.by_fields(name, result)]
     columns, rows = benchmarks.table(scores)
     sections = [page.Section("Fields of several classes", [page.Table(columns, rows, f"Value [95%]; {about}")])]

@@ -362,7 +362,7 @@ def _is_number(text: str) -> bool:
 
 def _name(name: str) -> str:
     """The name of a metric or count: letters, digits and a few signs, as it becomes a column."""
-    if not re.fullmatch(r"\w[\w .,:/@%()+×-]{0,79}", name):
+    if not re.fullmatch(r"\w[\w .,:/@%()+×-]{0,159}", name):
         raise ValueError(f"{name!r} cannot name a metric")
     return name
 

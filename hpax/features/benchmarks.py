@@ -280,15 +280,15 @@ def written(interval: Interval | None) -> str | None:
     return None if interval is None else f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
-def metrics(found: Sequence[Score], *, spread_of: str) -> dict[str, float]:
-    """Every score by a name of its own; of the benchmark `spread_of` also the ends of its interval.
+def metrics(found: Sequence[Score], *, spread_of: Sequence[str] = ()) -> dict[str, float]:
+    """Every score by a name of its own; of the benchmarks `spread_of` also the ends of their intervals.
 
     All intervals are in `frame`; a record of a run has room for some hundred numbers.
     """
     named: dict[str, float] = {}
     for score in found:
         name = f"{score.features}, {score.benchmark}"
-        named |= score.interval.named(name) if score.benchmark == spread_of else {name: score.interval.value}
+        named |= score.interval.named(name) if score.benchmark in spread_of else {name: score.interval.value}
     for score in found:
         named.setdefault(f"chance, {score.benchmark}", score.chance)
     return named

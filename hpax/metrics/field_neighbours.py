@@ -40,6 +40,11 @@ class FieldBenchmark:
     interval: dict[int, Interval]  # k → its mean over classes, and the spread over resamples of fields
     chance: dict[int, float]  # k → that mean for neighbours drawn at random
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the numbers rest on."""
+        return {"ranked fields": len(self.fields), "their cells": self.cells, "their classes": len(self.classes)}
+
     def more_than(self, other: "FieldBenchmark", k: int, *, resamples: int = 1000) -> Interval:
         """How much higher the mean average precision is than another's of the same fields, over the same resamples.
 

@@ -19,7 +19,6 @@ from hpax import launch
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hpax.explore import page
     from hpax.features.benchmarks import Score
     from hpax.formats.feature_tables import FeatureTable
     from hpax.metrics.field_neighbours import FieldBenchmark
@@ -47,52 +46,79 @@ SWEEPS: dict[str, Sequence[launch.Difference]] = {}
 
 def run(config: Config, workdir: Path) -> launch.Result:
     """Matches the tables, asks every set of features, leaves scores.csv and the page."""
-    from hpax.explore import page
     from hpax.features import benchmarks
     from hpax.formats import feature_tables
 
     names = distinct([config.against, *config.h5ad])
     with launch.opening():
-        reference = feature_tables.read(config.against)
-        others = [feature_tables.read(path) for path in config.h5ad]
+        reference, *others = (feature_tables.read(path) for path in (config.against, *config.h5ad))
+    tables = dict(zip(names, [reference, *others], strict=True))
     obs = matched(config, reference, others)
     known = benchmarks.Known.of(obs, protocol=config.protocol, label=config.label)
-    tables = dict(zip(names, [reference, *others], strict=True))
     by_table = named(obs.index, tables)
     sets = {title: features for of_table in by_table.values() for title, features in of_table.items()}
     nearest = {name: benchmarks.neighbours_of(features, known, k=config.k) for name, features in sets.items()}
-    scores = benchmarks.scores(
-        sets,
-        known,
-        nearest,
-        kinds=("logistic", "forest") if config.classifiers else (),
-        trees=config.trees,
-        seed=config.seed,
-    )
-    columns, rows = benchmarks.table(scores)
+    ranked = ranked_fields(config, tables)
+    kinds = tuple(benchmarks.CLASSIFIERS) if config.classifiers else ()
     k = config.k[min(2, len(config.k) - 1)]
-    lead = benchmarks.lead(nearest, k, benchmarks.by_neighbours)
-    table = page.Table(columns, rows, f"Value [95% interval]; {told(config, scores)}.")
-    sections = [page.Section("", [table])]
-    if lead:
-        sections.append(page.Section("The best set minus each other, over the same resamples", [differences(lead)]))
-    if ranked := ranked_fields(config, tables):
-        for name, result in ranked.items():
-            scores += benchmarks.by_fields(name, result)
-        lead_of_fields = benchmarks.lead(ranked, k, benchmarks.by_fields)
-        sections += fields_told(ranked, lead_of_fields)
-        lead += lead_of_fields
-    benchmarks.frame([*scores, *lead]).to_csv(workdir / "scores.csv", index=False)
-    page.write(workdir / "index.html", page.page("Features compared", told(config, scores), sections))
-    first = scores[0]
-    counts = {"cells": first.cells, "groups": first.groups, "classes": first.classes, "left out": len(reference.ids)}
-    counts["left out"] -= len(obs)
+    scores = Scores(
+        of_cells=benchmarks.scores(sets, known, nearest, kinds=kinds, trees=config.trees, seed=config.seed),
+        lead=benchmarks.lead(nearest, k, benchmarks.by_neighbours),
+        of_fields=[score for name, result in ranked.items() for score in benchmarks.by_fields(name, result)],
+        lead_of_fields=benchmarks.lead(ranked, k, benchmarks.by_fields) if ranked else [],
+    )
+    benchmarks.frame(scores.everything).to_csv(workdir / "scores.csv", index=False)
+    write_page(config, scores, workdir / "index.html")
+    first = scores.of_cells[0]
+    counts = {"cells": first.cells, "groups": first.groups, "classes": first.classes}
+    counts["left out"] = len(reference.ids) - len(obs)
     asked = {benchmarks.KNN.format(k): best_titles(by_table, nearest, k)}
     if ranked:
         asked[benchmarks.FIELDS.format(k)] = best_titles(by_table, ranked, k)
         counts |= next(iter(ranked.values())).counts
-    metrics = benchmarks.metrics([*scores, *lead], spread_of=tuple(asked))
+    metrics = benchmarks.metrics(scores.everything, spread_of=tuple(asked))
     return launch.Result(metrics=metrics, counts=counts, data=config.data, headline=headline(metrics, asked))
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What was asked of all sets, and how far the best one is ahead of each other."""
+
+    of_cells: "Sequence[Score]"
+    lead: "Sequence[Score]"
+    of_fields: "Sequence[Score]"  # empty where fields do not show several classes
+    lead_of_fields: "Sequence[Score]"
+
+    @property
+    def everything(self) -> "list[Score]":
+        """All of them in order."""
+        return [*self.of_cells, *self.of_fields, *self.lead, *self.lead_of_fields]
+
+
+def write_page(config: Config, scores: Scores, path: Path) -> None:
+    """A table of every benchmark, and one of what is ahead beyond its interval, of cells and of fields."""
+    from hpax.explore import page
+    from hpax.features import benchmarks
+
+    first, sections = scores.of_cells[0], []
+    about = (
+        f"{first.cells} {config.data} cells of {first.classes} classes; a cell's class is told from cells of another "
+        f"{config.protocol} only, {first.groups} in all"
+    )
+    parts = {"": (scores.of_cells, about)}
+    if scores.of_fields:
+        field = scores.of_fields[0]
+        ranked = f"{field.groups} fields ranked by {field.classes} classes, {field.cells} cells"
+        parts["Fields of several classes"] = (scores.of_fields, ranked)
+    for title, (found, on) in parts.items():
+        sections.append(page.Section(title, [page.Table(*benchmarks.table(found), f"Value [95% interval]; {on}.")]))
+    leads = {"The best set": scores.lead, "Fields: the best set": scores.lead_of_fields}
+    for title, found in leads.items():
+        rows = [[score.features, benchmarks.written(score.interval)] for score in found]
+        if rows:
+            differences = page.Table(["difference", found[0].benchmark], rows, "Difference [95% interval]")
+            sections.append(page.Section(f"{title} minus each other, over the same resamples", [differences]))
+    page.write(path, page.page("Features compared", about, sections))
 
 
 def best_titles(
@@ -112,15 +138,6 @@ def headline(metrics: Mapping[str, float], asked: Mapping[str, Sequence[str]]) -
             if there and (not minus or other in best):
                 shown.append(name)
     return shown
-
-
-def differences(lead: "Sequence[Score]") -> "page.Table":
-    """What is ahead beyond its interval, and what is not."""
-    from hpax.explore import page
-    from hpax.features import benchmarks
-
-    rows = [[score.features, benchmarks.written(score.interval)] for score in lead]
-    return page.Table(["difference", lead[0].benchmark], rows, "Difference [95% interval]")
 
 
 def ranked_fields(config: Config, tables: "Mapping[str, FeatureTable]") -> "dict[str, FieldBenchmark]":
@@ -145,21 +162,6 @@ def ranked_fields(config: Config, tables: "Mapping[str, FeatureTable]") -> "dict
             if result is not None:
                 found[title] = result
     return found
-
-
-def fields_told(ranked: "Mapping[str, FieldBenchmark]", lead: "Sequence[Score]") -> "list[page.Section]":
-    """The tables of `ranked_fields`."""
-    from hpax.explore import page
-    from hpax.features import benchmarks
-
-    first = next(iter(ranked.values()))
-    about = ", ".join(f"{count:,} {what}" for what, count in first.counts.items())
-    scores = [score for name, result in ranked.items() for score in benchmarks.by_fields(name, result)]
-    columns, rows = benchmarks.table(scores)
-    sections = [page.Section("Fields of several classes", [page.Table(columns, rows, f"Value [95%]; {about}")])]
-    if lead:
-        sections.append(page.Section("Fields: the best set minus each other", [differences(lead)]))
-    return sections
 
 
 def matched(config: Config, reference: "FeatureTable", others: "Sequence[FeatureTable]") -> "pd.DataFrame":
@@ -216,15 +218,6 @@ def named(ids: "pd.Index", tables: "Mapping[str, FeatureTable]") -> "dict[str, d
         for layer, features in table.of(ids).items():
             sets[name][title(name, name if layer == table.name else layer)] = features
     return sets
-
-
-def told(config: Config, scores: "Sequence[Score]") -> str:
-    """What the numbers rest on, in words."""
-    first = scores[0]
-    return (
-        f"{first.cells} {config.data} cells of {first.classes} classes; a cell's class is told from cells of another "
-        f"{config.protocol} only, {first.groups} in all"
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,8 +13,9 @@ import pandas as pd
 from jaxtyping import Float32
 
 from hpax.explore import scatter
+from hpax.features import benchmarks
 from hpax.features.extract import Encode, extract
-from hpax.metrics import neighbours
+from hpax.metrics import field_neighbours, neighbours
 from hpax.types import Batch
 
 CELL_OUT = " cell out"
@@ -89,6 +90,26 @@ def benchmark(
             if cell_out:
                 scores[f"{called}{CELL_OUT}"] = ask(None)
     return scores
+
+
+def benchmark_fields(
+    tables: Mapping[str, anndata.AnnData], *, k: int | Sequence[int]
+) -> dict[str, field_neighbours.FieldBenchmark]:
+    """Title of each layer → what the neighbours of cells tell of their fields, which show several classes.
+
+    All cells count, with one class or not. Empty where `obsm["labels"]` does not have the labels of fields.
+    """
+    found: dict[str, field_neighbours.FieldBenchmark] = {}
+    for name, table in tables.items():
+        labels = np.asarray(table.obsm["labels"]) if "labels" in table.obsm else None
+        known = benchmarks.FieldLabels.of(table.obs, labels)
+        if known is None:
+            continue
+        for layer in layers(table):
+            result = benchmarks.fields_of(of_layer(table, layer), known, k=k)
+            if result is not None:
+                found[title(name, layer, layers(table))] = result
+    return found
 
 
 def on_a_plane(table: anndata.AnnData, layer: str, *, seed: int, most: int = 20_000) -> anndata.AnnData:

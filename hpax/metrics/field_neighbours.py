@@ -24,7 +24,8 @@ from hpax.metrics.classification import Labels
 LEAST = 4
 """Fields that must show a class for it to count."""
 
-_DRAWS = 200  # times that neighbours are drawn at random, for chance
+_DRAWS = 200  # times that neighbours are drawn at random, for chance; fewer where cells are many
+_VOTES = 100_000_000  # that are counted for it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,9 +122,11 @@ def _scores(
 ) -> Float64[np.ndarray, "f c"]:
     """Of each field and class, the share among its cells' neighbours over the share among the cells of other fields."""
     there = nearest >= 0
-    votes = (labels[own][nearest] & there[..., None]).sum(1) / np.maximum(there.sum(1), 1)[:, None]
-    cells = np.bincount(own)
-    told = np.stack([np.bincount(own, column) for column in votes.T], axis=1) / cells[:, None]
+    field, count, cells = own[nearest], np.maximum(there.sum(1), 1), np.bincount(own)
+    told = np.empty(labels.shape)
+    for label, shown in enumerate(labels.T):
+        votes = (shown[field] & there).sum(1)
+        told[:, label] = np.bincount(own, votes / count) / cells
     others = (cells @ labels - cells[:, None] * labels) / (len(own) - cells)[:, None]
     return told / np.maximum(others, 1 / len(own))
 
@@ -134,7 +137,7 @@ def _chance(own: Int[np.ndarray, " n"], labels: Bool[np.ndarray, "f c"], k: int)
     order = np.argsort(own, kind="stable")  # the cells, field by field
     starts = np.cumsum(cells) - cells
     found = []
-    for _ in range(_DRAWS):
+    for _ in range(int(np.clip(_VOTES // (len(own) * k), 1, _DRAWS))):
         place = rng.integers(len(own) - cells[own][:, None], size=(len(own), k))
         place += np.where(place >= starts[own][:, None], cells[own][:, None], 0)  # steps over the own field
         found.append(np.nanmean(classification.average_precision(labels, _scores(order[place], own, labels))))

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from hpax import train
 from hpax.explore import charts, colour, page, scatter
 from hpax.features import handcrafted, tables
-from hpax.metrics import neighbours
+from hpax.metrics import field_neighbours, neighbours
 from hpax.nn.inpainter import LAYERS
 from hpax.recipes import inpaint
 from hpax.recipes.cells import Cells
@@ -49,6 +49,7 @@ class Report:
     k: int  # neighbours that vote
     shown: anndata.AnnData  # the cells asked about, with their UMAP
     scores: Mapping[str, neighbours.Benchmark]  # as `tables.benchmark` names them; empty where no class is known
+    fields: Mapping[str, field_neighbours.FieldBenchmark]  # as `tables.benchmark_fields` has them
     quality: Mapping[str, float]  # of the painted proteins
     history: Sequence[Mapping[str, float]]  # of training
     pictures: Mapping[str, UInt8[np.ndarray, "h w 3"]]
@@ -70,7 +71,7 @@ def study(
     }
     paths = {"trained": workdir / "features.h5ad"}
     paths |= {name: workdir / f"{name}.h5ad" for name in ("untrained", "classic")}
-    obsm = {"labels": cells.everything.labels} if "labels" in cells.everything.info.features else None
+    obsm = None if cells.all_labels is None else {"labels": cells.all_labels}
     names = {"classic": handcrafted.names(cells.channels)}
     made = tables.write(encoders, cells.batches(), cells.obs(), paths, names=names, obsm=obsm)
     shown = tables.on_a_plane(made["trained"], layer, seed=seed)
@@ -78,14 +79,29 @@ def study(
     painted = inpaint.pictures(encoder, cells)
     for name, picture in painted.items():
         (workdir / f"{name}.png").write_bytes(colour.png(picture))
-    scores = tables.benchmark(made, protocol=cells.protocol, k=k) if cells.labelled else {}
-    quality = inpaint.quality(encoder, cells, seed=seed)
-    return Report(cells, config, layer, k, shown, scores, quality, train.history(folder), painted)
+    return Report(
+        cells=cells,
+        config=config,
+        layer=layer,
+        k=k,
+        shown=shown,
+        scores=tables.benchmark(made, protocol=cells.protocol, k=k) if cells.labelled else {},
+        fields=tables.benchmark_fields(made, k=k),
+        quality=inpaint.quality(encoder, cells, seed=seed),
+        history=train.history(folder),
+        pictures=painted,
+    )
 
 
 def metrics(report: Report) -> dict[str, float]:
-    """Balanced accuracy by encoder and layer, what to hold it against, and how well the network paints."""
+    """Balanced accuracy by encoder and layer, what to hold it against, and how well the network paints.
+
+    Where fields show several classes, their mean average precision by "fields, trained conv3" and the like, too.
+    """
     painted = {"correlation": report.quality["correlation"], "loss": report.quality["loss"]}
+    for name, result in report.fields.items():
+        painted[f"fields, {name}"] = result.interval[report.k].value
+        painted["fields, chance"] = result.chance[report.k]
     if not report.scores:
         return painted
     accuracy = {name: score.balanced_accuracy[report.k] for name, score in report.scores.items()}
@@ -105,6 +121,8 @@ def counts(report: Report) -> dict[str, int]:
         "training cells": len(cells.training),
         "training proteins": cells.training.table["protein"].nunique(),
     }
+    if report.fields:
+        learnt |= next(iter(report.fields.values())).counts
     if not report.scores:
         return learnt | {"cells": len(cells.everything), "classes": 0}
     score = report.scores["classic"]
@@ -141,27 +159,42 @@ def sections(report: Report) -> list[page.Section]:
     painted = [page.Picture(picture, *CAPTIONS[name]) for name, picture in report.pictures.items()]
     error = "Mean squared error" + (", in training with the weighted contrast" if report.config.contrast else "")
     return [
-        page.Section("Do neighbours in feature space share a class?", [_neighbours(report)]),
+        page.Section("Do neighbours in feature space share a class?", neighbour_tables(report)),
         page.Section("What the network paints", painted),
         page.Section("Training", [page.Picture(_curve(report), "Loss falling over the steps", error)]),
         page.Section(f"Cells by {report.layer}", [_umap(report)]),
     ]
 
 
-def _neighbours(report: Report) -> page.Table | page.Text:
-    """Balanced accuracy by layer, trained against untrained, classic features below."""
-    if not report.scores:
-        return page.Text(UNKNOWN)
-    scores = metrics(report)
+def neighbour_tables(report: Report) -> list[page.Table | page.Text]:
+    """Balanced accuracy by layer, trained against untrained, classic features below; the same of whole fields."""
+    cells, numbers = report.cells, metrics(report)
+    told: list[page.Table | page.Text] = []
+    if report.scores:
+        caption = (
+            f"Balanced accuracy of the {report.k} nearest neighbours over {len(report.scores['classic'].classes)} "
+            f"classes; a cell's neighbours come from another {cells.protocol} only. {cells.origin.capitalize()} cells."
+        )
+        told.append(_by_layer(numbers, "", caption))
+    else:
+        told.append(page.Text(UNKNOWN))
+    if report.fields:
+        first = report.fields["classic"]
+        caption = (
+            f"Fields of several classes, ranked by the labels of the {report.k} nearest neighbours of their cells in "
+            f"other fields: mean average precision over {len(first.classes)} classes of {len(first.fields)} fields; "
+            f"{first.cells} {cells.origin} cells."
+        )
+        told.append(_by_layer(numbers, "fields, ", caption))
+    return told
+
+
+def _by_layer(scores: Mapping[str, float], kind: str, caption: str) -> page.Table:
     rows: list[Sequence[str | float | None]] = []
     for layer in LAYERS:
-        rows.append([layer, scores[f"trained {layer}"], scores[f"untrained {layer}"]])
-    rows += [["classic features", scores["classic"], None], ["neighbours at random", scores["chance"], None]]
-    cells = report.cells
-    caption = (
-        f"Balanced accuracy of the {report.k} nearest neighbours over {len(report.scores['classic'].classes)} "
-        f"classes; a cell's neighbours come from another {cells.protocol} only. {cells.origin.capitalize()} cells."
-    )
+        rows.append([layer, scores[f"{kind}trained {layer}"], scores[f"{kind}untrained {layer}"]])
+    rows.append(["classic features", scores[f"{kind}classic"], None])
+    rows.append(["neighbours at random", scores[f"{kind}chance"], None])
     return page.Table(["features", "trained", "untrained"], rows, caption)
 
 

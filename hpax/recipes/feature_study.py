@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float32
 
 from hpax import data, progress
 from hpax.features import benchmarks, handcrafted, tables
-from hpax.features.benchmarks import FieldLabels, Known, Score
+from hpax.features.benchmarks import Known, Score
 from hpax.metrics import balanced_accuracy, field_neighbours, neighbours
 from hpax.ops.corruptions import CORRUPTIONS
 from hpax.recipes.baselines import Describe
@@ -86,16 +86,7 @@ class Study:
     @functools.cached_property
     def fields(self) -> dict[str, field_neighbours.FieldBenchmark]:
         """Title → what neighbours tell of whole fields, all cells; empty where no field shows several classes."""
-        known = FieldLabels.of(self.cells.obs(), self.cells.all_labels)
-        found: dict[str, field_neighbours.FieldBenchmark] = {}
-        if known is None:
-            return found
-        for name, table in self.tables.items():
-            for layer in tables.layers(table):
-                result = benchmarks.fields_of(tables.of_layer(table, layer), known, k=self.k)
-                if result is not None:
-                    found[tables.title(name, layer, tables.layers(table))] = result
-        return found
+        return tables.benchmark_fields(self.tables, k=self.k)
 
     @functools.cached_property
     def of_fields(self) -> list[Score]:

@@ -1,7 +1,5 @@
 """What a study of features asks: spoilt cells of clean voters, and other cell lines of other proteins."""
 
-from types import SimpleNamespace
-
 import anndata
 import numpy as np
 import pandas as pd
@@ -13,11 +11,10 @@ from hpax.recipes.cells import Cells
 
 
 class _Crops:
-    """Crops of one brightness each; counts how often one is read. Cells have one class, unless `labels` says more."""
+    """Crops of one brightness each; counts how often one is read."""
 
-    def __init__(self, values, labels=None):
-        self.values, self.read, self.labels = values, 0, labels
-        self.info = SimpleNamespace(features=() if labels is None else ("labels",))
+    def __init__(self, values):
+        self.values, self.read = values, 0
 
     def __getitems__(self, rows):
         self.read += len(rows)
@@ -93,13 +90,13 @@ def test_fields_are_asked_where_they_show_several_classes(tmp_path):
     labels = np.zeros((60, 19), np.uint8)
     labels[:, :3] = np.stack([field % 2 == 0, field % 2 == 1, field < 6], axis=1)
     describers = {"one": _described("one"), "noise": _described("noise")}
-    study, source = _study(tmp_path, describers, field, np.full(60, "U2OS"), 50 * (field % 2) + 50)
+    study, _ = _study(tmp_path, describers, field, np.full(60, "U2OS"), 50 * (field % 2) + 50)
     assert study.fields == {}
     assert feature_study.of_fields(study) == {}
-    study, source = _study(tmp_path, describers, field, np.full(60, "U2OS"), 50 * (field % 2) + 50)
-    obs = study.cells.obs().assign(field=field.astype(str), label=np.where(field < 6, "", "er"))
-    study.cells.__dict__["obs"] = lambda: obs
-    study.cells.__dict__["everything"] = _Crops(source.values, labels)
+    study, _ = _study(tmp_path, describers, field, np.full(60, "U2OS"), 50 * (field % 2) + 50)
+    for table in study.tables.values():
+        table.obs["field"], table.obs["label"] = field.astype(str), np.where(field < 6, "", "er")
+        table.obsm["labels"] = labels
     study.tables["noise"].X = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
     values = feature_study.of_fields(study)
     assert study.fields["one"].cells == 60

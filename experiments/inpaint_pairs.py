@@ -69,6 +69,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     feature_report.write_page(report, workdir / "index.html", title=title, explorer=explorer)
     metrics = feature_report.metrics(report)
     shown = ["knn", *(f"trained {layer}" for layer in LAYERS), "untrained best", "classic", "chance", "correlation"]
+    shown += [f"fields, {name}" for name in shown]
     return launch.Result(
         metrics=metrics,
         counts=feature_report.counts(report),

@@ -127,6 +127,10 @@ def described(config: Config, cells: "Cells", workdir: Path) -> "dict[str, Descr
         folder = workdir / "training" / name.replace(" ", "_")
         made[name] = baselines.make(name, config.baselines, cells, folder, seed=config.seed)
     for name in config.encoders:
+        if Path(name).stem in made:
+            raise launch.LaunchError(
+                f"sets of features must have different names, two are {Path(name).stem}; rename a file"
+            )
         made[Path(name).stem] = baselines.describe_prepared(cells, fitting(name, cells).encode)
     return made
 

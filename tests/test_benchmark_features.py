@@ -92,6 +92,16 @@ def test_an_encoder_of_cells_prepared_in_another_way_is_refused(tmp_path):
         benchmark_features.fitting("label-cells", cells)
 
 
+def test_encoders_of_one_name_are_refused(tmp_path):
+    """Before, the second one took the place of the first, without a word."""
+    dummy.write(tmp_path / "crops", "human")
+    cells = open_cells(Data(cells="human", folder=tmp_path / "crops", data_dir=tmp_path / "data"))
+    copied = models.load_network("encode-cells").save(tmp_path / "encode-cells.safetensors")
+    config = benchmark_features.Config(features=(), encoders=("encode-cells", str(copied)))
+    with pytest.raises(launch.LaunchError, match=r"two are encode-cells; rename"):
+        benchmark_features.described(config, cells, tmp_path)
+
+
 @pytest.mark.slow
 def test_scanpy_takes_a_table_as_it_is(tmp_path):
     scanpy = pytest.importorskip("scanpy", reason="scanpy is no dependency")

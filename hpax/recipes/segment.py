@@ -60,8 +60,8 @@ USE = {
 }
 LIMITS = {
     "nuclei": "The size of a pixel must be known within a factor of about 1.5. The real nuclei learned from come from "
-    "other microscopes than the HPA's, with pixel sizes derived from their drawn truth. Large, textured nuclei of "
-    "sections and cytospins (sbsst265) are cut into pieces: Otsu's threshold finds more of them.",
+    "other microscopes than the HPA's, with pixel sizes derived from their drawn truth. Of sections and cytospins "
+    "(sbsst265), whose nuclei differ in size within an image, Otsu's threshold finds more.",
     "cells": "The size of a pixel must be known within a factor of about 1.5. Learned from simulated fields alone.",
 }
 

@@ -1,8 +1,8 @@
 """Do neighbouring cells lie in fields of the same classes? For fields that show several classes each.
 
     from hpax.metrics import field_neighbours
-    found = field_neighbours.benchmark(features, labels, fields, k=11)
-    print(found.interval[11].value, found.chance[11])
+    result = field_neighbours.benchmark(features, labels, fields, k=11)
+    print(result.interval[11].value, result.chance[11])
 
 `hpax.metrics.neighbours` needs one class of each cell, and most real fields have several labels: the cells of these are
 lost there. Here a cell is told each class by the share of its k nearest neighbours, all of other fields, whose field is
@@ -123,12 +123,12 @@ def _scores(
     """Of each field and class, the share among its cells' neighbours over the share among the cells of other fields."""
     there = nearest >= 0
     field, count, cells = own[nearest], np.maximum(there.sum(1), 1), np.bincount(own)
-    told = np.empty(labels.shape)
+    shares = np.empty(labels.shape)
     for label, shown in enumerate(labels.T):
         votes = (shown[field] & there).sum(1)
-        told[:, label] = np.bincount(own, votes / count) / cells
+        shares[:, label] = np.bincount(own, votes / count) / cells
     others = (cells @ labels - cells[:, None] * labels) / (len(own) - cells)[:, None]
-    return told / np.maximum(others, 1 / len(own))
+    return shares / np.maximum(others, 1 / len(own))
 
 
 def _chance(own: Int[np.ndarray, " n"], labels: Bool[np.ndarray, "f c"], k: int) -> float:
@@ -136,12 +136,12 @@ def _chance(own: Int[np.ndarray, " n"], labels: Bool[np.ndarray, "f c"], k: int)
     rng, cells = np.random.default_rng(0), np.bincount(own)
     order = np.argsort(own, kind="stable")  # the cells, field by field
     starts = np.cumsum(cells) - cells
-    found = []
+    drawn = []
     for _ in range(int(np.clip(_VOTES // (len(own) * k), 1, _DRAWS))):
         place = rng.integers(len(own) - cells[own][:, None], size=(len(own), k))
         place += np.where(place >= starts[own][:, None], cells[own][:, None], 0)  # steps over the own field
-        found.append(np.nanmean(classification.average_precision(labels, _scores(order[place], own, labels))))
-    return float(np.mean(found))
+        drawn.append(np.nanmean(classification.average_precision(labels, _scores(order[place], own, labels))))
+    return float(np.mean(drawn))
 
 
 def _check(

@@ -169,15 +169,15 @@ def sections(report: Report) -> list[page.Section]:
 def neighbour_tables(report: Report) -> list[page.Table | page.Text]:
     """Balanced accuracy by layer, trained against untrained, classic features below; the same of whole fields."""
     cells, numbers = report.cells, metrics(report)
-    told: list[page.Table | page.Text] = []
+    blocks: list[page.Table | page.Text] = []
     if report.scores:
         caption = (
             f"Balanced accuracy of the {report.k} nearest neighbours over {len(report.scores['classic'].classes)} "
             f"classes; a cell's neighbours come from another {cells.protocol} only. {cells.origin.capitalize()} cells."
         )
-        told.append(_by_layer(numbers, "", caption))
+        blocks.append(_by_layer(numbers, "", caption))
     else:
-        told.append(page.Text(UNKNOWN))
+        blocks.append(page.Text(UNKNOWN))
     if report.fields:
         first = report.fields["classic"]
         caption = (
@@ -185,8 +185,8 @@ def neighbour_tables(report: Report) -> list[page.Table | page.Text]:
             f"other fields: mean average precision over {len(first.classes)} classes of {len(first.fields)} fields; "
             f"{first.cells} {cells.origin} cells."
         )
-        told.append(_by_layer(numbers, "fields, ", caption))
-    return told
+        blocks.append(_by_layer(numbers, "fields, ", caption))
+    return blocks
 
 
 def _by_layer(scores: Mapping[str, float], kind: str, caption: str) -> page.Table:

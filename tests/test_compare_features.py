@@ -168,3 +168,7 @@ def test_labels_of_cells_are_no_labels_of_fields():
     assert benchmarks.FieldLabels.of(obs.assign(field=["a", "a", ""]), of_fields) is None
     assert benchmarks.FieldLabels.of(obs.drop(columns="field"), of_fields) is None
     assert benchmarks.FieldLabels.of(obs, None) is None
+    known = benchmarks.FieldLabels.of(obs.assign(protein=["p", "p", "q"]), of_fields)
+    assert known.groups.tolist() == ["p", "p", "q"]
+    for proteins in (["p", "q", "q"], ["p", "p", ""]):  # a field of two proteins; one that is not known
+        assert benchmarks.FieldLabels.of(obs.assign(protein=proteins), of_fields).groups.tolist() == ["a", "a", "b"]

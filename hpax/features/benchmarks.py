@@ -67,6 +67,7 @@ class FieldLabels:
 
     labels: Labels
     fields: Shaped[np.ndarray, " n"]  # str
+    groups: Shaped[np.ndarray, " n"]  # str: their proteins, where known of all; else the fields
 
     @classmethod
     def of(cls, obs: pd.DataFrame, labels: Labels | None) -> "FieldLabels | None":
@@ -77,7 +78,11 @@ class FieldLabels:
         _, first, own = np.unique(fields, return_index=True, return_inverse=True)
         several = (labels.sum(1) > 1).any()
         of_fields = np.array_equal(labels, labels[first][own])
-        return cls(labels, fields) if several and of_fields and (fields != "").all() else None
+        if not (several and of_fields and (fields != "").all()):
+            return None
+        proteins = text(obs, "protein") if "protein" in obs else fields
+        shared = np.array_equal(proteins, proteins[first][own]) and (proteins != "").all()
+        return cls(labels, fields, proteins if shared else fields)
 
 
 def text(obs: pd.DataFrame, column: str) -> Shaped[np.ndarray, " n"]:
@@ -163,10 +168,10 @@ def by_neighbours(name: str, result: neighbours.Benchmark) -> list[Score]:
 def fields_of(
     features: Float[np.ndarray, "n d"], known: FieldLabels, *, k: int | Sequence[int]
 ) -> field_neighbours.FieldBenchmark | None:
-    """The benchmark of neighbours in other fields, of all cells; None where no class is shown by enough of them."""
-    if not field_neighbours.enough(known.labels, known.fields):
+    """The benchmark of neighbours in fields of other groups, by all cells; None where too few fields show a class."""
+    if not field_neighbours.enough(known.labels, known.fields, known.groups):
         return None
-    return field_neighbours.benchmark(features, known.labels, known.fields, k=k)
+    return field_neighbours.benchmark(features, known.labels, known.fields, known.groups, k=k)
 
 
 def by_fields(name: str, result: field_neighbours.FieldBenchmark) -> list[Score]:

@@ -41,6 +41,27 @@ def test_equals_scikit_learn():
     assert result.cells == len(features)
 
 
+def test_fields_of_one_protein_are_left_out_together():
+    """Each protein has its own spot in all its fields; its classes mean nothing."""
+    rng = np.random.default_rng(0)
+    protein = np.repeat(np.arange(20), 12)
+    fields = np.array([f"{own} {place}" for own, place in zip(protein, np.arange(240) % 3, strict=True)])
+    labels = np.stack([protein % 2 == 0, protein % 4 < 2], axis=1).astype(np.uint8)
+    features = rng.normal(size=(20, 4))[protein] + 0.01 * rng.normal(size=(240, 4))
+    alone, apart = (benchmark(features, labels, fields, groups, k=5) for groups in (None, protein))
+    assert alone.interval[5].value == 1
+    assert apart.interval[5].value < 0.8
+    assert apart.interval[5].sd > 0  # of proteins
+    others = protein != 3
+    model = KNeighborsRegressor(5, algorithm="brute").fit(features[others], labels[others])
+    told = model.predict(features[fields == "3 1"]).mean(0) / labels[others].mean(0)
+    raw = benchmark(features, labels, fields, protein, k=5, standardise=False, resamples=1)
+    np.testing.assert_allclose(raw.scores[5][raw.fields.tolist().index("3 1")], told)
+    everywhere = np.isin(protein, (0, 2))[:, None].astype(np.uint8)  # six fields of two proteins
+    assert field_neighbours.enough(everywhere, fields, protein)
+    assert not field_neighbours.enough((protein == 0)[:, None].astype(np.uint8), fields, protein, least=1)
+
+
 def test_features_that_know_nothing_are_at_chance_and_others_above():
     values, chances = [], []
     for seed in range(30):
@@ -95,9 +116,12 @@ def test_leads_are_over_the_same_resamples():
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"fields": np.repeat("one", 4)}, "another field"),
+        ({"fields": np.repeat("one", 4)}, "another group"),
+        ({"groups": np.repeat("one", 4)}, "another group"),
+        ({"groups": np.array(["a", "b", "b", "b"])}, "share its labels and group, cell 1"),
+        ({"groups": np.array(["a", "a", "b"])}, "of the same cells"),
         ({"fields": np.array(["a", "b", "c"])}, "of the same cells"),
-        ({"labels": np.array([[1, 0], [0, 1], [0, 1], [0, 1]])}, "share its labels, cell 1"),
+        ({"labels": np.array([[1, 0], [0, 1], [0, 1], [0, 1]])}, "share its labels and group, cell 1"),
         ({"labels": np.full((4, 2), 0.5)}, "must be 0 or 1"),
         ({"features": np.array([[0.0], [1.0], [np.nan], [2.0]])}, "must be finite"),
         ({"k": 0}, "at least 1"),
@@ -109,6 +133,7 @@ def test_what_means_nothing_is_refused(change, match):
         "features": np.arange(4.0)[:, None],
         "labels": np.array([[1, 0], [1, 0], [0, 1], [0, 1]]),
         "fields": np.array(["a", "a", "b", "b"]),
+        "groups": None,
         "k": 1,
         "least": 1,
     }

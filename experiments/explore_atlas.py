@@ -36,7 +36,7 @@ class Config:
     models: tuple[Path, ...] = (Path("label-fields"), Path("label-cells"))  # that label cells; names or files
     encoder: Path | None = None  # of features, by `hpax train inpaint`; None: the classifier's last but one layer
     layer: str = "conv3"  # of the encoder
-    tta: int = 1  # views of each image: 1, or all 8 flips and rotations
+    tta: int = 1  # views of each image: 1, 2, 4 or 8 flips and rotations
     atlas: data_configs.Atlas = data_configs.Atlas(proteins=304, realism="randomised")
     data_dir: Path = Path("runs/data")  # where the simulated atlas is kept
     clusters: int = 0  # of proteins; 0: as many as the silhouette likes best

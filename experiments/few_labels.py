@@ -41,7 +41,7 @@ class Config:
     shares: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)  # of the labels of the fields that are learnt from
     strengths: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # inverse of the penalty: the choice
     folds: int = 5
-    tta: int = 8  # views of a field whose features are averaged: 1, or all 8 flips and rotations
+    tta: int = 8  # views of a field whose features are averaged: 1, 2, 4 or 8 flips and rotations
     least: int = 4  # classes with fewer fields are left out of the scores
     seed: int = 0  # of the fresh parameters, the folds and the shares
 

@@ -31,13 +31,13 @@ class Config:
     segmenter: Literal["networks", "classical"] = "networks"
     um_per_pixel: UmPerPixel = 0.0  # µm; 0: as the files state, or by the width; auto: by the nuclei
     camera_bits: int = 0  # of channels with more than 8 bits, such as 12; 0: the fewest that hold all pixels
-    tta: Annotated[int, tyro.conf.arg(aliases=("--turns",))] = 8  # views of each image: 1, or all 8 flips and rotations
+    tta: Annotated[int, tyro.conf.arg(aliases=("--turns",))] = 8  # views of each image: 1, 2, 4 or 8 flips and turns
     least: int = 4  # classes with fewer fields are left out of the means
     shown: int = 12  # mistakes with pictures
     seed: int = 0  # of the resamples
 
 
-SWEEPS: dict[str, tuple[dict, ...]] = {"tta": launch.grid(tta=[1, 8])}
+SWEEPS: dict[str, tuple[dict, ...]] = {"tta": launch.grid(tta=[1, 2, 4, 8])}
 
 
 def run(config: Config, workdir: Path) -> launch.Result:

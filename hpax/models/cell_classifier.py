@@ -31,11 +31,11 @@ class CellClassifier:
     """A network of kind cell-net. Cells are cut out in µm, as in training.
 
     Raises:
-        ValueError: the network is of another kind, or `tta` is neither 1 nor 8.
+        ValueError: the network is of another kind, or `tta` is none of 1, 2, 4 and 8.
     """
 
     network: Network
-    tta: int = len(tta.ALL)  # views of a cell that are averaged: 1, or all 8 flips and rotations
+    tta: int = len(tta.ALL)  # views of a cell that are averaged: 1, 2, 4 or 8 flips and rotations
 
     def __post_init__(self) -> None:
         if self.network.architecture != "cell-net" or self.network.size is None:

@@ -34,11 +34,11 @@ class FieldClassifier:
     """A network of kind cam-net. Fields of any size and shape are seen at the pixel size at which it learned.
 
     Raises:
-        ValueError: the network is of another kind, or `tta` is neither 1 nor 8.
+        ValueError: the network is of another kind, or `tta` is none of 1, 2, 4 and 8.
     """
 
     network: Network
-    tta: int = len(tta.ALL)  # views of a field that are averaged: 1, or all 8 flips and rotations
+    tta: int = len(tta.ALL)  # views of a field that are averaged: 1, 2, 4 or 8 flips and rotations
 
     def __post_init__(self) -> None:
         if self.network.architecture != "cam-net":

@@ -39,13 +39,15 @@ class Turn(NamedTuple):
 
 
 ALL = tuple(Turn(quarters, mirrored) for mirrored, quarters in itertools.product((False, True), range(4)))
-"""The eight symmetries of a square; the first leaves images as they are."""
+"""The eight symmetries of a square; the first leaves images as they are, the next three turn them."""
 
 
 def check(views: int) -> None:
-    """A ValueError unless `views` is 1, the image as it is, or the number of all turns."""
-    if views not in (1, len(ALL)):
-        raise ValueError(f"tta must be 1 or {len(ALL)} views, got {views}; all flips and rotations are {len(ALL)}")
+    """A ValueError unless the first so many of `ALL` are evenly spread: 1, 2, the 4 quarter turns, or all 8."""
+    if views not in (1, 2, 4, len(ALL)):
+        raise ValueError(
+            f"tta must be 1, 2, 4 or {len(ALL)} views, got {views}; all flips and rotations are {len(ALL)}"
+        )
 
 
 def of_cells(predict: PredictCells, *, turns: Sequence[Turn] = ALL, scales: Sequence[float] = (1.0,)) -> PredictCells:

@@ -199,7 +199,7 @@ class Localize:
     resident: Resident = "auto"  # fields live in the devices' memory, which augment them; auto: on GPUs and TPUs
     optimizer: Optimizer = Optimizer(steps=500)
     init_from: Path | None = None  # a network of the same backbone; else fresh
-    tta: int = 8  # views of a field at test time: 1, or all 8 flips and rotations
+    tta: int = 8  # views of a field at test time: 1, 2, 4 or 8 flips and rotations
     seed: int = 1  # of the first parameters and the batches
 
     def __post_init__(self) -> None:
@@ -227,7 +227,7 @@ class Classify:
     resident: Resident = "auto"  # cells live in the devices' memory, which augment them; auto: on GPUs and TPUs
     optimizer: Optimizer = Optimizer(steps=2400)
     init_from: Path | None = None  # a network of the same backbone; else fresh
-    tta: int = 8  # views of a cell at test time: 1, or all 8 flips and rotations
+    tta: int = 8  # views of a cell at test time: 1, 2, 4 or 8 flips and rotations
     seed: int = 1  # of the first parameters and the batches
 
 
@@ -348,7 +348,7 @@ class Probe:
 
     start: ProbeStart = ProbeStart()
     um_per_pixel: float = 0.0  # as the network sees fields; 0: as a trained one has learnt, or 0.64
-    tta: int = 1  # views of a field whose features are averaged: 1, or all 8 flips and rotations
+    tta: int = 1  # views of a field whose features are averaged: 1, 2, 4 or 8 flips and rotations
     window: int = 256  # pixels of a field that it is shown at once in training
     optimizer: Optimizer = Optimizer(learning_rate=1e-3, steps=60)  # from every beginning the same, which nobody tuned
 

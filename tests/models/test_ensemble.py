@@ -173,7 +173,7 @@ def test_what_labels_nothing_is_refused(networks):
         models.FieldClassifier(networks["cell-net"])
     with pytest.raises(ValueError, match="cell classifier needs a network of kind cell-net, got cam-net"):
         models.CellClassifier(networks["cam-net"])
-    with pytest.raises(ValueError, match="tta must be 1 or 8"):
+    with pytest.raises(ValueError, match="tta must be 1, 2, 4 or 8"):
         cells_alone(networks, views=3)
     with pytest.raises(ValueError, match="um_per_pixel"):
         cells_alone(networks).predict(dataclasses.replace(FIELD, um_per_pixel=0.0))

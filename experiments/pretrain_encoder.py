@@ -2,11 +2,11 @@
 
 `encode-cells` learns from four in five proteins of a simulated atlas whose fields vary as real ones do. `--preset fine`
 makes `encode-cells-fine`, which sees the ER as well and four times as many pixels of a cell; it learns by one vector,
-beside a contrast, from pairs of two cell lines. `--preset yeast` makes `encode-yeast` of simulated yeast, to which
-`--data.folder CROPS/yeast` adds published crops. Tells how often neighbours of cells among the other proteins share
-their class, layer by layer, against classic features and the same encoder untrained, and of real crops whether
-neighbours in other fields share the protein; writes that into the card beside the weights. What encoders of human cells
-are worth on real ones is for `experiments.benchmark_features` and `experiments.compare_features` to say.
+beside a contrast, from pairs of two cell lines. `--preset yeast` makes `encode-yeast` of simulated yeast, by one vector
+and a contrast as well; `--data.folder CROPS/yeast` adds published crops. Tells how often neighbours of cells among the
+other proteins share their class, layer by layer, against classic features and the same encoder untrained, and of real
+crops whether neighbours in other fields share the protein; writes that into the card beside the weights. What encoders
+of human cells are worth on real ones is for `experiments.benchmark_features` and `experiments.compare_features` to say.
 """
 
 import dataclasses
@@ -96,7 +96,16 @@ SHIPPED = {
 """Name → the encoder."""
 
 PRESETS: Mapping[str, launch.Difference] = {
-    "yeast": {"data.cells": "simulated-yeast", "layer": "conv4", "recipe.optimizer.steps": 3000},
+    "yeast": {
+        "data.cells": "simulated-yeast",
+        "recipe.network.kind": "vector",
+        "recipe.network.width": 0.25,
+        "recipe.contrast": 0.03,
+        "recipe.optimizer.batch_size": 32,
+        "recipe.optimizer.steps": 2400,
+        "recipe.optimizer.learning_rate": 2e-3,
+        "layer": "conv5",
+    },
     "fine": {
         "data.er": True,
         "data.resolution": 128,

@@ -23,13 +23,9 @@ def test_a_card_tells_what_was_asked_for():
     assert fine.made.name == "encode-cells-fine"
     assert pretrain_encoder.arguments(fine) == " --preset fine"
     assert pretrain_encoder.arguments(dataclasses.replace(fine, seed=3)) == " --preset fine --seeds 3"
-    optimizer = dataclasses.replace(usual.recipe.optimizer, steps=3000)
-    yeast = dataclasses.replace(
-        usual,
-        data=dataclasses.replace(usual.data, cells="simulated-yeast", folder=Path("mine")),
-        recipe=dataclasses.replace(usual.recipe, optimizer=optimizer),
-        layer="conv4",
-    )
+    yeast = launch.replaced(usual, pretrain_encoder.PRESETS["yeast"])
+    yeast = dataclasses.replace(yeast, data=dataclasses.replace(yeast.data, folder=Path("mine")))
+    assert yeast.made.name == "encode-yeast"
     assert pretrain_encoder.arguments(yeast) == " --preset yeast --data.folder CROPS/yeast"
     assert pretrain_encoder.arguments(dataclasses.replace(yeast, layer="conv3")).endswith(" --layer conv3")
 

@@ -64,8 +64,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
     scores = Scores(
         of_cells=benchmarks.scores(sets, known, nearest, kinds=kinds, trees=config.trees, seed=config.seed),
         lead=benchmarks.lead(nearest, k, benchmarks.by_neighbours),
-        of_fields=[score for name, result in ranked.items() for score in benchmarks.by_fields(name, result)],
-        lead_of_fields=benchmarks.lead(ranked, k, benchmarks.by_fields) if ranked else [],
+        of_fields=benchmarks.scored(ranked, benchmarks.by_fields),
+        lead_of_fields=benchmarks.lead(ranked, k, benchmarks.by_fields),
     )
     benchmarks.frame(scores.everything).to_csv(workdir / "scores.csv", index=False)
     write_page(config, scores, workdir / "index.html")
@@ -153,14 +153,13 @@ def ranked_fields(config: Config, tables: "Mapping[str, FeatureTable]") -> "dict
         shared &= reference.ids.isin(table.ids)
     labels = None if reference.labels is None else reference.labels[shared]
     known = benchmarks.FieldLabels.of(reference.obs[shared], labels)
-    found: dict[str, FieldBenchmark] = {}
-    if known is None:
-        return found
+    sets: dict[str, np.ndarray] = {}
     for of_table in named(reference.ids[shared], tables).values():
-        for title, features in of_table.items():
-            result = benchmarks.fields_of(features, known, k=config.k)
-            if result is not None:
-                found[title] = result
+        sets |= of_table
+    found = benchmarks.fields_of(sets, known, k=config.k)
+    if not found:
+        wanted = '0/1 labels of fields of several classes in obsm["labels"]'
+        print(f"note: fields are not ranked, as {reference.name} has no {wanted}, or too few fields show one")
     return found
 
 

@@ -32,9 +32,10 @@ def tables(tmp_path):
     return tmp_path
 
 
-def test_every_benchmark_has_a_value_with_its_interval(tables):
+def test_every_benchmark_has_a_value_with_its_interval(tables, capsys):
     command = ["--h5ad", str(tables / "theirs.csv"), "--against", str(tables / "ours.h5ad"), *FEW]
     assert compare_features.main([*command, "--workdir", str(tables / "run")]) == 0
+    assert "note: fields are not ranked, as ours has no 0/1 labels" in capsys.readouterr().out
     folder = tables / "run" / "default" / "seed0"
     record = json.loads((folder / "result.json").read_text())
     metrics, scores = record["metrics"], pd.read_csv(folder / "scores.csv")

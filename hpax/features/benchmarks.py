@@ -166,12 +166,20 @@ def by_neighbours(name: str, result: neighbours.Benchmark) -> list[Score]:
 
 
 def fields_of(
-    features: Float[np.ndarray, "n d"], known: FieldLabels, *, k: int | Sequence[int]
-) -> field_neighbours.FieldBenchmark | None:
-    """The benchmark of neighbours in fields of other groups, by all cells; None where too few fields show a class."""
-    if not field_neighbours.enough(known.labels, known.fields, known.groups):
-        return None
-    return field_neighbours.benchmark(features, known.labels, known.fields, known.groups, k=k)
+    sets: Mapping[str, Float[np.ndarray, "n _"]], known: FieldLabels | None, *, k: int | Sequence[int]
+) -> dict[str, field_neighbours.FieldBenchmark]:
+    """Of every set of features, the benchmark of neighbours in fields of other groups, by all cells.
+
+    Empty where no labels of fields are known, or too few fields show a class.
+    """
+    found: dict[str, field_neighbours.FieldBenchmark] = {}
+    if known is None or not field_neighbours.enough(known.labels, known.fields, known.groups):
+        return found
+    chance = None
+    for name, features in sets.items():
+        result = field_neighbours.benchmark(features, known.labels, known.fields, known.groups, k=k, chance=chance)
+        found[name], chance = result, result.chance
+    return found
 
 
 def by_fields(name: str, result: field_neighbours.FieldBenchmark) -> list[Score]:
@@ -186,19 +194,29 @@ def by_fields(name: str, result: field_neighbours.FieldBenchmark) -> list[Score]
 Result = TypeVar("Result", neighbours.Benchmark, field_neighbours.FieldBenchmark)
 
 
-def lead(results: Mapping[str, Result], k: int, scored: Callable[[str, Result], list[Score]]) -> list[Score]:
+def scored(results: Mapping[str, Result], score: Callable[[str, Result], list[Score]]) -> list[Score]:
+    """The scores of all sets, by `by_neighbours` or `by_fields`."""
+    found = []
+    for name, result in results.items():
+        found += score(name, result)
+    return found
+
+
+def lead(results: Mapping[str, Result], k: int, score: Callable[[str, Result], list[Score]]) -> list[Score]:
     """How much more the neighbours of the set that tells most tell than those of each other set, paired.
 
-    `scored` makes scores of a result: `by_neighbours` or `by_fields`.
+    `score` makes scores of a result: `by_neighbours` or `by_fields`.
     """
+    found: list[Score] = []
+    if not results:
+        return found
     first = max(results, key=lambda name: results[name].interval[k].value)
-    found = []
     for name, result in results.items():
         if name == first:
             continue
-        score = scored(name, result)[list(result.interval).index(k)]
+        own = score(name, result)[list(result.interval).index(k)]
         more = results[first].more_than(result, k)
-        found.append(dataclasses.replace(score, features=f"{first} minus {name}", interval=more, chance=math.nan))
+        found.append(dataclasses.replace(own, features=f"{first} minus {name}", interval=more, chance=math.nan))
     return found
 
 

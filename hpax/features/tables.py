@@ -102,13 +102,8 @@ def benchmark_fields(
     found: dict[str, field_neighbours.FieldBenchmark] = {}
     for name, table in tables.items():
         labels = np.asarray(table.obsm["labels"]) if "labels" in table.obsm else None
-        known = benchmarks.FieldLabels.of(table.obs, labels)
-        if known is None:
-            continue
-        for layer in layers(table):
-            result = benchmarks.fields_of(of_layer(table, layer), known, k=k)
-            if result is not None:
-                found[title(name, layer, layers(table))] = result
+        sets = {title(name, layer, layers(table)): of_layer(table, layer) for layer in layers(table)}
+        found |= benchmarks.fields_of(sets, benchmarks.FieldLabels.of(table.obs, labels), k=k)
     return found
 
 

@@ -12,7 +12,7 @@ Neighbours are found as in `hpax.metrics.neighbours`.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -71,6 +71,7 @@ def benchmark(
     least: int = LEAST,
     standardise: bool = True,
     resamples: int = 1000,
+    chance: Mapping[int, float] | None = None,
 ) -> FieldBenchmark:
     """Ranks the fields by the labels of their cells' `k` nearest neighbours in other fields.
 
@@ -87,6 +88,7 @@ def benchmark(
         least: fields that must show a class for it to count, in two groups at least.
         standardise: give every feature mean 0 and standard deviation 1 first; constant ones become 0.
         resamples: of groups, for the intervals.
+        chance: that of other features of the same cells, fields and k, which is the same; None: it is drawn.
 
     Raises:
         ValueError: lengths differ, cells of one field differ in labels or group, a feature is not finite, there is one
@@ -95,9 +97,9 @@ def benchmark(
     k = (k,) if isinstance(k, int) else tuple(k)
     cells = _cells(labels, fields, groups)
     _check(features, cells, k)
-    if not len(cells.classes(least)):
-        raise ValueError(f"a class must be shown by {least} fields of two groups and lack in one, none is; label more")
     classes = cells.classes(least)
+    if not len(classes):
+        raise ValueError(f"a class must be shown by {least} fields of two groups and lack in one, none is; label more")
     shown = cells.of_fields[:, classes]
     nearest = neighbours.nearest(
         neighbours.standardised(features) if standardise else features, cells.group[cells.field], k=max(k)
@@ -113,7 +115,7 @@ def benchmark(
         scores=scores,
         ap={each: classification.average_precision(shown, scores[each]) for each in k},
         interval={each: classification.interval(shown, scores[each], groups_of, resamples=resamples) for each in k},
-        chance={each: _chance(cells, shown, each) for each in k},
+        chance={each: _chance(cells, shown, each) for each in k} if chance is None else dict(chance),
     )
 
 

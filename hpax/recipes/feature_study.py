@@ -78,10 +78,7 @@ class Study:
     @functools.cached_property
     def layers(self) -> list[Score]:
         """Neighbours for every layer and k."""
-        found = []
-        for name, result in self.nearest.items():
-            found += benchmarks.by_neighbours(name, result)
-        return found
+        return benchmarks.scored(self.nearest, benchmarks.by_neighbours)
 
     @functools.cached_property
     def fields(self) -> dict[str, field_neighbours.FieldBenchmark]:
@@ -91,10 +88,7 @@ class Study:
     @functools.cached_property
     def of_fields(self) -> list[Score]:
         """Neighbours of whole fields for every layer and k."""
-        found = []
-        for name, result in self.fields.items():
-            found += benchmarks.by_fields(name, result)
-        return found
+        return benchmarks.scored(self.fields, benchmarks.by_fields)
 
     @functools.cached_property
     def best_of_fields(self) -> dict[str, str]:
@@ -105,7 +99,7 @@ class Study:
     def lead_of_fields(self) -> list[Score]:
         """As `lead`, of whole fields."""
         results = {best: self.fields[best] for best in self.best_of_fields.values()}
-        return benchmarks.lead(results, self.best_by, benchmarks.by_fields) if results else []
+        return benchmarks.lead(results, self.best_by, benchmarks.by_fields)
 
     @functools.cached_property
     def best(self) -> dict[str, str]:

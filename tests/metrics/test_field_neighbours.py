@@ -85,6 +85,16 @@ def test_the_order_of_cells_and_a_feature_s_scale_mean_nothing():
     assert one.interval[5].value == pytest.approx(other.interval[5].value)
 
 
+def test_chance_is_that_of_other_features_of_the_same_cells():
+    features, labels, fields = _cells()
+    noise = np.random.default_rng(0).normal(size=features.shape)
+    one, other = (benchmark(each, labels, fields, k=(1, 5), resamples=1) for each in (features, noise))
+    assert one.chance == other.chance
+    given = benchmark(noise, labels, fields, k=(1, 5), resamples=1, chance=one.chance)
+    assert given.chance == other.chance
+    np.testing.assert_array_equal(given.scores[5], other.scores[5])
+
+
 def test_a_class_of_few_or_of_all_fields_is_not_asked_about():
     features, labels, fields = _cells()
     names = np.unique(fields)

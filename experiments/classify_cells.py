@@ -46,6 +46,9 @@ SWEEPS = {
 }
 
 
+PRESETS = {"label-cells": configs.LABEL_CELLS}
+
+
 def run(config: Config, workdir: Path) -> launch.Result:
     """Trains, and scores cells where their truth is known, else what they say of their field together."""
     from hpax.metrics import classification  # here, so that help is quick
@@ -68,7 +71,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
-    return launch.main(Config, run, sweeps=SWEEPS, argv=argv)
+    return launch.main(Config, run, sweeps=SWEEPS, presets=PRESETS, argv=argv)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,9 @@ SWEEPS = {
 }
 
 
+PRESETS = {"label-fields": configs.LABEL_FIELDS}
+
+
 def run(config: Config, workdir: Path) -> launch.Result:
     """Trains, and scores fields and, by their maps, cells."""
     from hpax.metrics import classification  # here and below, so that help is quick
@@ -81,7 +84,7 @@ def cell_metrics(split: "datasets.Split", predictions: Sequence[tuple[np.ndarray
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
-    return launch.main(Config, run, sweeps=SWEEPS, argv=argv)
+    return launch.main(Config, run, sweeps=SWEEPS, presets=PRESETS, argv=argv)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ DataKind = Literal["simulated", "real"]
 CellKind = Literal["simulated", "human", "yeast", "simulated-yeast", "hpa"]
 Finder = Literal["networks", "classical"]  # of cells, by their markers
 Target = Literal["nuclei", "cells"]
+Realism = Literal["plain", "randomised", "mixed"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Atlas:
     balanced: bool = True  # main classes equally frequent; else over two orders of magnitude
     multilocalised: float = 0.55  # share of proteins
     varying: float = 0.35  # share of proteins whose cells differ
-    realism: Literal["plain", "randomised"] = "plain"  # "randomised": as real fields vary (hpax.simulate)
+    realism: Realism = "plain"  # "randomised": as real fields vary (hpax.simulate); mixed: of each protein both
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ class CellAtlas:
     cell_lines: int = 1  # of each protein
     fields: int = 1  # of each protein in each cell line
     size: int = 512  # pixels of a field's side
-    realism: Literal["plain", "randomised"] = "plain"  # "randomised": as real fields vary (hpax.simulate)
+    realism: Realism = "plain"  # "randomised": as real fields vary (hpax.simulate); mixed: of each protein both
     bleed_through: float = 0.0  # share of each stain that the other channels see; plain fields alone
 
 

@@ -92,8 +92,8 @@ def _options(config: CellAtlas, seed: int) -> Config:
 
 
 def _with_locations(group: builder.FieldGroup, donor: Protein) -> builder.FieldGroup:
-    protein, line = group.content
-    return builder.FieldGroup(protein.name, (dataclasses.replace(protein, locations=donor.locations), line))
+    protein, *drawn = group.content
+    return builder.FieldGroup(protein.name, (dataclasses.replace(protein, locations=donor.locations), *drawn))
 
 
 def _crops(config: Config, group: builder.FieldGroup) -> dict[str, np.ndarray]:

@@ -21,6 +21,7 @@ BRIGHT = 170.0  # grey levels of a well stained structure at level 1, as `Optics
 READ_NOISE = 0.8  # photons
 CYTOSOL = atlas.LOCATIONS.index("Cytosol")
 FADED = 0.4  # share of the unspecific staining that an antibody without a target shows: annotators saw none
+AROUND = 6.0  # µm from the nucleus, of the cytoplasm that lies above and below it
 COLOUR = (1.0, 0.9, 1.1, 1.2)  # of each channel's point spread: by its wavelength
 
 PROTEIN, NUCLEUS, TUBULIN, ER = range(len(atlas.CHANNELS))
@@ -88,6 +89,7 @@ def stained(cell: Cell, protein: Protein, lit: Sequence[int], look: Look) -> lis
     for location in lit:
         weight = 1.0 if location == protein.locations[0] else look.staining.second
         specific += weight * _pattern(cell, location, look)
+    specific = _overlaid(cell, specific, look.microscope.section)
     unspecific = (1.0 if lit else FADED) * _unspecific(cell, look.staining)
     planes = [
         levels[PROTEIN] * specific + unspecific,
@@ -105,6 +107,12 @@ def _pattern(cell: Cell, location: int, look: Look) -> Plane:
     drawn = MITOTIC.get(location, location) if cell.mitotic else location
     kind, style = look.shown[drawn]
     return style.brightness * (DILUTED if drawn == CYTOSOL != location else 1) * np.maximum(kind(cell, style), 0)
+
+
+def _overlaid(cell: Cell, plane: Plane, section: float) -> Plane:
+    """With the nucleus under and over cytoplasm, whose mean light it shows in part."""
+    around = cell.cytoplasm & (cell.envelope < AROUND)
+    return plane + section * (plane[around].mean() if around.any() else 0) * variants.nuclear(cell)
 
 
 def _unspecific(cell: Cell, staining: ranges.Staining) -> Plane:
@@ -171,13 +179,13 @@ def exposed(
         planes[channel] = _focused(planes[channel], microscope, um_per_pixel, colour)
     strength = np.array([look.staining.strength, 1, 1, 1])
     levels = [microscope.level, microscope.dna_level, microscope.tubulin_level, microscope.er_level]
+    ceilings = [microscope.ceiling, microscope.marker_ceiling, microscope.tubulin_ceiling, microscope.marker_ceiling]
     photons = [microscope.photons, microscope.dna_photons, microscope.marker_photons, microscope.marker_photons]
     seen = _mixed(planes * strength[:, None, None], microscope) * _vignette(signal.shape[:2], microscope.vignette)
     images = np.empty(signal.shape, np.uint8)
     for channel, plane in enumerate(seen):
         brightest = max(np.quantile(plane[::4, ::4], 0.998), 1e-3)
-        ceiling = microscope.ceiling if channel == PROTEIN else microscope.marker_ceiling
-        gain = min(BRIGHT * levels[channel] / np.sqrt(strength[channel]), ceiling / brightest)
+        gain = min(BRIGHT * levels[channel] / np.sqrt(strength[channel]), ceilings[channel] / brightest)
         images[..., channel] = _digitised(draw, plane, microscope, photons[channel], gain)
     return images
 

@@ -21,10 +21,11 @@ class Config(cells.Cutting, simulated_fields.Config):
 class SimulatedCells(builder.Builder):
     """Single cells of a simulated atlas, cut around their nuclei, labelled with what each cell truly shows."""
 
-    VERSION = tfds.core.Version("2.0.0")
+    VERSION = tfds.core.Version("3.0.0")
     RELEASE_NOTES: ClassVar = {
         "1.0.0": "First release.",
         "2.0.0": "The column image_id is called group_id.",
+        "3.0.0": "Randomised fields: every cell has a background, the nucleus too; levels of the markers.",
     }
     BUILDER_CONFIGS: ClassVar = [Config()]
     pictures = staticmethod(simulated_fields.pictures)

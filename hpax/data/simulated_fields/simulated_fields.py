@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -31,23 +31,36 @@ class Config(builder.Config):
     varying: float = 0.35  # share of proteins with single-cell variation
     bleed_through: float = 0.0  # share
     defocus: float = 0.0  # µm
-    realism: simulate.Realism = "plain"  # "randomised": as real fields vary, in all lines
+    realism: Literal["plain", "randomised", "mixed"] = "plain"  # randomised: as real fields vary, in all lines
+
+    @property
+    def shares(self) -> dict[simulate.Realism, int]:
+        """How many of a protein's cell lines are drawn how: of "mixed" ones half and half."""
+        if self.realism == "mixed":
+            return {"plain": self.cell_lines // 2, "randomised": self.cell_lines // 2}
+        return {self.realism: self.cell_lines}
 
     def __post_init__(self) -> None:
         for name in ("cell_lines", "fields"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.cell_lines > len(simulate.cell_lines(self.realism)):
-            raise ValueError(
-                f"cell_lines must be at most {len(simulate.cell_lines(self.realism))}, got {self.cell_lines}"
-            )
+        if self.realism == "mixed" and self.cell_lines % 2:
+            told = f"got {self.cell_lines}; half of them are plain, half randomised"
+            raise ValueError(f"cell_lines of mixed fields must be even, {told}")
+        for realism, count in self.shares.items():
+            if count > len(simulate.cell_lines(realism)):
+                most = len(simulate.cell_lines(realism))
+                raise ValueError(f"cell_lines must be at most {most} of {realism} fields, got {count}")
         if self.realism != "plain" and (self.bleed_through or self.defocus):
             raise ValueError("randomised fields draw bleed_through and defocus; leave both at 0")
         super().__post_init__()
 
 
 def pictures(config: Config, folder: pathlib.Path | None) -> list[builder.FieldGroup]:
-    """One picture for each protein in each of its cell lines; the main location is the stratum of the splits."""
+    """One picture for each protein in each of its cell lines; the main location is the stratum of the splits.
+
+    Those of "mixed" fields have further indices where they are randomised: a line may be drawn both ways.
+    """
     proteome = simulate.proteome(
         proteins=config.proteins,
         seed=config.seed,
@@ -55,11 +68,13 @@ def pictures(config: Config, folder: pathlib.Path | None) -> list[builder.FieldG
         multilocalised=config.multilocalised,
         varying=config.varying,
     )
-    return [
-        builder.FieldGroup(protein.name, (protein, cell_line), stratum=protein.locations[0])
-        for protein in proteome
-        for cell_line in cell_lines(protein.name, config.cell_lines, simulate.cell_lines(config.realism))
-    ]
+    found = []
+    for protein in proteome:
+        for number, (realism, count) in enumerate(config.shares.items()):
+            for cell_line in cell_lines(protein.name, count, simulate.cell_lines(realism)):
+                content = (protein, cell_line, realism, number * config.fields)
+                found.append(builder.FieldGroup(protein.name, content, stratum=protein.locations[0]))
+    return found
 
 
 def cell_lines(protein: str, count: int, known: Sequence[str]) -> list[str]:
@@ -70,9 +85,9 @@ def cell_lines(protein: str, count: int, known: Sequence[str]) -> list[str]:
 
 def fields(config: Config, picture: builder.FieldGroup) -> Iterator[simulate.SimulatedField]:
     """The fields of one protein in one cell line."""
-    protein, cell_line = picture.content
+    protein, cell_line, realism, first = picture.content
     optics = simulate.Optics(bleed_through=config.bleed_through, defocus=config.defocus)
-    for index in range(config.fields):
+    for index in range(first, first + config.fields):
         yield simulate.field(
             protein,
             cell_line,
@@ -81,7 +96,7 @@ def fields(config: Config, picture: builder.FieldGroup) -> Iterator[simulate.Sim
             size=config.size,
             um_per_pixel=config.um_per_pixel,
             optics=optics,
-            realism=config.realism,
+            realism=realism,
         )
 
 
@@ -99,10 +114,11 @@ def origin(field: simulate.SimulatedField) -> dict[str, Any]:
 class SimulatedFields(builder.Builder):
     """A simulated atlas: four-channel fields, masks of cells and nuclei, labels of images and of single cells."""
 
-    VERSION = tfds.core.Version("2.0.0")
+    VERSION = tfds.core.Version("3.0.0")
     RELEASE_NOTES: ClassVar = {
         "1.0.0": "First release.",
         "2.0.0": "The column image_id is called group_id.",
+        "3.0.0": "Randomised fields: every cell has a background, the nucleus too; levels of the markers.",
     }
     BUILDER_CONFIGS: ClassVar = [Config()]
     pictures = staticmethod(pictures)

@@ -19,9 +19,12 @@ import tensorflow_datasets as tfds
 
 from hpax import atlas, processes, progress
 from hpax.data import failures, shards, splits
-from hpax.data.shards import Example, Failure
+from hpax.data.shards import Example, Failure, Record
 
 log = logging.getLogger(__name__)
+
+Records = Iterable[Record | Failure]
+"""Of one picture."""
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -139,9 +142,11 @@ class Builder(
             pool = stack.enter_context(_pool(self.workers)) if self.workers > 1 else None
             left = sum(len(shard.pictures) for shard in todo)
             bar = stack.enter_context(progress.shown(self.name, left)) if self.show_progress else None
+            pictures = [picture for shard in todo for picture in shard.pictures]
+            made = _in_order(writer.records, pictures, pool, ahead=2 * self.workers)
+            results = _counted(made, bar.advance if bar else lambda: None)
             for shard in todo:
-                results = _in_order(writer.examples, shard.pictures, pool, ahead=2 * self.workers)
-                receipts[shard.name] = writer.write(shard, _counted(results, bar.advance if bar else lambda: None))
+                receipts[shard.name] = writer.write(shard, itertools.islice(results, len(shard.pictures)))
         return receipts
 
     def _describe(self, plan: Mapping[str, Sequence[shards.Shard]], receipts: Mapping[str, shards.Receipt]) -> None:
@@ -173,13 +178,11 @@ def _certain(receipt: shards.Receipt | None, shard: shards.Shard, writer: shards
     return receipt
 
 
-def _counted(
-    results: Iterable[Iterable[Example | Failure]], count: Callable[[], None]
-) -> Iterator[Iterable[Example | Failure]]:
-    """The same results; `count` is called when the next one is asked for."""
+def _counted(results: Iterable[Records], count: Callable[[], None]) -> Iterator[Records]:
+    """The same results; `count` is called for each."""
     for result in results:
-        yield result
         count()
+        yield result
 
 
 def _pool(workers: int) -> contextlib.AbstractContextManager[concurrent.futures.Executor]:
@@ -188,17 +191,17 @@ def _pool(workers: int) -> contextlib.AbstractContextManager[concurrent.futures.
 
 
 def _in_order(
-    work: Callable[[FieldGroup], Iterable[Example | Failure]],
+    work: Callable[[FieldGroup], Records],
     pictures: Sequence[FieldGroup],
     pool: concurrent.futures.Executor | None,
     *,
     ahead: int,
-) -> Iterator[Iterable[Example | Failure]]:
+) -> Iterator[Records]:
     """The work on each picture in order; a pool is kept busy, but at most `ahead` results wait."""
     if pool is None:
         yield from map(work, pictures)
         return
-    waiting: collections.deque[concurrent.futures.Future[list[Example | Failure]]] = collections.deque()
+    waiting: collections.deque[concurrent.futures.Future[list[Record | Failure]]] = collections.deque()
     for picture in pictures:
         waiting.append(pool.submit(_listed, work, picture))
         if len(waiting) == ahead:
@@ -207,7 +210,7 @@ def _in_order(
         yield waiting.popleft().result()
 
 
-def _listed(work: Callable[[FieldGroup], Iterable[Example | Failure]], picture: FieldGroup) -> list[Example | Failure]:
+def _listed(work: Callable[[FieldGroup], Records], picture: FieldGroup) -> list[Record | Failure]:
     return list(work(picture))
 
 

@@ -13,6 +13,10 @@ import tensorflow_datasets as tfds
 from hpax import files
 
 Example = tuple[str, dict[str, Any]]
+"""A key, and what belongs to it."""
+
+Record = tuple[str, bytes]
+"""The key, and the example as it is written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,16 +68,25 @@ class Writer:
     examples: Callable[[Any], Iterable[Example | Failure]]  # of one picture
     features: tfds.features.FeaturesDict
 
-    def write(self, shard: Shard, results: Iterable[Iterable[Example | Failure]] | None = None) -> Receipt:
-        """Writes a shard; `results` are the examples of its pictures where they are already being made."""
+    def records(self, picture: Any) -> Iterator[Record | Failure]:
+        """The examples of one picture as they are written; compressing them is much of the work of large ones."""
+        serializer = tfds.core.example_serializer.ExampleSerializer(self.features.get_serialized_info())
+        for made in self.examples(picture):
+            if isinstance(made, Failure):
+                yield made
+                continue
+            key, example = made
+            message = serializer.get_tf_example(self.features.encode_example(example))
+            yield key, message.SerializeToString(deterministic=True)  # else each process has its own order of keys
+
+    def write(self, shard: Shard, results: Iterable[Iterable[Record | Failure]] | None = None) -> Receipt:
+        """Writes a shard; `results` are the records of its pictures where they are already being made."""
         part = self.folder / f"{shard.name}.{uuid.uuid4().hex}.part"
         counts: list[int] = []
         failures: dict[str, str] = {}
         try:
-            results = map(self.examples, shard.pictures) if results is None else results
-            tfds.core.file_adapters.ArrayRecordFileAdapter.write_examples(
-                part, self._records(results, counts, failures)
-            )
+            results = map(self.records, shard.pictures) if results is None else results
+            tfds.core.file_adapters.ArrayRecordFileAdapter.write_examples(part, _counted(results, counts, failures))
             whole = files.digest(part, size=32)
             receipt = Receipt(sum(counts), counts.count(0), part.stat().st_size, whole, failures)
             files.write_json(self._receipt(shard), dataclasses.asdict(receipt))
@@ -81,24 +94,6 @@ class Writer:
         finally:
             part.unlink(missing_ok=True)
         return receipt
-
-    def _records(
-        self, results: Iterable[Iterable[Example | Failure]], counts: list[int], failures: dict[str, str]
-    ) -> Iterator[tuple[str, bytes]]:
-        serializer = tfds.core.example_serializer.ExampleSerializer(self.features.get_serialized_info())
-        for examples in results:
-            counts.append(0)
-            known = len(failures)
-            for made in examples:
-                if isinstance(made, Failure):
-                    failures[made.id] = made.reason
-                    continue
-                key, example = made
-                counts[-1] += 1
-                message = serializer.get_tf_example(self.features.encode_example(example))
-                yield key, message.SerializeToString(deterministic=True)  # else each process has its own order of keys
-            if len(failures) > known and not counts[-1]:  # told of as a failure, and no picture with too few cells
-                counts.pop()
 
     def finished(self, shard: Shard) -> Receipt | None:
         """The receipt of a shard whose bytes are still those that were written; None if it has to be written."""
@@ -117,6 +112,23 @@ class Writer:
 
     def _receipt(self, shard: Shard) -> pathlib.Path:
         return self.folder / f"{shard.name}.json"
+
+
+def _counted(
+    results: Iterable[Iterable[Record | Failure]], counts: list[int], failures: dict[str, str]
+) -> Iterator[Record]:
+    """The records of pictures; their number goes to `counts`, but for a picture of which there are failures alone."""
+    for found in results:
+        counts.append(0)
+        known = len(failures)
+        for made in found:
+            if isinstance(made, Failure):
+                failures[made.id] = made.reason
+                continue
+            counts[-1] += 1
+            yield made
+        if len(failures) > known and not counts[-1]:  # told of as a failure, and no picture with too few cells
+            counts.pop()
 
 
 def write_with_beam(writer: Writer, shards: Sequence[Shard], flags: Sequence[str]) -> None:

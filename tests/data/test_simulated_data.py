@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from hpax import atlas, images, simulate
 from hpax.data import PairBatches, build, simulated_fields
+from hpax.data.simulated_fields import simulated_fields as shards_of
 from hpax.segment import crops
 
 SMALL = {"proteins": 4, "cell_lines": 1, "size": 192, "seed": 5, "varying": 1.0}
@@ -95,11 +97,39 @@ def test_processes_share_a_build_and_change_no_byte(tmp_path, folder, fields):
     assert shared.table.equals(fields.table)
 
 
+def test_workers_compress_what_they_make(tmp_path, fields, monkeypatch):
+    def compressed(*_):
+        raise AssertionError("by the process that writes")
+
+    monkeypatch.setattr(tfds.features.FeaturesDict, "encode_example", compressed)
+    assert build("simulated_fields", tmp_path, workers=2, **SMALL).table.equals(fields.table)
+
+
+def test_mixed_fields_are_of_each_protein_both_and_the_plain_ones_those_of_a_plain_atlas():
+    options = {"proteins": 3, "size": 96, "seed": 4}
+    mixed = simulated_fields.Config(**options, cell_lines=2, fields=2, realism="mixed")
+    plain = simulated_fields.Config(**options, cell_lines=1, fields=2)
+    groups = shards_of.pictures(mixed, None)
+    assert [group.protein for group in groups[::2]] == [group.protein for group in groups[1::2]]
+    made = [list(shards_of.fields(mixed, group)) for group in groups]
+    assert len({field.id for part in made for field in part}) == 12
+    there = [list(shards_of.fields(plain, group)) for group in shards_of.pictures(plain, None)]
+    for fresh, known in zip(made[::2], there, strict=True):
+        assert [field.id for field in fresh] == [field.id for field in known]
+        assert all((one.image == other.image).all() for one, other in zip(fresh, known, strict=True))
+    protein, line, realism, first = groups[1].content
+    assert (realism, first) == ("randomised", 2)
+    alone = simulate.field(protein, line, first, seed=4, size=96, realism="randomised")
+    assert (made[1][0].image == alone.image).all()
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
         ({"fields": 0}, "fields must be at least 1"),
         ({"cell_lines": 99}, "cell_lines must be at most"),
+        ({"cell_lines": 3, "realism": "mixed"}, "must be even, got 3"),
+        ({"cell_lines": 18, "realism": "mixed"}, "at most 8 of plain fields, got 9"),
         ({"crop_um": 0}, "must be positive"),
     ],
 )

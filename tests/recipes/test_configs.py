@@ -29,8 +29,9 @@ def test_names_are_those_of_what_they_name():
     assert get_args(configs.Pair) == get_args(pairs.Pair)
     assert get_args(configs.Pooling) == get_args(mil.Pooling)
     assert choices(configs.Localize, "pooling") == choices(heads.CamNet, "pooling")
-    assert choices(data_configs.Atlas, "realism") == choices(simulate_atlas.Config, "realism")
-    assert choices(data_configs.Atlas, "realism") == set(get_args(simulate.Realism))
+    assert choices(simulate_atlas.Config, "realism") == set(get_args(simulate.Realism))
+    assert choices(data_configs.Atlas, "realism") == choices(simulated_fields.Config, "realism")
+    assert choices(data_configs.Atlas, "realism") == set(get_args(simulate.Realism)) | {"mixed"}
     assert choices(configs.ProbeStart, "stem") == set(imagenet.RENDERINGS) - {"rgb"}
     assert {f"{name}-unet" for name in choices(configs.SegmentNetwork, "model")} < set(store.ARCHITECTURES)
     finders = inspect.signature(segmenter.by_name).parameters["kind"].annotation

@@ -123,6 +123,24 @@ def test_every_kind_lies_where_its_location_does(cell, location, kind):
         assert within < 0.45
 
 
+def test_a_nucleus_shows_a_share_of_the_cytoplasm_around_it_and_nothing_else_moves(cell):
+    plane = np.where(cell.cytoplasm, 2.0, 0.0)
+    seen = randomised._overlaid(cell, plane, 0.5)
+    assert (seen[~cell.nucleus] == plane[~cell.nucleus]).all()
+    middle = cell.envelope < -0.5
+    np.testing.assert_allclose(seen[middle], 1.0)
+    assert (randomised._overlaid(cell, plane, 0.0) == plane).all()
+
+
+def test_every_antibody_stains_cytosol_and_nucleus_a_little(cell):
+    for seed in range(20):
+        staining = dataclasses.replace(ranges.drawn(ranges.Staining, "some", seed), puncta=0.0)
+        light = randomised._unspecific(cell, staining)
+        assert light[cell.nucleus].mean() > 0.005
+        assert light[cell.cytoplasm].mean() > 0.005
+        assert not light[~cell.inside].any()
+
+
 def test_the_protein_on_microtubules_shows_the_stained_ones(cell):
     stain = variants.microtubule_network(cell, 0.13)
     protein = variants.stained_microtubules(cell, Style(contrast=0))

@@ -24,6 +24,7 @@ class Config:
 
     data: Annotated[data_configs.Data, tyro.conf.arg(name="")] = data_configs.Data()
     recipe: configs.Classify = configs.Classify()
+    real: Path | None = None  # a folder of fields with labels that the trained network is asked about as well
     seed: int = 1  # of the simulated atlas, the first parameters, and the batches; segment-cells learnt from atlas 0
 
 
@@ -34,6 +35,11 @@ BAGS = tuple(
 """Multiple instances: as many cells in a batch as by default, of fewer fields."""
 
 SWEEPS = {
+    "realism": (
+        {"data.atlas.realism": "plain"},
+        {"data.atlas.realism": "randomised"},
+        {"data.atlas.realism": "mixed", "data.atlas.cell_lines": 2, "data.atlas.proteins": 190},
+    ),
     "labels": launch.grid(**{"recipe.labels": ["field", "cells"]}),
     "backbone": launch.grid(**{"recipe.backbone.name": ["plain-tiny", "efficientnet-tiny"]}),
     "resolution": launch.grid(**{"recipe.resolution": [32, 64, 128]}),
@@ -46,11 +52,9 @@ SWEEPS = {
 }
 
 
-PRESETS = {"label-cells": configs.LABEL_CELLS}
-
-
 def run(config: Config, workdir: Path) -> launch.Result:
     """Trains, and scores cells where their truth is known, else what they say of their field together."""
+    from hpax.commands import zero_shot_study
     from hpax.metrics import classification  # here, so that help is quick
     from hpax.recipes import classify, datasets, scoring
 
@@ -66,12 +70,16 @@ def run(config: Config, workdir: Path) -> launch.Result:
     else:
         pooled = np.stack([cells.mean(0) if len(cells) else np.zeros(cells.shape[1]) for cells in said])
         metrics = {"field mAP, mean of cells": classification.score(split.test.labels, pooled).mean_ap}
-    return launch.Result(metrics=metrics, counts=datasets.counts(split), data=split.kind, headline=list(metrics))
+    counts = datasets.counts(split)
+    if config.real:
+        known, asked = zero_shot_study.asked(model.network, config.real, workdir)
+        metrics, counts = metrics | known, counts | asked
+    return launch.Result(metrics=metrics, counts=counts, data=split.kind, headline=list(metrics))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
-    return launch.main(Config, run, sweeps=SWEEPS, presets=PRESETS, argv=argv)
+    return launch.main(Config, run, sweeps=SWEEPS, argv=argv)
 
 
 if __name__ == "__main__":

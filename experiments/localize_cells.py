@@ -27,6 +27,7 @@ class Config:
 
     data: Annotated[data_configs.Data, tyro.conf.arg(name="")] = data_configs.Data()
     recipe: configs.Localize = configs.Localize()
+    real: Path | None = None  # a folder of fields with labels that the trained network is asked about as well
     seed: int = 1  # of the simulated atlas, the first parameters, and the batches; segment-cells learnt from atlas 0
 
 
@@ -40,11 +41,9 @@ SWEEPS = {
 }
 
 
-PRESETS = {"label-fields": configs.LABEL_FIELDS}
-
-
 def run(config: Config, workdir: Path) -> launch.Result:
     """Trains, and scores fields and, by their maps, cells."""
+    from hpax.commands import zero_shot_study
     from hpax.metrics import classification  # here and below, so that help is quick
     from hpax.recipes import datasets, localize
 
@@ -58,7 +57,11 @@ def run(config: Config, workdir: Path) -> launch.Result:
     if config.data.fields is None:
         metrics = cell_metrics(split, [(prediction.probabilities, prediction.maps) for prediction in predictions])
     metrics["field mAP"] = classification.score(split.test.labels, said).mean_ap
-    return launch.Result(metrics=metrics, counts=datasets.counts(split), data=split.kind, headline=list(metrics))
+    counts = datasets.counts(split)
+    if config.real:
+        known, asked = zero_shot_study.asked(model.network, config.real, workdir)
+        metrics, counts = metrics | known, counts | asked
+    return launch.Result(metrics=metrics, counts=counts, data=split.kind, headline=list(metrics))
 
 
 def cell_metrics(split: "datasets.Split", predictions: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
@@ -84,7 +87,7 @@ def cell_metrics(split: "datasets.Split", predictions: Sequence[tuple[np.ndarray
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
-    return launch.main(Config, run, sweeps=SWEEPS, presets=PRESETS, argv=argv)
+    return launch.main(Config, run, sweeps=SWEEPS, argv=argv)
 
 
 if __name__ == "__main__":

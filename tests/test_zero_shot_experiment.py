@@ -78,3 +78,12 @@ def test_it_needs_labels(tmp_path):
     (tmp_path / "fields.csv").write_text("id,labels\n")
     with pytest.raises(ValueError, match="has labels; add a table"):
         zero_shot_study.labelled_fields(tmp_path, tmp_path)
+
+
+def test_a_network_that_has_just_learnt_is_asked_as_the_study_asks(done, tmp_path):
+    network = models.load_network(done.parents[2] / "cell.safetensors")
+    metrics, counts = zero_shot_study.asked(network, done.parents[2] / "fields", tmp_path / "runs" / "arm" / "seed0")
+    assert counts["real fields"] == 4
+    assert 0 <= metrics["mAP, real fields, low (95%)"] <= metrics["mAP, real fields"]
+    assert metrics["mAP, real fields"] <= metrics["mAP, real fields, high (95%)"] <= 1
+    assert len(list((tmp_path / "runs" / "masks").rglob("*.png"))) >= 4

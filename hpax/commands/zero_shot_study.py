@@ -1,6 +1,7 @@
 """Labels a folder's real fields by networks that never saw one, and says what that is worth."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -100,6 +101,31 @@ def predict(labeller: models.Ensemble, known: Sequence[folder.FolderField], read
         heads={head: np.stack([row[head] for row in rows]) for head in HEADS if head in rows[0]},
         cells=cells,
     )
+
+
+def asked(network: models.Network, fields: Path, workdir: Path) -> tuple[dict[str, float], dict[str, int]]:
+    """What one network knows of a folder's fields that have labels: its mAP and what that rests on, by name.
+
+    Classes with four fields or more count. Cells are found by the networks that ship; their masks are kept for all
+    runs of a sweep in its folder.
+
+    Raises:
+        ValueError: no field has labels.
+    """
+    known, _ = labelled_fields(fields, workdir)
+    find = functools.partial(read, masks=workdir.parents[1] / "masks" / "networks", method="networks")
+    told = predict(models.Ensemble.of([network]), known, find)
+    said = told.heads["field" if "field" in told.heads else "cells alone"]
+    report = zero_shot.score(told.labels, said, ids=told.ids, groups=told.groups)
+    kind = folders.kind(fields)
+    metrics = {
+        f"mAP, {kind} fields": report.mean_ap,
+        f"mAP, {kind} fields, low (95%)": report.interval.low,
+        f"mAP, {kind} fields, high (95%)": report.interval.high,
+        f"chance, {kind} fields": report.mean_chance,
+        f"mAP of all classes, {kind} fields": report.scores.mean_ap,
+    }
+    return metrics, {f"{kind} fields": len(told.ids), f"{kind} cells": told.cells}
 
 
 def counts(told: Predictions, reports: Mapping[str, zero_shot.Report]) -> dict[str, int]:

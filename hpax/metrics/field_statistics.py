@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Real, UInt8
+from jaxtyping import Bool, Float, Real, UInt8
 from scipy import ndimage
 from skimage import filters, measure, morphology, segmentation
 
@@ -18,12 +18,15 @@ from hpax import atlas
 UM_PER_PIXEL = 0.32  # of every field that is compared; native ones are averaged down to it
 BANDS = {"coarse": (0.02, 0.1), "middle": (0.1, 0.5), "fine": (0.5, 1.5)}  # cycles per µm
 QUANTILES = (50, 90, 99)
+AROUND = 4.0  # µm around nuclei that their protein is compared with
 
 
 def field_statistics(picture: UInt8[np.ndarray, "h w 4"]) -> dict[str, float]:
-    """Nuclei, grey levels and power spectra of a field at 0.32 µm per pixel."""
-    areas, count = nuclei(picture[..., atlas.CHANNELS.index("nucleus")])
+    """Nuclei, grey levels and power spectra of a field at 0.32 µm per pixel, and how much protein nuclei show."""
+    mask = nuclei_mask(picture[..., atlas.CHANNELS.index("nucleus")])
+    areas, count = nuclei(mask)
     found = {"nuclei per field": float(count), "nucleus area (µm²)": float(np.median(areas)) if areas else np.nan}
+    found["protein: nuclei against around"] = contrast(picture[..., atlas.CHANNELS.index("protein")], mask)
     for channel, name in enumerate(atlas.CHANNELS):
         plane = picture[..., channel]
         found[f"{name}: share of black"] = float((plane == 0).mean())
@@ -33,19 +36,31 @@ def field_statistics(picture: UInt8[np.ndarray, "h w 4"]) -> dict[str, float]:
     return found
 
 
-def nuclei(plane: UInt8[np.ndarray, "h w"]) -> tuple[list[float], int]:
-    """Areas (µm²) of the nuclei that are not cut, and the count of all, as Lu et al. (2019) find them.
+def nuclei_mask(plane: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Where nuclei are, as Lu et al. (2019) find them.
 
-    Otsu's threshold of the raw picture applied to its blur (σ = 5 pixels of 0.32 µm), holes under 300 pixels filled,
-    objects of 100 pixels or more.
+    Otsu's threshold of the raw picture applied to its blur (σ = 5 pixels of 0.32 µm), holes under 300 pixels filled.
     """
     if plane.min() == plane.max():
-        return [], 0
+        return np.zeros(plane.shape, bool)
     smooth = ndimage.gaussian_filter(plane.astype(float), 5)
-    mask = morphology.remove_small_holes(smooth > filters.threshold_otsu(plane), max_size=299)
+    return morphology.remove_small_holes(smooth > filters.threshold_otsu(plane), max_size=299)
+
+
+def nuclei(mask: Bool[np.ndarray, "h w"]) -> tuple[list[float], int]:
+    """Areas (µm²) of the nuclei of a mask that are not cut, and the count of all; those of 100 pixels or more."""
     everything = measure.regionprops(measure.label(morphology.remove_small_objects(mask, max_size=99)))
     whole = measure.regionprops(segmentation.clear_border(measure.label(mask)))
     return [r.area * UM_PER_PIXEL**2 for r in whole if r.area >= 100], len(everything)
+
+
+def contrast(plane: UInt8[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> float:
+    """(n - c) / (n + c) of the mean in nuclei, n, and in what lies within `AROUND` of them, c; NaN of a black field."""
+    around = ndimage.binary_dilation(mask, iterations=round(AROUND / UM_PER_PIXEL)) & ~mask
+    if not mask.any() or not around.any():
+        return np.nan
+    within, beside = float(plane[mask].mean()), float(plane[around].mean())
+    return (within - beside) / (within + beside) if within + beside else np.nan
 
 
 def spectrum(plane: Real[np.ndarray, "h w"]) -> dict[str, float]:

@@ -253,33 +253,6 @@ class Weak:
         return dataclasses.replace(self, field=field, cell=cell)
 
 
-_CARRIED: dict[str, object] = {
-    "data.masks": "true",
-    "data.atlas.proteins": 1520,
-    "data.atlas.cell_lines": 2,
-    "data.atlas.realism": "mixed",
-    "recipe.backbone.name": "plain-small",
-    "recipe.augmentation": "strong",
-    "recipe.oversampling": 1.0,
-}
-LABEL_FIELDS: dict[str, object] = {
-    **_CARRIED,
-    "recipe.pooling": "lse",
-    "recipe.um_per_pixel": 0.32,
-    "recipe.window": 512,
-    "recipe.optimizer.batch_size": 32,
-    "recipe.optimizer.steps": 3000,
-}
-LABEL_CELLS: dict[str, object] = {
-    **_CARRIED,
-    "recipe.labels": "cells",
-    "recipe.resolution": 128,
-    "recipe.cells": 4,
-    "recipe.optimizer.batch_size": 96,
-    "recipe.optimizer.steps": 5000,
-}
-"""Differences to studies: networks of simulated cells that label real fields; minutes on a GPU, a night on CPUs."""
-
 LE2022: dict[str, object] = {
     "field.backbone.name": "efficientnet-b0",
     "field.um_per_pixel": 0.32,

@@ -26,15 +26,25 @@ def disks(count: int, radius: float) -> np.ndarray:
 
 
 def test_nuclei_are_found_with_their_areas_and_the_cut_one_is_counted_only():
-    areas, count = field_statistics.nuclei(disks(9, 22))
+    areas, count = field_statistics.nuclei(field_statistics.nuclei_mask(disks(9, 22)))
     assert count == 10
     assert areas == pytest.approx([np.pi * (22 * 0.32) ** 2] * 9, rel=0.15)  # the wide blur adds a rim
 
 
 def test_a_flat_field_has_no_nuclei_and_no_spectrum():
-    areas, count = field_statistics.nuclei(np.zeros((512, 512), np.uint8))
+    areas, count = field_statistics.nuclei(field_statistics.nuclei_mask(np.zeros((512, 512), np.uint8)))
     assert (areas, count) == ([], 0)
     assert all(np.isnan(value) for value in field_statistics.spectrum(np.zeros((512, 512), np.uint8)).values())
+
+
+def test_the_contrast_of_nuclei_is_that_of_what_was_painted():
+    mask = np.zeros((128, 128), bool)
+    mask[40:80, 40:80] = True
+    plane = np.where(mask, 90, 30).astype(np.uint8)
+    plane[:20] = 255  # far from any nucleus
+    assert field_statistics.contrast(plane, mask) == pytest.approx((90 - 30) / (90 + 30))
+    assert np.isnan(field_statistics.contrast(np.zeros_like(plane), mask))
+    assert np.isnan(field_statistics.contrast(plane, np.zeros_like(mask)))
 
 
 @pytest.mark.parametrize("exponent", [-1.0, -2.5])

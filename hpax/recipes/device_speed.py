@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import importlib
 import itertools
+import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, SupportsIndex
@@ -132,7 +133,10 @@ def time_inpainting(work: Workload) -> Measured:
     task = PairedInpainting(Inpainter(work.width, axis_name=train.AXIS, dtype=DTYPES[work.dtype]))
     initial = train.create(task, ADAM, pairs[0], seed=work.seed)
     sides: dict[str, train.Batches] = {"resident": ResidentPairs(pairs), "constant": Constant(pairs), "host": pairs}
-    seconds = {name: seconds_of_updates(task, batches, initial, work) for name, batches in sides.items()}
+    seconds = {}
+    for name, batches in sides.items():
+        seconds[name] = seconds_of_updates(task, batches, initial, work)
+        print(f"{name}: {pairs.batch_size / seconds[name]:.4g} pairs/s", flush=True)
     operations = flops_of_update(PairedInpainting(Inpainter(work.width, dtype=DTYPES[work.dtype])), pairs[0])
     metrics = {f"{name} (pairs/s)": pairs.batch_size / each for name, each in seconds.items()}
     metrics |= speed(operations / seconds["resident"], work)
@@ -154,6 +158,15 @@ def seconds_of_updates(task: Task, batches: train.Batches, initial: train.State,
         return work.stopwatch(lambda: next(loop)[2]["loss"])
     finally:
         loop.close()
+
+
+def first_seconds(call: Callable[[], Any], what: str) -> float:
+    """Seconds of a first call, most of which compiles; said at once, since a compiler may take longer than one has."""
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    seconds = time.perf_counter() - start
+    print(f"{what}: the first update took {seconds:.1f} s", flush=True)
+    return seconds
 
 
 def updater(task: Task, batch: Batch, optimizer: optax.GradientTransformation = ADAM) -> Callable[[], Array]:
@@ -213,8 +226,11 @@ def time_efficientnet(work: Workload) -> Measured:
         "mask": np.ones(work.batch, np.float32),
     }
     task = Localization(CamNet(EfficientNet(dtype=DTYPES[work.dtype], **(TINY if work.fast else {}))))
-    seconds = work.stopwatch(updater(task, jax.device_put(fields)))
+    advance = updater(task, jax.device_put(fields))
+    first = first_seconds(advance, "EfficientNet-B0")
+    seconds = work.stopwatch(advance)
     metrics = {"trained (fields/s)": work.batch / seconds, **speed(flops_of_update(task, fields) / seconds, work)}
+    metrics["first update (s)"] = first
     if work.beside:
         metrics |= beside_torch("fields/s", rivals.torch_efficientnet, work, side=side)
     return metrics, {"fields": work.batch}
@@ -238,7 +254,10 @@ def time_fields(work: Workload) -> Measured:
     initial = train.create(task, ADAM, batches[0], seed=work.seed)
     resident = ResidentFields(batches)
     sides: dict[str, train.Batches] = {"resident": resident, "constant": ConstantFields(batches), "host": batches}
-    seconds = {name: seconds_of_updates(task, each, initial, work) for name, each in sides.items()}
+    seconds = {}
+    for name, each in sides.items():
+        seconds[name] = seconds_of_updates(task, each, initial, work)
+        print(f"{name}: {batches.batch_size / seconds[name]:.4g} fields/s", flush=True)
     held = jax.device_put(resident[0])
     seconds["made already"] = work.stopwatch(updater(Localization(CamNet(network())), held)) / devices
     operations = flops_of_update(Localization(CamNet(network())), batches[0])

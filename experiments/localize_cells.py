@@ -27,7 +27,7 @@ class Config:
 
     data: Annotated[data_configs.Data, tyro.conf.arg(name="")] = data_configs.Data()
     recipe: configs.Localize = configs.Localize()
-    real: Path | None = None  # a folder of fields with labels that the trained network is asked about as well
+    real: Path | None = None  # folder of labelled fields that a network of simulated ones is asked about, too
     seed: int = 1  # of the simulated atlas, the first parameters, and the batches; segment-cells learnt from atlas 0
 
 
@@ -48,6 +48,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax.recipes import datasets, localize
 
     with launch.opening():
+        real = zero_shot_study.beside(config.data, config.real, workdir)
         split = datasets.open_fields(config.data, seed=config.seed)
     recipe = dataclasses.replace(config.recipe, seed=config.seed)
     model = localize.train_model(recipe, split.training, split.validation, workdir, kind=split.kind)
@@ -58,8 +59,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
         metrics = cell_metrics(split, [(prediction.probabilities, prediction.maps) for prediction in predictions])
     metrics["field mAP"] = classification.score(split.test.labels, said).mean_ap
     counts = datasets.counts(split)
-    if config.real:
-        known, asked = zero_shot_study.asked(model.network, config.real, workdir)
+    if real:
+        known, asked = real.ask(model.network)
         metrics, counts = metrics | known, counts | asked
     return launch.Result(metrics=metrics, counts=counts, data=split.kind, headline=list(metrics))
 

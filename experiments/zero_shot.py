@@ -46,23 +46,19 @@ def run(config: Config, workdir: Path) -> launch.Result:
 
     from hpax import models
     from hpax.commands import zero_shot_study as study
-    from hpax.data import folders, pixel_sizes
     from hpax.explore import page
     from hpax.metrics import zero_shot
 
-    kind = folders.kind(config.fields)
-    masks = workdir.parents[1] / "masks" / config.segmenter
     with launch.opening():
-        known, left_out = study.labelled_fields(
+        folder = study.LabelledFolder.of(
             config.fields,
             workdir,
             annotations=config.annotations,
             um_per_pixel=config.um_per_pixel,
             camera_bits=config.camera_bits,
+            segmenter=config.segmenter,
         )
-    size = pixel_sizes.number(config.um_per_pixel)
-    read = functools.partial(study.read, masks=masks, method=config.segmenter, um_per_pixel=size)
-    told = study.predict(models.Ensemble.load(config.models, tta=config.tta), known, read)
+    told = study.predict(models.Ensemble.load(config.models, tta=config.tta), folder.known, folder.read)
     score = functools.partial(
         zero_shot.score, told.labels, ids=told.ids, groups=told.groups, least=config.least, seed=config.seed
     )
@@ -75,14 +71,13 @@ def run(config: Config, workdir: Path) -> launch.Result:
         probabilities=np.stack(list(told.heads.values())),
     )
     study.write_classes(workdir / "classes.csv", reports)
-    pictures = study.mistakes(known, reports, read, most=config.shown)
-    page.write(
-        workdir / "index.html", study.overview(reports, pictures, models=config.models, least=config.least, kind=kind)
-    )
+    pictures = study.mistakes(folder.known, reports, folder.read, most=config.shown)
+    told_of = study.overview(reports, pictures, models=config.models, least=config.least, kind=folder.kind)
+    page.write(workdir / "index.html", told_of)
     return launch.Result(
         metrics=zero_shot.named(reports),
-        counts={**study.counts(told, reports), **left_out},
-        data=kind,
+        counts={**study.counts(told, reports), **folder.left_out},
+        data=folder.kind,
         headline=[f"field mAP, {head}" for head in reports],
     )
 

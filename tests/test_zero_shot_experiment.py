@@ -9,7 +9,7 @@ import numpy as np
 import properties
 import pytest
 
-from experiments import zero_shot
+from experiments import classify_cells, localize_cells, zero_shot
 from hpax import atlas, models
 from hpax.commands import zero_shot_study
 from hpax.data.hpa_fields import dummy
@@ -82,8 +82,25 @@ def test_it_needs_labels(tmp_path):
 
 def test_a_network_that_has_just_learnt_is_asked_as_the_study_asks(done, tmp_path):
     network = models.load_network(done.parents[2] / "cell.safetensors")
-    metrics, counts = zero_shot_study.asked(network, done.parents[2] / "fields", tmp_path / "runs" / "arm" / "seed0")
-    assert counts["real fields"] == 4
+    options = {"um_per_pixel": 0.32, "segmenter": "classical"}
+    folder = zero_shot_study.LabelledFolder.of(done.parents[2] / "fields", tmp_path / "runs" / "arm" / "0", **options)
+    metrics, counts = folder.ask(network)
+    assert (counts["real fields"], counts["real fields without a label"]) == (4, 0)
     assert 0 <= metrics["mAP of all classes, real fields"] <= 1
     assert np.isnan(metrics["mAP, real fields"])  # no class has four fields
     assert len(list((tmp_path / "runs" / "masks").rglob("*.png"))) >= 4
+    known = json.loads((done / "result.json").read_text())["counts"]
+    assert (counts["real fields"], counts["real cells"]) == (known["fields"], known["cells"])
+
+
+@pytest.mark.parametrize("study", [classify_cells, localize_cells])
+def test_a_folder_to_be_asked_about_is_refused_before_anything_is_learnt(study, tmp_path, capsys):
+    dummy.write(tmp_path / "fields", size=128)
+    for options, told in (
+        (["--real", str(tmp_path / "none")], "none"),
+        (["--real", str(tmp_path / "fields"), "--fields", str(tmp_path / "fields")], "real must be the only folder"),
+    ):
+        command = [*options, "--data-dir", str(tmp_path / "data"), "--workdir", str(tmp_path / "out")]
+        assert study.main(command) != 0
+        assert told in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()

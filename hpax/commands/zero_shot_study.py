@@ -19,6 +19,7 @@ from hpax.fields import Field, Masks
 from hpax.formats import masks as mask_files
 from hpax.metrics import zero_shot
 from hpax.models import segmenter
+from hpax.recipes import data_configs
 
 SIDE = 384  # pixels of a picture of a field
 HEADS = ("cells", "cells alone", "field")
@@ -77,6 +78,66 @@ def read(
     return dataclasses.replace(field, masks=Masks(*mask_files.read(masks, entry.id)))
 
 
+@dataclasses.dataclass(frozen=True)
+class LabelledFolder:
+    """The fields of a folder that have labels, and how they are read with their cells."""
+
+    known: list[folder.FolderField]
+    left_out: dict[str, int]  # how many fields, by why
+    read: Read
+    kind: folders.Kind
+
+    @classmethod
+    def of(
+        cls,
+        fields: Path,
+        workdir: Path,
+        *,
+        annotations: str = "",
+        um_per_pixel: UmPerPixel = 0.0,
+        camera_bits: int = 0,
+        segmenter: Literal["networks", "classical"] = "networks",
+    ) -> "LabelledFolder":
+        """See `labelled_fields`; masks are kept for all arms and seeds that share the folder of `workdir`."""
+        known, left_out = labelled_fields(
+            fields, workdir, annotations=annotations, um_per_pixel=um_per_pixel, camera_bits=camera_bits
+        )
+        masks, size = workdir.parents[1] / "masks" / segmenter, pixel_sizes.number(um_per_pixel)
+        find = functools.partial(read, masks=masks, method=segmenter, um_per_pixel=size)
+        return cls(known, left_out, find, folders.kind(fields))
+
+    def ask(self, network: models.Network) -> tuple[dict[str, float], dict[str, int]]:
+        """What a network knows of the labels: its mAP over classes with four fields or more, and what it rests on."""
+        told = predict(models.Ensemble.of([network]), self.known, self.read)
+        said = told.heads["field" if "field" in told.heads else "cells alone"]
+        report = zero_shot.score(told.labels, said, ids=told.ids, groups=told.groups)
+        metrics = {
+            f"mAP, {self.kind} fields": report.mean_ap,
+            f"mAP, {self.kind} fields, low (95%)": report.interval.low,
+            f"mAP, {self.kind} fields, high (95%)": report.interval.high,
+            f"chance, {self.kind} fields": report.mean_chance,
+            f"mAP of all classes, {self.kind} fields": report.scores.mean_ap,
+        }
+        left_out = {f"{self.kind} {name}": count for name, count in self.left_out.items()}
+        return metrics, {f"{self.kind} fields": len(told.ids), f"{self.kind} cells": told.cells, **left_out}
+
+
+def beside(data: data_configs.Data, real: Path | None, workdir: Path) -> LabelledFolder | None:
+    """The folder `real`, if one is given: what `data` says of a folder's table, pixels and camera is said of this one.
+
+    Raises:
+        ValueError: `data` has a folder to learn from, or no field of `real` has labels.
+    """
+    if real is None:
+        return None
+    if data.fields is not None:
+        told = f"got {real} beside {data.fields}; ask the network of these by experiments.zero_shot"
+        raise ValueError(f"real must be the only folder, of networks of simulated fields, {told}")
+    return LabelledFolder.of(
+        real, workdir, annotations=data.annotations, um_per_pixel=data.um_per_pixel, camera_bits=data.bits
+    )
+
+
 def of_heads(said: models.LabelPrediction) -> dict[str, Float[np.ndarray, " 19"]]:
     """What is said of a field by each head that there is; of a field without cells, by the other head or nothing."""
     whole = np.zeros(len(atlas.LOCATIONS)) if said.field is None else said.field
@@ -101,31 +162,6 @@ def predict(labeller: models.Ensemble, known: Sequence[folder.FolderField], read
         heads={head: np.stack([row[head] for row in rows]) for head in HEADS if head in rows[0]},
         cells=cells,
     )
-
-
-def asked(network: models.Network, fields: Path, workdir: Path) -> tuple[dict[str, float], dict[str, int]]:
-    """What one network knows of a folder's fields that have labels: its mAP and what that rests on, by name.
-
-    Classes with four fields or more count. Cells are found by the networks that ship; their masks are kept for all
-    runs of a sweep in its folder.
-
-    Raises:
-        ValueError: no field has labels.
-    """
-    known, _ = labelled_fields(fields, workdir)
-    find = functools.partial(read, masks=workdir.parents[1] / "masks" / "networks", method="networks")
-    told = predict(models.Ensemble.of([network]), known, find)
-    said = told.heads["field" if "field" in told.heads else "cells alone"]
-    report = zero_shot.score(told.labels, said, ids=told.ids, groups=told.groups)
-    kind = folders.kind(fields)
-    metrics = {
-        f"mAP, {kind} fields": report.mean_ap,
-        f"mAP, {kind} fields, low (95%)": report.interval.low,
-        f"mAP, {kind} fields, high (95%)": report.interval.high,
-        f"chance, {kind} fields": report.mean_chance,
-        f"mAP of all classes, {kind} fields": report.scores.mean_ap,
-    }
-    return metrics, {f"{kind} fields": len(told.ids), f"{kind} cells": told.cells}
 
 
 def counts(told: Predictions, reports: Mapping[str, zero_shot.Report]) -> dict[str, int]:

@@ -35,15 +35,17 @@ class FieldSource:
     A field without a label is not known, not negative: `labelled` tells them apart, and `known` leaves them out.
     """
 
-    def __init__(self, source: Source | Part, masks: MaskSource | None = None):
-        self._source, self._masks = source, masks
+    def __init__(self, source: Source | Part, masks: MaskSource | None = None, *, blind: bool = False):
+        self._source, self._masks, self._blind = source, masks, blind
 
     def __len__(self) -> int:
         return len(self._source)
 
     def __getitem__(self, index: SupportsIndex) -> Field:
         field = from_example(self._source[index])
-        return field if self._masks is None else dataclasses.replace(field, masks=self._masks(field))
+        if self._masks is not None:
+            field = dataclasses.replace(field, masks=self._masks(field))
+        return dataclasses.replace(field, labels=None, cell_labels=None) if self._blind else field
 
     def __iter__(self) -> Iterator[Field]:
         return (self[place] for place in range(len(self)))
@@ -56,7 +58,8 @@ class FieldSource:
     @property
     def labels(self) -> UInt[np.ndarray, "f n"]:
         """The multi-hot labels of every field."""
-        return self._source.labels
+        labels = self._source.labels
+        return np.zeros_like(labels) if self._blind else labels
 
     @property
     def labelled(self) -> Bool[np.ndarray, " f"]:
@@ -85,11 +88,16 @@ class FieldSource:
 
     def with_masks(self, masks: MaskSource) -> "FieldSource":
         """The same fields with other masks."""
-        return FieldSource(self._source, masks)
+        return FieldSource(self._source, masks, blind=self._blind)
+
+    def blind(self) -> "FieldSource":
+        """The same fields without their labels, whose own and whose cells' are as good as not known."""
+        return FieldSource(self._source, self._masks, blind=True)
 
     def part(self, places: Sequence[int] | np.ndarray) -> "FieldSource":
         """The fields at `places`, in this order."""
-        return FieldSource(Part(self._source, np.asarray(places, np.int64).tolist()), self._masks)
+        part = Part(self._source, np.asarray(places, np.int64).tolist())
+        return FieldSource(part, self._masks, blind=self._blind)
 
     def known(self) -> "FieldSource":
         """The fields that have a label."""

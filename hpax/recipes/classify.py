@@ -49,12 +49,12 @@ def _true_labels(field: Field) -> Float[np.ndarray, "k n"]:
 
 
 def build(config: Config, training: FieldSource, validation: FieldSource, targets: Targets | None = None) -> train.Run:
-    """The training run; soft `targets` of cells replace what the config says. Fields without a label are left out.
+    """The training run; soft `targets` of cells replace what the config says, else fields without a label are left out.
 
     Raises:
-        ValueError: no training field has a label.
+        ValueError: no training field has a label, and there are no targets.
     """
-    training, validation = training.known(), validation.known()
+    training, validation = _learnt_from(training, targets), validation.known()
     if not len(training):
         raise ValueError("no training field has a label; the table with ids and labels lies at the top of the folder")
     labels = training.labels
@@ -94,6 +94,10 @@ def build(config: Config, training: FieldSource, validation: FieldSource, target
         scores=None if held is None else _scorer(config, task, validation),
         init=learning.init_from(config.init_from),
     )
+
+
+def _learnt_from(training: FieldSource, targets: Targets | None) -> FieldSource:
+    return training.known() if targets is None else training
 
 
 def _held(config: Config, validation: FieldSource, targets: Targets | None) -> BagBatches:
@@ -143,8 +147,12 @@ def train_model(
     *,
     kind: Literal["simulated", "real"],
     targets: Targets | None = None,
+    teacher: str = "",
 ) -> models.CellClassifier:
-    """The trained model, saved as classify.safetensors in `workdir` and loaded again; goes on where it was stopped."""
+    """The trained model, saved as classify.safetensors in `workdir` and loaded again; goes on where it was stopped.
+
+    `teacher`: the names of the networks that `targets` are of, for the card, where the fields' labels took no part.
+    """
     run = build(config, training, validation, targets)
     state = learning.fit(run, workdir, describe="cell-level model")
     network = learning.save_network(
@@ -156,7 +164,11 @@ def train_model(
         size=config.resolution,
         masked=config.masked,
         provenance=learning.Provenance(
-            files.as_json(learning.settled(config)), kind, len(training.known()), training.name
+            settings=files.as_json(learning.settled(config)),
+            kind=kind,
+            fields=len(_learnt_from(training, targets)),
+            data=training.name,
+            teacher=teacher,
         ),
     )
     return models.CellClassifier(network, config.tta)

@@ -31,6 +31,7 @@ USE = "Classes of single cells in fields of the four stains of the Human Protein
 LIMITS = {
     "simulated": "Learnt from simulated cells; what it was trained on below is all it knows.",
     "real": "Learnt from the labels of the fields below, which are few next to what the classes can look like.",
+    "taught": "Learnt from what other networks say of the fields below, no label: it errs where they do.",
 }
 CHECKS = 4  # how often in a run the validation fields are looked at, and the state is saved
 
@@ -85,6 +86,7 @@ class Provenance:
     kind: Literal["simulated", "real"]
     fields: int
     data: str  # a name for the data
+    teacher: str = ""  # the networks that it learnt from, where no label was
 
 
 def save_network(
@@ -103,8 +105,10 @@ def save_network(
         "learnt from": f"{provenance.kind} fields",
         "fields": provenance.fields,
         "data": provenance.data,
+        **({"targets": f"what {provenance.teacher} says"} if provenance.teacher else {}),
         "settings": provenance.settings,
     }
+    limits = LIMITS["taught" if provenance.teacher else provenance.kind]
     learnt = {name: leaf for name, leaf in state.model_state.items() if name != "ramp"}  # which only training needs
     models.save(
         path,
@@ -113,7 +117,7 @@ def save_network(
         channels=atlas.CHANNELS,
         um_per_pixel=um_per_pixel,
         state=dataclasses.replace(state, model_state=learnt),
-        card=models.card(path.stem, use=USE, limits=LIMITS[provenance.kind], record=record),
+        card=models.card(path.stem, use=USE, limits=limits, record=record),
         size=size,
         masked=masked,
         half=False,

@@ -1,0 +1,122 @@
+"""Self-training: does a labeller learn from what labellers say of fields that nobody labelled?
+
+Asks the teacher, by default the networks that ship, about every cell of a folder; a cell-level student that begins as
+one of them learns to say the same of augmented crops. Where the folder has labels, students of the other fields' pixels
+are scored by them (cross-fitted by protein or image), beside the teacher and the student's beginning; no student learns
+from a label. Leaves the student of all fields as classify.safetensors, which `hpax label --models` takes.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import tyro
+
+from hpax import launch
+from hpax.recipes import configs, data_configs
+
+if TYPE_CHECKING:
+    from hpax.data import FieldSource
+    from hpax.recipes.self_training import Lesson
+
+STUDENT = configs.Classify(
+    backbone=configs.Backbone(name="plain-small"),
+    resolution=128,
+    cells=4,
+    oversampling=0.0,
+    optimizer=configs.Optimizer(learning_rate=5e-4, steps=200),
+    init_from=Path("label-cells"),
+    tta=4,
+)
+"""Begins as the network that ships; nobody tuned it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Which fields, whose word, and how the student learns."""
+
+    data: Annotated[data_configs.Data, tyro.conf.arg(name="")] = data_configs.Data()  # --fields is needed
+    teacher: tuple[Path, ...] = (Path("label-fields"), Path("label-cells"))  # names or files
+    views: int = 8  # of each image, that the teacher looks at: 1, 2, 4 or 8
+    recipe: configs.Classify = STUDENT
+    folds: int = 2  # for the scores; 0: no scores
+    least: int = 4  # classes with fewer fields are left out of the scores
+    seed: int = 0  # of the batches
+
+
+SWEEPS = {
+    "augmentation": launch.grid(**{"recipe.augmentation": ["none", "light", "strong"]}),
+    "steps": launch.grid(**{"recipe.optimizer.steps": [50, 200, 800]}),
+}
+
+
+def run(config: Config, workdir: Path) -> launch.Result:
+    """Asks the teacher, cross-fits, scores, and trains the student that is left."""
+    from hpax import models
+    from hpax.recipes import datasets, self_training
+
+    with launch.opening():
+        if config.data.fields is None:
+            raise ValueError("a student needs a folder of fields, got none; give --fields")
+        fields = datasets.open_folder(config.data, labelled=False)
+        teacher = models.Ensemble.load(config.teacher, tta=config.views)
+    lesson = self_training.teach(teacher, fields)
+    names = ", ".join(str(name) for name in config.teacher)
+    recipe = dataclasses.replace(config.recipe, seed=config.seed)
+
+    def fit(part: "FieldSource", folder: Path) -> models.CellClassifier:
+        return self_training.train_student(recipe, part, lesson, folder, kind=config.data.kind, teacher=names)
+
+    metrics: dict[str, float] = {}
+    counts = {"fields": len(fields), "labelled fields": int(fields.labelled.sum())}
+    counts["cells"] = sum(len(cells) for cells in lesson.targets.values())
+    if config.folds and fields.labelled.any():
+        answers = self_training.cross_fitted(
+            fields, config.folds, lambda part, fold: fit(part, workdir / "folds" / str(fold))
+        )
+        metrics, asked = scores(config, fields, lesson, answers)
+        counts |= asked
+    fit(fields, workdir)
+    return launch.Result(
+        metrics=metrics,
+        counts=counts,
+        data=config.data.kind,
+        headline=[name for name in metrics if not name.endswith(("(95%)", "low", "high"))],
+    )
+
+
+def scores(
+    config: Config, fields: "FieldSource", lesson: "Lesson", answers: np.ndarray
+) -> tuple[dict[str, float], dict[str, int]]:
+    """Field mAP of the teacher, of what the student begins with and of students, and how far these are ahead."""
+    from hpax.metrics import classification
+    from hpax.recipes import probe
+
+    known = np.flatnonzero(fields.labelled)
+    often = probe.frequent(fields.labels, config.least)
+    at = np.ix_(known, often)
+    labels, groups = fields.labels[at], probe.groups(fields)[known].tolist()
+    told: Mapping[str, Any] = {
+        "teacher": lesson.fields[at],
+        "teacher's cells alone": lesson.alone[at],
+        "student, other fields": answers[at],
+    }
+    metrics: dict[str, float] = {}
+    for name, probabilities in told.items():
+        metrics |= classification.interval(labels, probabilities, groups).named(f"field mAP, {name}")
+    for rival in ("teacher", "teacher's cells alone"):
+        ahead = classification.interval(labels, answers[at], groups, than=told[rival])
+        metrics |= ahead.named(f"student minus {rival}")
+    metrics["chance"] = float(labels.mean(0).mean())
+    return metrics, {"groups": len(set(groups)), "classes": len(often)}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return launch.main(Config, run, sweeps=SWEEPS, argv=argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -45,6 +45,10 @@ class Config:
     least: int = 4  # classes with fewer fields are left out of the scores
     seed: int = 0  # of the batches
 
+    def __post_init__(self) -> None:
+        if self.folds < 0 or self.folds == 1:
+            raise ValueError(f"folds must be 2 or more, or 0 for no scores, got {self.folds}")
+
 
 SWEEPS = {
     "augmentation": launch.grid(**{"recipe.augmentation": ["none", "light", "strong"]}),
@@ -55,12 +59,16 @@ SWEEPS = {
 def run(config: Config, workdir: Path) -> launch.Result:
     """Asks the teacher, cross-fits, scores, and trains the student that is left."""
     from hpax import models
-    from hpax.recipes import datasets, self_training
+    from hpax.recipes import datasets, distil, probe, self_training
 
     with launch.opening():
         if config.data.fields is None:
             raise ValueError("a student needs a folder of fields, got none; give --fields")
         fields = datasets.open_folder(config.data, labelled=False)
+        scored = config.folds > 0 and bool(fields.labelled.any())
+        if scored:  # what cannot be scored is said before anything is asked
+            often = probe.frequent(fields.labels, config.least)
+            distil.folds(distil.groups(fields), config.folds)
         teacher = models.Ensemble.load(config.teacher, tta=config.views)
     lesson = self_training.teach(teacher, fields)
     names = ", ".join(str(name) for name in config.teacher)
@@ -72,11 +80,11 @@ def run(config: Config, workdir: Path) -> launch.Result:
     metrics: dict[str, float] = {}
     counts = {"fields": len(fields), "labelled fields": int(fields.labelled.sum())}
     counts["cells"] = sum(len(cells) for cells in lesson.targets.values())
-    if config.folds and fields.labelled.any():
+    if scored:
         answers = self_training.cross_fitted(
             fields, config.folds, lambda part, fold: fit(part, workdir / "folds" / str(fold))
         )
-        metrics, asked = scores(config, fields, lesson, answers)
+        metrics, asked = scores(fields, often, lesson, answers)
         counts |= asked
     fit(fields, workdir)
     return launch.Result(
@@ -88,14 +96,13 @@ def run(config: Config, workdir: Path) -> launch.Result:
 
 
 def scores(
-    config: Config, fields: "FieldSource", lesson: "Lesson", answers: np.ndarray
+    fields: "FieldSource", often: np.ndarray, lesson: "Lesson", answers: np.ndarray
 ) -> tuple[dict[str, float], dict[str, int]]:
-    """Field mAP of the teacher, of what the student begins with and of students, and how far these are ahead."""
+    """Field mAP of the classes `often` by the teacher, its cell-level networks and students, and how far these lead."""
     from hpax.metrics import classification
     from hpax.recipes import probe
 
     known = np.flatnonzero(fields.labelled)
-    often = probe.frequent(fields.labels, config.least)
     at = np.ix_(known, often)
     labels, groups = fields.labels[at], probe.groups(fields)[known].tolist()
     told: Mapping[str, Any] = {

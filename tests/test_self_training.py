@@ -111,3 +111,11 @@ def test_the_experiment_scores_students_beside_their_teacher(folder, teachers, t
     assert models.load(arm / "classify.safetensors").network.size == 32
     assert self_train.main(["--workdir", str(tmp_path / "nothing")]) == 2
     assert "give --fields" in capsys.readouterr().err
+    assert self_train.main([*command, "--least", "7", "--workdir", str(tmp_path / "few")]) == 2
+    assert "must have 7 fields" in capsys.readouterr().err
+    assert self_train.main([*command, "--folds", "7", "--workdir", str(tmp_path / "folds")]) == 2
+    assert "have a protein each, got 7 for" in capsys.readouterr().err
+    assert self_train.main([*command, "--folds", "0", "--workdir", str(tmp_path / "unscored")]) == 0
+    assert not json.loads((tmp_path / "unscored" / "default" / "seed0" / "result.json").read_text())["metrics"]
+    with pytest.raises(ValueError, match="folds must be 2 or more"):
+        self_train.Config(folds=1)

@@ -87,6 +87,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
         metrics, asked = scores(fields, often, lesson, answers)
         counts |= asked
     fit(fields, workdir)
+    print(f"a student of all fields, as `hpax label --models` takes it: {workdir / configs.CELL_FILE}")
     return launch.Result(
         metrics=metrics,
         counts=counts,

@@ -108,13 +108,13 @@ def scores(
     labels, groups = fields.labels[at], probe.groups(fields)[known].tolist()
     told: Mapping[str, Any] = {
         "teacher": lesson.fields[at],
-        "teacher's cells alone": lesson.alone[at],
+        "teacher, cells alone": lesson.alone[at],
         "student, other fields": answers[at],
     }
     metrics: dict[str, float] = {}
     for name, probabilities in told.items():
         metrics |= classification.interval(labels, probabilities, groups).named(f"field mAP, {name}")
-    for rival in ("teacher", "teacher's cells alone"):
+    for rival in ("teacher", "teacher, cells alone"):
         ahead = classification.interval(labels, answers[at], groups, than=told[rival])
         metrics |= ahead.named(f"student minus {rival}")
     metrics["chance"] = float(labels.mean(0).mean())

@@ -8,7 +8,7 @@ import pytest
 import saved
 
 from experiments import self_train
-from hpax import models
+from hpax import models, report
 from hpax.data.hpa_fields import dummy
 from hpax.recipes import classify, configs, datasets, self_training
 
@@ -108,6 +108,8 @@ def test_the_experiment_scores_students_beside_their_teacher(folder, teachers, t
     result = json.loads((arm / "result.json").read_text())
     assert {"field mAP, teacher", "field mAP, student, other fields", "student minus teacher"} <= set(result["metrics"])
     assert result["counts"]["labelled fields"] == 6
+    places = ["--results", str(tmp_path / "results"), "--benchmarks", str(tmp_path / "BENCHMARKS.md")]
+    assert report.main([str(tmp_path / "run"), *places]) == 0
     assert models.load(arm / "classify.safetensors").network.size == 32
     assert self_train.main(["--workdir", str(tmp_path / "nothing")]) == 2
     assert "give --fields" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import secrets
 import shutil
 import stat
@@ -28,6 +29,10 @@ WORTH_KEEPING = 2**28  # bytes whose digests are kept, not to read them again
 _NAME = 200  # bytes of a name that leave room for what a draft has in front
 
 
+LONGEST_COLUMN = 160
+"""Signs of the name of a column of results."""
+
+
 class Taken(ValueError):
     """Another process works in the folder."""
 
@@ -43,6 +48,20 @@ REMEDIES = {
     errno.ENOTDIR: "a part of the path is a file; give another folder, or move that file away",
 }
 """What stops somebody from writing, and what to do."""
+
+
+def column(name: str) -> str:
+    """`name`, as that of a metric or count, which becomes a column of the results.
+
+    Raises:
+        ValueError: it holds other signs than letters, digits and a few more, or is too long.
+    """
+    if not re.fullmatch(r"\w[\w .,:/@%()+×-]*", name) or len(name) > LONGEST_COLUMN:
+        raise ValueError(
+            f"{name!r} cannot name a metric: names begin with a letter or digit, have no other signs than these, "
+            f"spaces and .,:/@%()+×-, and at most {LONGEST_COLUMN} of all; rename what it is called by, such as a file"
+        )
+    return name
 
 
 @contextlib.contextmanager

@@ -296,9 +296,9 @@ def _row(path: Path, record: Mapping[str, Any]) -> Row:
             raise ValueError(f"data {record['data']!r} or experiment {record['experiment']!r} is no such name")
         row = {name: _text(record[name]) for name in ("experiment", "data", "arm", "command", "about")}
         row |= {"sweep": _text(record["sweep"] or ""), "settings": _pairs(record["settings"])}
-        row |= {"seed": f"{record['seed']:d}", "headline": ";".join(map(_name, record["headline"]))}
-        row |= {f"metric:{_name(name)}": _number(value) for name, value in _bounded(record["metrics"])}
-        row |= {f"count:{_name(name)}": _number(value) for name, value in _bounded(record["counts"])}
+        row |= {"seed": f"{record['seed']:d}", "headline": ";".join(map(files.column, record["headline"]))}
+        row |= {f"metric:{files.column(name)}": _number(value) for name, value in _bounded(record["metrics"])}
+        row |= {f"count:{files.column(name)}": _number(value) for name, value in _bounded(record["counts"])}
         row |= {"wall_s": _number(record["wall_s"]), "resumed": "true" if record["resumed"] else "false"}
         row |= {"cores": _number(record["cores"]), "versions": _pairs(record["versions"])}
         row["device"] = _text("{count} × {platform} ({kind})".format(**record["devices"]))
@@ -358,13 +358,6 @@ def _is_number(text: str) -> bool:
         return not text or math.isfinite(float(text))
     except ValueError:
         return False
-
-
-def _name(name: str) -> str:
-    """The name of a metric or count: letters, digits and a few signs, as it becomes a column."""
-    if not re.fullmatch(r"\w[\w .,:/@%()+×-]{0,159}", name):
-        raise ValueError(f"{name!r} cannot name a metric")
-    return name
 
 
 def _text(value: str) -> str:

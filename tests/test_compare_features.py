@@ -134,6 +134,15 @@ def test_tables_of_one_name_are_told_apart_by_their_folders(tables, capsys):
         compare_features.distinct([names[0], names[0]])
 
 
+@pytest.mark.parametrize("name", ["theirs [2]", "o'theirs", "t" * 120])
+def test_names_that_no_result_can_have_are_refused_before_anything_is_asked(tables, name, capsys):
+    (tables / "theirs.csv").rename(tables / f"{name}.csv")
+    command = ["--h5ad", str(tables / f"{name}.csv"), "--against", str(tables / "ours.h5ad"), *FEW]
+    assert compare_features.main([*command, "--workdir", str(tables / "run")]) == 2
+    assert "cannot name a metric" in capsys.readouterr().err
+    assert not list((tables / "run").rglob("scores.csv"))
+
+
 def test_fields_of_several_classes_are_ranked_by_all_cells(tables):
     """Those of no single class are asked about, too; of the cells that all tables have."""
     ours = anndata.read_h5ad(tables / "ours.h5ad")

@@ -255,6 +255,8 @@ def test_a_result_that_no_table_could_show_is_refused(wrong):
     launch.Result(**right)
     with pytest.raises(ValueError, match="must be"):
         launch.Result(**{**right, **wrong})
+    with pytest.raises(ValueError, match="cannot name a metric"):
+        launch.Result(**{**right, "counts": {"cells of o'neill": 1}})
 
 
 def test_a_sweep_killed_in_the_middle_goes_on_where_it_was(tmp_path):

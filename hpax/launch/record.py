@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 import hpax
-from hpax import ahead
+from hpax import ahead, files
 from hpax.launch.config import plain, portable, settings
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "scikit-learn", "scikit-image")
@@ -21,7 +21,11 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scip
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a run found; a ValueError if a headline is no metric, or a metric or count no number."""
+    """What a run found.
+
+    Raises:
+        ValueError: a headline is no metric, or a metric or count is no number, or cannot be named so (`files.column`).
+    """
 
     metrics: Mapping[str, float | np.number]  # NaN where undefined
     counts: Mapping[str, int | np.integer]  # cells, proteins, images, ... that the metrics rest on
@@ -34,6 +38,7 @@ class Result:
         if missing := [name for name in self.headline if name not in self.metrics]:
             raise ValueError(f"headline names must be metrics, got {missing}; the metrics are {sorted(self.metrics)}")
         for name, value in {**self.metrics, **self.counts}.items():
+            files.column(name)
             if np.ndim(value) or not np.issubdtype(np.asarray(value).dtype, np.number):
                 raise ValueError(f"metrics and counts must be numbers, got {name}={value!r}; reduce it before")
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from hpax import atlas, data, models, train
+from hpax import atlas, data, files, models, train
 from hpax.data import augment
 from hpax.data.patches import CELL, NUCLEUS, UM_PER_PIXEL, PatchBatches, View
 from hpax.explore import colour, grids
@@ -78,12 +78,18 @@ class Fields:
 
 
 def open_fields(config: Data, seed: int = 0) -> Fields:
-    """Builds the shards if they are not there, and opens them; `seed` is that of the simulated atlas."""
+    """Builds the shards if they are not there, and opens them; `seed` is that of the simulated atlas.
+
+    Raises:
+        ValueError: a folder's name cannot be part of a metric's.
+    """
     held = "validation+test"
     if config.target == "cells":
         training, validation = ([View(_simulated(config, seed, split), "cells", CELL)] for split in _LEARNING)
         return Fields("cells", training, validation, training[0].source, {"simulated": _simulated(config, seed, held)})
     training, validation = (_of_nuclei(config, seed, split) for split in _LEARNING)
+    for folder in config.more:
+        files.column(f"network real {folder.name} mean image ap")  # said before anything is learnt
     asked = {"real": _drawn(config.folder, config.data_dir, held)}
     for folder in config.more:
         asked[f"real {folder.name}"] = _drawn(folder, config.data_dir, held)

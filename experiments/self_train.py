@@ -71,6 +71,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
             distil.folds(distil.groups(fields), config.folds)
         teacher = models.Ensemble.load(config.teacher, tta=config.views)
     lesson = self_training.teach(teacher, fields)
+    students = workdir / "students" / lesson.name
     names = ", ".join(str(name) for name in config.teacher)
     recipe = dataclasses.replace(config.recipe, seed=config.seed)
 
@@ -82,17 +83,17 @@ def run(config: Config, workdir: Path) -> launch.Result:
     counts["cells"] = sum(len(cells) for cells in lesson.targets.values())
     if scored:
         answers = self_training.cross_fitted(
-            fields, config.folds, lambda part, fold: fit(part, workdir / "folds" / str(fold))
+            fields, config.folds, lambda part, fold: fit(part, students / f"fold{fold}")
         )
         metrics, asked = scores(fields, often, lesson, answers)
         counts |= asked
-    fit(fields, workdir)
-    print(f"a student of all fields, as `hpax label --models` takes it: {workdir / configs.CELL_FILE}")
+    left = fit(fields, students / "all").network.save(workdir / configs.CELL_FILE)
+    print(f"a student of all fields, as `hpax label --models` takes it: {left}")
     return launch.Result(
         metrics=metrics,
         counts=counts,
         data=config.data.kind,
-        headline=[name for name in metrics if not name.endswith(("(95%)", "low", "high"))],
+        headline=[name for name in metrics if not name.endswith("(95%)")],
     )
 
 

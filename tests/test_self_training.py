@@ -60,6 +60,9 @@ def test_what_a_teacher_says_of_fields_is_the_mean_of_its_cells(folder, teachers
         said = models.Ensemble.load(teachers, tta=1).predict(field)
         np.testing.assert_allclose(row, said.cells.mean(0), rtol=1e-5)
         np.testing.assert_allclose(alone, said.cell_only.mean(0), rtol=1e-5)
+    other = self_training.teach(models.Ensemble.load(teachers[1:], tta=1), fields)
+    assert lesson.name != other.name
+    assert lesson.name == self_training.teach(models.Ensemble.load(teachers, tta=1), fields).name
     assert not self_training.pooled(np.zeros((0, 19))).any()
 
 

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32
 
-from hpax import models, progress
+from hpax import files, models, progress
 from hpax.data import FieldSource
 from hpax.recipes import classify, distil
 
@@ -25,6 +25,11 @@ class Lesson(NamedTuple):
     targets: classify.Targets  # of each cell, by the id of its field
     fields: Float32[np.ndarray, "f n"]  # means over cells
     alone: Float32[np.ndarray, "f n"]  # the same of the teacher's cell-level networks by themselves
+
+    @property
+    def name(self) -> str:
+        """A name for what is said of cells, so that students of one lesson do not go on as those of another."""
+        return files.digest(*self.targets, *(cells.tobytes() for cells in self.targets.values()))
 
 
 def teach(teacher: models.Ensemble, fields: FieldSource) -> Lesson:

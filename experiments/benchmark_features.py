@@ -117,16 +117,17 @@ def run(config: Config, workdir: Path) -> launch.Result:
 
 def described(config: Config, cells: "Cells", workdir: Path) -> "dict[str, Describe]":
     """Name → what turns stored crops into features. The supervised ceiling is left out where no protein is held out."""
-    from hpax import files
+    from hpax.features import benchmarks
     from hpax.recipes import baselines
 
     given: dict[str, Describe] = {}
     with launch.opening():  # what is wrong with one is said before anything is learnt
+        names = (*config.features, *(Path(name).stem for name in config.encoders))
+        benchmarks.check_names([f"{name} penultimate" for name in names], max(config.k))
         for name in config.encoders:
             stem = Path(name).stem
             if stem in given or stem in config.features:
                 raise ValueError(f"sets of features must have different names, two are {stem}; rename a file")
-            files.column(f"{stem} minus inpainting and contrast penultimate, field mAP k 11, high (95%)")
             given[stem] = baselines.describe_prepared(cells, fitting(name, cells).encode)
     made: dict[str, Describe] = {}
     for name in config.features:

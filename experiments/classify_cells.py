@@ -56,6 +56,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     """Trains, and scores cells where their truth is known, else what they say of their field together."""
     from hpax.commands import zero_shot_study
     from hpax.metrics import classification  # here, so that help is quick
+    from hpax.predict import strategies
     from hpax.recipes import classify, datasets, scoring
 
     with launch.opening():
@@ -69,8 +70,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
         scores = scoring.score_cells(split.test, said)
         metrics = {"cell mAP": scores.mean("present"), "matched IoU": float(scores.matched_iou[0])}
     else:
-        pooled = np.stack([cells.mean(0) if len(cells) else np.zeros(cells.shape[1]) for cells in said])
-        metrics = {"field mAP, mean of cells": classification.score(split.test.labels, pooled).mean_ap}
+        of_fields = np.stack([strategies.pooled(cells) for cells in said])
+        metrics = {"field mAP, mean of cells": classification.score(split.test.labels, of_fields).mean_ap}
     counts = datasets.counts(split)
     if real:
         known, asked = real.ask(model.network)

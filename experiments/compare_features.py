@@ -58,7 +58,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     by_table = named(obs.index, tables)
     sets = {title: features for of_table in by_table.values() for title, features in of_table.items()}
     with launch.opening():
-        refuse_names(list(sets), max(config.k))
+        benchmarks.check_names(list(sets), max(config.k))
     nearest = {name: benchmarks.neighbours_of(features, known, k=config.k) for name, features in sets.items()}
     ranked = ranked_fields(config, tables)
     kinds = tuple(benchmarks.CLASSIFIERS) if config.classifiers else ()
@@ -208,15 +208,6 @@ def distinct(paths: Sequence[Path]) -> list[str]:
             raise launch.LaunchError(f"tables must have different names, two are {name}; rename a file")
         names.append(name)
     return names
-
-
-def refuse_names(titles: Sequence[str], k: int) -> None:
-    """A ValueError if a set, or how far it is ahead of another one, cannot be a column of the results."""
-    from hpax import files
-
-    longest = max(titles, key=len)
-    for title in titles:
-        files.column(f"{title} minus {longest}, field mAP k {k}, high (95%)")
 
 
 def named(ids: "pd.Index", tables: "Mapping[str, FeatureTable]") -> "dict[str, dict[str, np.ndarray]]":

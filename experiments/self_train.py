@@ -7,9 +7,9 @@ from a label. Leaves the student of all fields as classify.safetensors, which `h
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
@@ -61,9 +61,11 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax import models
     from hpax.recipes import datasets, distil, probe, self_training
 
+    recipe = dataclasses.replace(config.recipe, seed=config.seed)
     with launch.opening():
         if config.data.fields is None:
             raise ValueError("a student needs a folder of fields, got none; give --fields")
+        self_training.check(recipe)
         fields = datasets.open_folder(config.data, labelled=False)
         scored = config.folds > 0 and bool(fields.labelled.any())
         if scored:  # what cannot be scored is said before anything is asked
@@ -73,21 +75,19 @@ def run(config: Config, workdir: Path) -> launch.Result:
     lesson = self_training.teach(teacher, fields)
     students = workdir / "students" / lesson.name
     names = ", ".join(str(name) for name in config.teacher)
-    recipe = dataclasses.replace(config.recipe, seed=config.seed)
 
-    def fit(part: "FieldSource", folder: Path) -> models.CellClassifier:
+    def fit(part: "FieldSource") -> models.CellClassifier:
+        folder = students / part.name
         return self_training.train_student(recipe, part, lesson, folder, kind=config.data.kind, teacher=names)
 
     metrics: dict[str, float] = {}
     counts = {"fields": len(fields), "labelled fields": int(fields.labelled.sum())}
     counts["cells"] = sum(len(cells) for cells in lesson.targets.values())
     if scored:
-        answers = self_training.cross_fitted(
-            fields, config.folds, lambda part, fold: fit(part, students / f"fold{fold}")
-        )
+        answers = self_training.cross_fitted(fields, config.folds, fit)
         metrics, asked = scores(fields, often, lesson, answers)
         counts |= asked
-    left = fit(fields, students / "all").network.save(workdir / configs.CELL_FILE)
+    left = fit(fields).network.save(workdir / configs.CELL_FILE)
     print(f"a student of all fields, as `hpax label --models` takes it: {left}")
     return launch.Result(
         metrics=metrics,
@@ -102,12 +102,12 @@ def scores(
 ) -> tuple[dict[str, float], dict[str, int]]:
     """Field mAP of the classes `often` by the teacher, its cell-level networks and students, and how far these lead."""
     from hpax.metrics import classification
-    from hpax.recipes import probe
+    from hpax.recipes import distil
 
     known = np.flatnonzero(fields.labelled)
     at = np.ix_(known, often)
-    labels, groups = fields.labels[at], probe.groups(fields)[known].tolist()
-    told: Mapping[str, Any] = {
+    labels, groups = fields.labels[at], np.array(distil.groups(fields))[known].tolist()
+    told = {
         "teacher": lesson.fields[at],
         "teacher, cells alone": lesson.alone[at],
         "student, other fields": answers[at],

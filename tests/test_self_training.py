@@ -10,6 +10,7 @@ import saved
 from experiments import self_train
 from hpax import models, report
 from hpax.data.hpa_fields import dummy
+from hpax.predict import strategies
 from hpax.recipes import classify, configs, datasets, self_training
 
 STUDENT = configs.Classify(
@@ -32,18 +33,27 @@ def teachers(tmp_path_factory):
     return [saved.labeller(folder / f"{kind}.safetensors", kind, 1) for kind in ("cam-net", "cell-net")]
 
 
-def opened(folder, tmp_path):
-    given = datasets.Data(fields=folder, masks="classical", data_dir=tmp_path / "data")
+@pytest.fixture(scope="module")
+def fields(folder, tmp_path_factory):
+    given = datasets.Data(fields=folder, masks="classical", data_dir=tmp_path_factory.mktemp("data"))
     return datasets.open_folder(given, labelled=False)
+
+
+@pytest.fixture(scope="module")
+def teacher(teachers):
+    return models.Ensemble.load(teachers, tta=1)
+
+
+@pytest.fixture(scope="module")
+def lesson(teacher, fields):
+    return self_training.teach(teacher, fields)
 
 
 def student_of(fields, lesson, workdir, config=STUDENT):
     return self_training.train_student(config, fields, lesson, workdir, kind="real", teacher="two networks")
 
 
-def test_a_student_says_what_its_teacher_said(folder, teachers, tmp_path):
-    fields = opened(folder, tmp_path)
-    lesson = self_training.teach(models.Ensemble.load(teachers, tta=1), fields)
+def test_a_student_says_what_its_teacher_said(fields, lesson, tmp_path):
     sure = np.where(np.arange(19) == 3, 0.9, 0.05).astype(np.float32)
     lesson = lesson._replace(targets={id: np.tile(sure, (len(cells), 1)) for id, cells in lesson.targets.items()})
     student = student_of(fields, lesson, tmp_path / "learnt")
@@ -53,40 +63,38 @@ def test_a_student_says_what_its_teacher_said(folder, teachers, tmp_path):
     assert "no label" in student.network.card
 
 
-def test_what_a_teacher_says_of_fields_is_the_mean_of_its_cells(folder, teachers, tmp_path):
-    fields = opened(folder, tmp_path)
-    lesson = self_training.teach(models.Ensemble.load(teachers, tta=1), fields)
+def test_what_a_teacher_says_of_fields_is_the_mean_of_its_cells(fields, lesson, teacher, teachers):
+    assert not strategies.pooled(np.zeros((0, 19))).any()
     for row, alone, field in zip(lesson.fields, lesson.alone, fields, strict=True):
-        said = models.Ensemble.load(teachers, tta=1).predict(field)
+        said = teacher.predict(field)
         np.testing.assert_allclose(row, said.cells.mean(0), rtol=1e-5)
         np.testing.assert_allclose(alone, said.cell_only.mean(0), rtol=1e-5)
     other = self_training.teach(models.Ensemble.load(teachers[1:], tta=1), fields)
     assert lesson.name != other.name
-    assert lesson.name == self_training.teach(models.Ensemble.load(teachers, tta=1), fields).name
-    assert not self_training.pooled(np.zeros((0, 19))).any()
+    assert lesson.name == self_training.teach(teacher, fields).name
 
 
-def test_no_label_takes_part(folder, teachers, tmp_path):
-    fields = opened(folder, tmp_path)
+def test_no_label_takes_part(fields, lesson, tmp_path):
     blind = fields.blind()
     assert fields.labelled.all()
     for hidden in (blind, blind.part([1, 2]), blind.with_masks(fields.masks)):
         assert not hidden.labels.any()
         assert hidden[0].labels is None
     np.testing.assert_array_equal(blind[0].image, fields[0].image)
-    lesson = self_training.teach(models.Ensemble.load(teachers, tta=1), fields)
     short = configs.Classify(**{**vars(STUDENT), "optimizer": configs.Optimizer(batch_size=8, steps=2)})
     own = student_of(fields, lesson, tmp_path / "own", short).network.params
     other = student_of(blind, lesson, tmp_path / "other", short).network.params
     jax.tree.map(np.testing.assert_array_equal, own, other)
     with pytest.raises(ValueError, match="no training field has a label"):
         classify.build(short, blind, blind.part([]))
+    for needs in ({"bag": "max"}, {"oversampling": 0.5}, {"loss": configs.Loss("weighted")}):
+        with pytest.raises(ValueError, match="must be"):
+            self_training.check(configs.Classify(**{**vars(STUDENT), **needs}))
     with pytest.raises(ValueError, match="needs fields to learn from"):
         student_of(fields.part([]), lesson, tmp_path / "none")
 
 
-def test_every_field_is_answered_by_a_student_of_others(folder, tmp_path):
-    fields = opened(folder, tmp_path)
+def test_every_field_is_answered_by_a_student_of_others(fields):
     learnt_from = {}
 
     class Student:
@@ -97,7 +105,7 @@ def test_every_field_is_answered_by_a_student_of_others(folder, tmp_path):
             learnt_from[field.id] = self.ids
             return np.full((2, 19), float(fields.ids.index(field.id)))
 
-    answers = self_training.cross_fitted(fields, 3, lambda part, fold: Student(part.ids))
+    answers = self_training.cross_fitted(fields, 3, lambda part: Student(part.ids))
     np.testing.assert_array_equal(answers[:, 0], np.arange(6))
     assert all(id not in ids and len(ids) == 4 for id, ids in learnt_from.items())
 
@@ -116,6 +124,8 @@ def test_the_experiment_scores_students_beside_their_teacher(folder, teachers, t
     assert models.load(arm / "classify.safetensors").network.size == 32
     assert self_train.main(["--workdir", str(tmp_path / "nothing")]) == 2
     assert "give --fields" in capsys.readouterr().err
+    assert self_train.main([*command, "--recipe.bag", "max", "--workdir", str(tmp_path / "bag")]) == 2
+    assert 'bag must be "none"' in capsys.readouterr().err
     assert self_train.main([*command, "--least", "7", "--workdir", str(tmp_path / "few")]) == 2
     assert "must have 7 fields" in capsys.readouterr().err
     assert self_train.main([*command, "--folds", "7", "--workdir", str(tmp_path / "folds")]) == 2

@@ -19,6 +19,7 @@ from hpax.fields import Field, Masks
 from hpax.formats import masks as mask_files
 from hpax.metrics import zero_shot
 from hpax.models import segmenter
+from hpax.predict import strategies
 from hpax.recipes import data_configs
 
 SIDE = 384  # pixels of a picture of a field
@@ -140,9 +141,10 @@ def beside(data: data_configs.Data, real: Path | None, workdir: Path) -> Labelle
 
 def of_heads(said: models.LabelPrediction) -> dict[str, Float[np.ndarray, " 19"]]:
     """What is said of a field by each head that there is; of a field without cells, by the other head or nothing."""
-    whole = np.zeros(len(atlas.LOCATIONS)) if said.field is None else said.field
-    heads = {"cells": said.cells.mean(0) if len(said.cells) else whole}
-    heads["cells alone"] = said.cell_only.mean(0) if len(said.cell_only) else whole
+    heads = {
+        "cells": strategies.pooled(said.cells, said.field),
+        "cells alone": strategies.pooled(said.cell_only, said.field),
+    }
     return heads if said.field is None else heads | {"field": said.field}
 
 

@@ -5,6 +5,7 @@ score = nearest("classic", features, known, k=11)
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Shaped
 
+from hpax import files
 from hpax.metrics import classifiers, field_neighbours, neighbours, pairwise
 from hpax.metrics.bootstrap import Interval
 from hpax.metrics.classification import Labels
@@ -20,6 +22,14 @@ from hpax.metrics.classification import Labels
 KNN, FIELDS, PAIRWISE = "kNN k {}", "field mAP k {}", "pairwise distance"
 CLASSIFIERS: dict[classifiers.Kind, str] = {"logistic": "logistic regression", "forest": "random forest"}
 LINES: dict[pairwise.Constraint, str] = {"same": ", same cell line", "different": ", different cell lines"}
+
+
+def check_names(titles: Sequence[str], k: int) -> None:
+    """A ValueError if features called so, or how far some are ahead of others, cannot be columns of results."""
+    for title in titles:
+        files.column(title)
+    for best, other in itertools.permutations(titles, 2):
+        files.column(f"{best} minus {other}, {FIELDS.format(k)}, high (95%)")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

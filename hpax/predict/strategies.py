@@ -21,9 +21,11 @@ class Opinions(NamedTuple):
     cells: Cells
 
 
-def pooled(cells: Cells, field: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """What the cells of a field say on average; what the field does, if there is none."""
-    return cells.mean(0) if len(cells) else field
+def pooled(cells: Cells, field: Float[np.ndarray, " n"] | None = None) -> Float[np.ndarray, " n"]:
+    """What the cells of a field say on average; if there is none, what the field does, or no class."""
+    if len(cells):
+        return cells.mean(0)
+    return np.zeros(cells.shape[1]) if field is None else field
 
 
 def strategies(opinions: Opinions, labels: Num[np.ndarray, " n"]) -> dict[str, Cells]:

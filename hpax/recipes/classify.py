@@ -14,7 +14,7 @@ from hpax.data import BagBatches, FieldSource, ResidentBags, augment, balance
 from hpax.fields import Field
 from hpax.nn.heads import CellNet
 from hpax.ops import overlap
-from hpax.predict import cells
+from hpax.predict import cells, strategies
 from hpax.recipes import learning, scoring
 from hpax.recipes.configs import CELL_FILE as FILE
 from hpax.recipes.configs import Classify as Config
@@ -133,8 +133,8 @@ def _scorer(config: Config, task: Classification, validation: FieldSource) -> le
                 masked=config.masked,
             )
             found.extend(cells.of_crops(predict, [crops]))
-        pooled = np.stack([prob.mean(0) if len(prob) else np.zeros(prob.shape[1]) for prob in found])
-        return scoring.validation_scores(validation, pooled, found if truth else None)
+        of_fields = np.stack([strategies.pooled(prob) for prob in found])
+        return scoring.validation_scores(validation, of_fields, found if truth else None)
 
     return scores
 

@@ -29,7 +29,7 @@ from hpax.models import imagenet, store
 from hpax.nn.backbones import BACKBONES
 from hpax.nn.heads import CamNet
 from hpax.predict import tta
-from hpax.recipes import learning
+from hpax.recipes import distil, learning
 from hpax.recipes.configs import Probe as Config
 from hpax.recipes.configs import ProbeStart as Start
 from hpax.tasks.localize import Localization
@@ -224,9 +224,8 @@ def moments(image: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, " k"]:
 
 
 def groups(fields: FieldSource) -> Places:
-    """The protein of each field where it is known, else its image."""
-    protein, image = (fields.table[name].to_numpy(str) for name in ("protein", "group_id"))
-    return np.unique(np.where(protein == "", image, protein), return_inverse=True)[1]
+    """`distil.groups` of fields, as numbers."""
+    return np.unique(distil.groups(fields), return_inverse=True)[1]
 
 
 def frequent(labels: UInt8[np.ndarray, "n c"], least: int) -> Int[np.ndarray, " k"]:

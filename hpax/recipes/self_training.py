@@ -8,14 +8,15 @@ say alone what they say together, of pixels as the fields have them. No label of
 """
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 
 from hpax import files, models, progress
 from hpax.data import FieldSource
+from hpax.predict import strategies
 from hpax.recipes import classify, distil
 
 
@@ -23,8 +24,12 @@ class Lesson(NamedTuple):
     """What a teacher says of fields."""
 
     targets: classify.Targets  # of each cell, by the id of its field
-    fields: Float32[np.ndarray, "f n"]  # means over cells
-    alone: Float32[np.ndarray, "f n"]  # the same of the teacher's cell-level networks by themselves
+    alone: Float[np.ndarray, "f n"]  # its cell-level networks by themselves, means over the cells of each field
+
+    @property
+    def fields(self) -> Float[np.ndarray, "f n"]:
+        """The means of `targets` over the cells of each field."""
+        return np.stack([strategies.pooled(cells) for cells in self.targets.values()])
 
     @property
     def name(self) -> str:
@@ -34,13 +39,23 @@ class Lesson(NamedTuple):
 
 def teach(teacher: models.Ensemble, fields: FieldSource) -> Lesson:
     """Asks the teacher about every cell of fields with masks; a field without cells has no class."""
-    targets, together, alone = {}, [], []
+    targets, alone = {}, []
     for field in progress.track(iter(fields), "asking the teacher", len(fields)):
         said = teacher.predict(field)
         targets[field.id] = said.cells.astype(np.float32)
-        together.append(pooled(said.cells))
-        alone.append(pooled(said.cell_only))
-    return Lesson(targets, np.stack(together), np.stack(alone))
+        alone.append(strategies.pooled(said.cell_only))
+    return Lesson(targets, np.stack(alone))
+
+
+def check(config: classify.Config) -> None:
+    """A ValueError where a student would need the labels of its fields, which are hidden."""
+    if config.bag != "none":
+        raise ValueError(f'bag must be "none", got {config.bag!r}: what a bag shows are labels of its field')
+    if config.oversampling or config.loss.name == "weighted":
+        told = f"got {config.oversampling} and {config.loss.name}"
+        raise ValueError(
+            f'oversampling must be 0 and the loss not "weighted", {told}: which class is rare is not known'
+        )
 
 
 def train_student(
@@ -55,8 +70,9 @@ def train_student(
     """A network that learnt what the teacher says of all cells; goes on where `workdir` was left.
 
     Raises:
-        ValueError: there is no field.
+        ValueError: there is no field, or see `check`.
     """
+    check(config)
     if not len(fields):
         raise ValueError("a student needs fields to learn from, got none")
     own = {id: lesson.targets[id] for id in fields.ids}
@@ -65,22 +81,17 @@ def train_student(
 
 
 def cross_fitted(
-    fields: FieldSource, count: int, fit: Callable[[FieldSource, int], models.CellClassifier]
-) -> Float32[np.ndarray, "f n"]:
-    """What is said of each field, its cells' mean, by the student that `fit` made of the other folds and their number.
+    fields: FieldSource, count: int, fit: Callable[[FieldSource], models.CellClassifier]
+) -> Float[np.ndarray, "f n"]:
+    """What is said of each field, its cells' mean, by the student that `fit` made of the fields of the other folds.
 
     Raises:
         ValueError: fewer than two folds, or fewer proteins or images than folds.
     """
+
+    def learnt(places: Sequence[int]) -> Callable[[int], np.ndarray]:
+        student = fit(fields.part(places))
+        return lambda place: student.predict(fields[place])
+
     fold = distil.folds(distil.groups(fields), count)
-    found: dict[int, np.ndarray] = {}
-    for own in range(count):
-        student = fit(fields.part(np.flatnonzero(fold != own)), own)
-        for place in np.flatnonzero(fold == own).tolist():
-            found[place] = pooled(student.predict(fields[place]))
-    return np.stack([found[place] for place in range(len(fields))])
-
-
-def pooled(cells: Float[np.ndarray, "k n"]) -> Float32[np.ndarray, " n"]:
-    """The mean over cells, 0 of none."""
-    return cells.mean(0).astype(np.float32) if len(cells) else np.zeros(cells.shape[1], np.float32)
+    return np.stack([strategies.pooled(cells) for cells in distil.out_of_fold(range(len(fields)), fold, learnt)])

@@ -36,7 +36,7 @@ class Config:
 
     data: Annotated[data_configs.CellData, tyro.conf.arg(name="")] = data_configs.CellData()
     baselines: configs.Baselines = dataclasses.field(default_factory=configs.Baselines)
-    features: tuple[str, ...] = ALL  # and "imagenet protein", "imagenet colours", "imagenet channels"
+    features: tuple[str, ...] = ALL  # and "contrast of labels", "imagenet protein", "imagenet colours", "… channels"
     encoders: tuple[str, ...] = ()  # trained elsewhere: names of the catalogue, or files
     k: tuple[int, ...] = (1, 5, 11, 25, 50)  # neighbours
     best_by: int = 11  # the k by which a set's best layer is chosen
@@ -47,7 +47,7 @@ class Config:
     seed: int = 0  # of the simulated atlas, the first parameters, the pairs and the folds
 
     def __post_init__(self) -> None:
-        known = (*ALL, *configs.TRANSFER_BASELINES)
+        known = (*ALL, *configs.EXPLAINING_BASELINES, *configs.TRANSFER_BASELINES)
         if unknown := [name for name in self.features if name not in known]:
             raise ValueError(f"features must be of {', '.join(known)}, got {', '.join(unknown)}")
         if self.best_by not in self.k or not self.features + self.encoders:
@@ -116,7 +116,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
 
 
 def described(config: Config, cells: "Cells", workdir: Path) -> "dict[str, Describe]":
-    """Name → what turns stored crops into features. The supervised ceiling is left out where no protein is held out."""
+    """Name → what turns stored crops into features. What needs labels is left out where no protein is held out."""
     from hpax.features import benchmarks
     from hpax.recipes import baselines
 
@@ -131,8 +131,8 @@ def described(config: Config, cells: "Cells", workdir: Path) -> "dict[str, Descr
             given[stem] = baselines.describe_prepared(cells, fitting(name, cells).encode)
     made: dict[str, Describe] = {}
     for name in config.features:
-        if name == "supervised" and not cells.held_out:
-            print("supervised is left out: these cells hold no protein out, so it would learn what it is asked")
+        if name in configs.LABELLED_BASELINES and not cells.held_out:
+            print(f"{name} is left out: these cells hold no protein out, so it would learn what it is asked")
             continue
         folder = workdir / "training" / name.replace(" ", "_")
         made[name] = baselines.make(name, config.baselines, cells, folder, seed=config.seed)
@@ -191,7 +191,7 @@ def write_page(config: Config, study: "Study", scores: "Mapping[str, Sequence[Sc
 
 def trains(config: Config) -> bool:
     """Whether a network learns here."""
-    return bool({"inpainting", *configs.TRAINED_BASELINES} & set(config.features))
+    return bool({"inpainting", *configs.TRAINED_BASELINES, *configs.EXPLAINING_BASELINES} & set(config.features))
 
 
 def learning(config: Config, cells: "Cells") -> str:

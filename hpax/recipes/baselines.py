@@ -4,8 +4,8 @@
     layers = encode(crops)  # layer → features of stored crops
 
 Every trained rival sees as many cells, and is asked layer by layer; it has the inpainter's source encoder, but for
-masked reconstruction, which needs a transformer. None but "supervised" sees a label, and that sees those of the
-training proteins alone: it is the ceiling.
+masked reconstruction, which needs a transformer. None but "supervised" and "contrast of labels" see a label, and these
+see those of the training proteins alone: the first is the ceiling, the second tells what of its lead comes of labels.
 """
 
 import functools
@@ -25,7 +25,15 @@ from hpax.nn.embedder import Autoencoder, Projector
 from hpax.nn.vit import MaskedTransformer
 from hpax.recipes import inpaint, transfer
 from hpax.recipes.cells import Cells
-from hpax.recipes.configs import TRAINED_BASELINES, TRANSFER_BASELINES, UNTRAINED_BASELINES, Adam, Optimizer
+from hpax.recipes.configs import (
+    EXPLAINING_BASELINES,
+    LABELLED_BASELINES,
+    TRAINED_BASELINES,
+    TRANSFER_BASELINES,
+    UNTRAINED_BASELINES,
+    Adam,
+    Optimizer,
+)
 from hpax.recipes.configs import Baselines as Config
 from hpax.task import Task
 from hpax.tasks.autoencode import Autoencoding
@@ -36,8 +44,9 @@ from hpax.types import Array
 
 __all__ = ["NAMES", "Config", "Describe", "build", "describe_prepared", "encoder", "make"]
 
-NAMES = ("inpainting", *UNTRAINED_BASELINES, *TRANSFER_BASELINES, *TRAINED_BASELINES)
+NAMES = ("inpainting", *UNTRAINED_BASELINES, *TRANSFER_BASELINES, *TRAINED_BASELINES, *EXPLAINING_BASELINES)
 
+SIBLINGS = ("contrast of proteins", "vicreg", "masked", "masked and contrasts")  # that see a cell beside a sibling
 PIXELS, PCA_PIXELS = 16, 32  # sides that crops are shrunk to
 
 Describe = Callable[[UInt[Array, "b s s c"]], Mapping[str, Float[Array, "b d"]]]
@@ -49,7 +58,7 @@ def make(name: str, config: Config, cells: Cells, workdir: Path, *, seed: int = 
 
     Raises:
         ModuleNotFoundError: weights of ImageNet that are not installed.
-        ValueError: an unknown name, or "supervised" where no cells but those asked about have labels.
+        ValueError: an unknown name, or one that needs labels where no cells but those asked about have any.
     """
     prepared = functools.partial(describe_prepared, cells)
     if name == "intensity":
@@ -95,18 +104,20 @@ def build(name: str, config: Config, cells: Cells, *, seed: int = 0) -> train.Ru
     Raises:
         ValueError: an unknown name, or no labels to learn from.
     """
-    if name not in TRAINED_BASELINES:
+    if name not in TRAINED_BASELINES + EXPLAINING_BASELINES:
         raise ValueError(f"a baseline must be one of {', '.join(NAMES)}, got {name!r}")
     if name == "inpainting and contrast":
         return inpaint.build(config.contrasted, cells, seed=seed)
-    source = _labelled(cells) if name == "supervised" else cells.training
+    source = _labelled(name, cells) if name in LABELLED_BASELINES else cells.training
     beside = name not in ("autoencoder", "supervised")  # cells are compared with those beside them
     own = config.inpaint.optimizer
     optimizer = config.compared if beside else own
     size = optimizer.batch_size if beside else 2 * optimizer.batch_size  # an inpainter sees two cells of each pair
-    siblings = ("contrast of proteins", "vicreg", "masked", "masked and contrasts")
-    pair: data.pairs.Pair = "sibling" if name in siblings else "self"
-    batches = data.PairBatches(source, size, pair=pair, prepare=cells.prepare, seed=seed)
+    partners = functools.partial(data.PairBatches, source, size, prepare=cells.prepare, seed=seed)
+    if name == "contrast of labels":  # with any other cell of its label, as if labels were proteins and cells images
+        batches = partners(pair="protein", proteins=_classes(cells, source), images=np.arange(len(source)))
+    else:
+        batches = partners(pair="sibling" if name in SIBLINGS else "self")
     steps = optimizer.steps_of(-(-len(cells.training) // optimizer.batch_size))
     schedule = _transformers(own, steps) if name.startswith("masked") else optimizer.make(steps)
     return train.Run(
@@ -118,11 +129,20 @@ def build(name: str, config: Config, cells: Cells, *, seed: int = 0) -> train.Ru
     )
 
 
+def _alike(name: str, cells: Cells, source: data.Source | data.Joined | Part) -> Int[np.ndarray, " n"]:
+    """What cells share that do not repel each other."""
+    if name == "contrast of views":
+        return np.arange(len(source))
+    if name == "contrast of labels":
+        return _classes(cells, source)
+    return source.table["protein"].cat.codes.to_numpy(int)
+
+
 def _task(name: str, config: Config, cells: Cells, source: data.Source | data.Joined | Part) -> Task:
-    network, proteins = config.inpaint.network, source.table["protein"].cat.codes.to_numpy(int)
+    network, alike = config.inpaint.network, _alike(name, cells, source)
     if name.startswith("masked"):
         model = MaskedTransformer(len(cells.channels), config.embedding, cells.size)
-        return MaskedCells(model, proteins, config.contrasts if name == "masked and contrasts" else 0.0)
+        return MaskedCells(model, alike, config.contrasts if name == "masked and contrasts" else 0.0)
     if name == "autoencoder":
         return Autoencoding(
             Autoencoder(
@@ -137,9 +157,8 @@ def _task(name: str, config: Config, cells: Cells, source: data.Source | data.Jo
     if name == "supervised":
         classes = _classes(cells, source)
         return Supervision(projector(int(classes.max()) + 1), classes)
-    groups = np.arange(len(source)) if name == "contrast of views" else proteins
     criterion: Criterion = "vicreg" if name == "vicreg" else "contrast"
-    return Siblings(projector(config.embedding, config.hidden), groups, criterion)
+    return Siblings(projector(config.embedding, config.hidden), alike, criterion)
 
 
 def _transformers(optimizer: Adam, steps: int) -> optax.GradientTransformation:
@@ -147,14 +166,14 @@ def _transformers(optimizer: Adam, steps: int) -> optax.GradientTransformation:
     return Optimizer(learning_rate=optimizer.learning_rate, weight_decay=0.05, steps=steps).make(steps)
 
 
-def _labelled(cells: Cells) -> Part:
+def _labelled(name: str, cells: Cells) -> Part:
     """The training cells that have a class.
 
     Raises:
         ValueError: none but those asked about have one.
     """
     if not cells.held_out:
-        raise ValueError("a supervised encoder needs labels of other proteins than are asked about; leave it out here")
+        raise ValueError(f"{name} needs labels of other proteins than are asked about; leave it out here")
     labels = cells.obs()["label"].reindex(cells.training.table.index).fillna("")
     return Part(cells.training, np.flatnonzero((labels != "").to_numpy()).tolist())
 

@@ -384,6 +384,13 @@ TRAINED_BASELINES = (
 )
 """Ways to describe cells that `hpax.recipes.baselines` makes, beside "inpainting"; the last needs labels."""
 
+EXPLAINING_BASELINES = ("contrast of labels",)
+"""Further ones, which are no rivals: "contrast of proteins" told which cells share a label, not only a protein. What it
+is ahead of that is worth its labels; what "supervised" is ahead of it comes of the loss."""
+
+LABELLED_BASELINES = ("supervised", *EXPLAINING_BASELINES)
+"""Those that see labels, of the training proteins."""
+
 TRANSFER_BASELINES = ("imagenet protein", "imagenet colours", "imagenet channels")
 """Further ones, by weights that the extra `imagenet` installs."""
 

@@ -31,33 +31,41 @@ def crops(cells):
     return np.stack([example["image"] for example in cells.everything.__getitems__(range(6))])
 
 
-SLOW = {"masked", "masked and contrasts", "contrast of views", "vicreg", "inpainting and contrast"}
+LEARNT = (*baselines.TRAINED_BASELINES, *baselines.EXPLAINING_BASELINES)
+SLOW = {
+    "contrast of labels",
+    "masked",
+    "masked and contrasts",
+    "contrast of views",
+    "vicreg",
+    "inpainting and contrast",
+}
 
 
 @pytest.mark.parametrize(
     "name",
     [
         pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
-        for name in (*baselines.UNTRAINED_BASELINES, *baselines.TRAINED_BASELINES)
+        for name in (*baselines.UNTRAINED_BASELINES, *LEARNT)
     ],
 )  # inpainting has tests of its own
 def test_every_baseline_describes_cells_one_by_one(name, cells, crops, tmp_path):
     describe = baselines.make(name, TINY, cells, tmp_path)
     layers = {layer: np.asarray(values) for layer, values in describe(crops).items()}
-    expected = 5 if (name in baselines.TRAINED_BASELINES or name == "untrained") else 1
+    expected = 5 if (name in LEARNT or name == "untrained") else 1
     assert len(layers) == expected
     again = {layer: np.asarray(values) for layer, values in describe(crops[::-1].copy()).items()}
     for layer, values in layers.items():
         assert values.shape[0] == 6
         assert np.isfinite(values).all()
         np.testing.assert_allclose(again[layer][::-1], values, rtol=1e-4, atol=1e-5)
-    if name in baselines.TRAINED_BASELINES:
+    if name in LEARNT:
         assert len(train.history(tmp_path)) > 0
 
 
 def test_all_see_as_many_cells(cells):
     pairs = TINY.inpaint.optimizer.steps * TINY.inpaint.optimizer.batch_size
-    for name in baselines.TRAINED_BASELINES:
+    for name in LEARNT:
         run = baselines.build(name, TINY, cells)
         each = 1 if name in ("autoencoder", "supervised") else 2  # cells that a row of a batch shows
         assert run.steps * run.batches.batch_size * each == 2 * pairs
@@ -80,6 +88,19 @@ def test_the_supervised_one_learns_from_labels_of_training_proteins_alone(cells)
     np.testing.assert_array_equal(told, cells.obs()["label"].loc[ids[batch["index"]]])
     with pytest.raises(ValueError, match="must be one of inpainting, intensity"):
         baselines.build("magic", TINY, cells)
+
+
+def test_a_contrast_of_labels_pairs_two_cells_of_one_label_and_repels_none_of_it(cells):
+    run = baselines.build("contrast of labels", TINY, cells)
+    labels = cells.obs()["label"].loc[cells.training.table.index].to_numpy(str)
+    batches = [run.batches.draw(step) for step in range(len(labels) // run.batches.batch_size)]
+    first, second = (np.concatenate([batch[side] for batch in batches]) for side in ("index", "target_index"))
+    np.testing.assert_array_equal(labels[first], labels[second])
+    assert (first != second).all()
+    groups = np.asarray(run.task.groups)
+    np.testing.assert_array_equal(groups[:, None] == groups, labels[:, None] == labels)
+    proteins = cells.training.table["protein"].to_numpy(str)
+    assert (proteins[first] != proteins[second]).any()
 
 
 def test_intensity_is_the_mean_of_each_channel(cells, crops, tmp_path):

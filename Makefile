@@ -20,7 +20,7 @@ test: $(READY) lint docs  ## style, pages, the fast tests (minutes)
 	$(BIN)/python -m pytest -n 2 --durations 10
 
 test-all: $(READY) lint  ## every test, the slow ones too
-	$(BIN)/python -m pytest -n 2 -m ""
+	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest -n 2 -m ""
 
 lint: $(READY)  ## style, types, and that BENCHMARKS.md is what results/ says
 	$(BIN)/ruff check .

@@ -97,7 +97,7 @@ class Describer:
         """What an atlas holds of a field."""
         said = self.ensemble.predict(field)
         cells = said.cells.astype(np.float32) if prob is None else prob
-        return atlas_tables.field_cells(field, cells, self._features(field), alone=said.cell_only, maps=said.maps)
+        return atlas_tables.field_cells(field, cells, self._features(field, said), alone=said.cell_only, maps=said.maps)
 
     def key(self, field: Field, prob: Float[np.ndarray, "k 19"] | None) -> str:
         """What the answer depends on."""
@@ -109,10 +109,12 @@ class Describer:
         pixels = np.ascontiguousarray(field.image).tobytes()
         return files.digest(pixels, masks_digest(field.found), said, labels, self.content, versions)
 
-    def _features(self, field: Field) -> Float[np.ndarray, "k d"]:
+    def _features(self, field: Field, said: models.LabelPrediction) -> Float[np.ndarray, "k d"]:
         if self.encoder is not None:
             return np.asarray(self.encoder.features(self.encoder.crops(field), self.layer))
-        return self.ensemble.features(field)
+        if said.features is None:
+            raise ValueError("features need a network of cells, an ensemble of networks of fields has none")
+        return said.features
 
 
 def describer(names: tuple[Path, ...], *, encoder: Path | None, layer: str, tta: int) -> Describer:

@@ -200,7 +200,7 @@ class Labeller:
                 picture = labelled.activations(seen.image, found.maps, found.field)
                 files.write_bytes(label_page.picture_path(self.config, field, "maps"), colour.png(picture))
         if self.explored is not None and len(cells.masks):
-            features = self.ensemble.features(seen) if self.ensemble.cells else said[1]
+            features = said[1] if found.features is None else found.features
             named = {**field.origin, "protein": field.annotation.protein}  # and nothing in its place
             shown_as = dataclasses.replace(seen, origin=named)
             part = field_cells(shown_as, said[0], features, alone=said[1], maps=found.maps)

@@ -8,22 +8,20 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from hpax import images
+from hpax import atlas
 from hpax.fields import Field
 from hpax.models.cell_crops import cell_crops
 from hpax.models.store import Network
 from hpax.predict import cells, tta
 from hpax.predict.tta import PredictCells
 from hpax.tasks.classify import Classification
-from hpax.types import Array
-
-BATCH = 64  # crops whose features are taken at once
+from hpax.types import Array, ModelState, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,32 +56,39 @@ class CellClassifier:
         return cell_crops(self.network, field, int(self.network.size or 0))
 
     def of_crops(self, crops: UInt8[np.ndarray, "k s s c"]) -> Float[np.ndarray, "k n"]:
-        """The probabilities of crops, all views of all cells in batches of one shape."""
-        turns = tta.ALL[: self.tta]
-        views = np.concatenate([turn(crops) for turn in turns])
-        (found,) = cells.of_crops(self._predict, [views])
-        return found.reshape(len(turns), len(crops), found.shape[1]).mean(0)
+        """The probabilities of crops, averaged over all views."""
+        return self.described(crops)[0]
 
     def features(self, crops: UInt8[np.ndarray, "k s s c"]) -> Float32[np.ndarray, "k d"]:
         """What the network makes of crops before its last layer (Le et al. 2022), seen once each."""
-        parts = []
-        for start in range(0, max(1, len(crops)), BATCH):  # no cells at all make one batch of padding
-            part = crops[start : start + BATCH]
-            size = max(8, 1 << max(0, len(part) - 1).bit_length())  # four shapes to compile, and few crops of padding
-            padded = np.pad(part, ((0, size - len(part)), (0, 0), (0, 0), (0, 0)))
-            parts.append(np.asarray(self._encode(images.as_float(padded))["penultimate"], np.float32)[: len(part)])
-        return np.concatenate(parts)
+        return self._rows(crops)[:, len(atlas.LOCATIONS) :]
+
+    def described(
+        self, crops: UInt8[np.ndarray, "k s s c"]
+    ) -> tuple[Float[np.ndarray, "k n"], Float32[np.ndarray, "k d"]]:
+        """`of_crops` and `features`, for little more than the first takes."""
+        turns, classes = tta.ALL[: self.tta], len(atlas.LOCATIONS)
+        rows = self._rows(np.concatenate([turn(crops) for turn in turns]))
+        views = rows[:, :classes].reshape(len(turns), len(crops), classes)
+        return views.mean(0), rows[: len(crops), classes:]  # the first view is the crops as they are
+
+    def _rows(self, crops: UInt8[np.ndarray, "k s s c"]) -> Float32[np.ndarray, "k n_d"]:
+        """Probabilities and features of crops, side by side, in batches of one shape."""
+        looked_at = crops if len(crops) else np.zeros((1, *crops.shape[1:]), crops.dtype)  # whose row has their length
+        (found,) = cells.of_crops(self._look, [looked_at])
+        return found[: len(crops)]
 
     def save(self, path: str | os.PathLike) -> pathlib.Path:
         """Writes the network to a .safetensors file, its card beside it; `hpax.load` reads it."""
         return self.network.save(path)
 
     @functools.cached_property
-    def _predict(self) -> PredictCells:
-        weights = jax.device_put((self.network.params, self.network.model_state))
-        return functools.partial(jax.jit(Classification(self.network.model).predict), *weights)
+    def _look(self) -> PredictCells:
+        task = Classification(self.network.model)
 
-    @functools.cached_property
-    def _encode(self) -> Callable[[Float[np.ndarray, "b s s c"]], Mapping[str, Array]]:
+        def look(params: Params, model_state: ModelState, images: Float[Array, "b s s c"]) -> Float[Array, "b n_d"]:
+            seen = task.predict(params, model_state, images), task.encode(params, model_state, images)["penultimate"]
+            return jnp.concatenate([each.astype(jnp.float32) for each in seen], axis=1)
+
         weights = jax.device_put((self.network.params, self.network.model_state))
-        return functools.partial(jax.jit(Classification(self.network.model).encode), *weights)
+        return functools.partial(jax.jit(look), *weights)

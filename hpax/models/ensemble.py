@@ -38,6 +38,7 @@ class LabelPrediction(NamedTuple):
     cell_only: Float[np.ndarray, "k n"]  # of each cell by itself: by its crop, or by maps where no network sees crops
     field: Float[np.ndarray, " n"] | None
     maps: Float[np.ndarray, "y x n"] | None  # logits
+    features: Float[np.ndarray, "k d"] | None = None  # what the first network of cells sees before its last layer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,28 +86,19 @@ class Ensemble:
         Raises:
             ValueError: the field has no masks.
         """
-        cells = [model.predict(field) for model in self.cells]
-        by_crop = combine.ensemble(cells) if cells else None
+        cells = [model.described(model.crops(field)) for model in self.cells]
+        by_crop = combine.ensemble([prob for prob, _ in cells]) if cells else None
+        features = cells[0][1] if cells else None
         if not self.fields:
             assert by_crop is not None
-            return LabelPrediction(by_crop, by_crop, None, None)
+            return LabelPrediction(by_crop, by_crop, None, None, features)
         seen = [model.predict(field) for model in self.fields]
         whole = np.mean([each.probabilities for each in seen], axis=0)
         by_map = combine.ensemble(
             [cams.cell_probabilities(each.maps, each.probabilities, field.found.cells) for each in seen]
         )
         of_each = [by_map] if by_crop is None else [by_map, by_crop]
-        return LabelPrediction(combine.fuse(whole, of_each), of_each[-1], whole, seen[0].maps)
-
-    def features(self, field: Field) -> Float[np.ndarray, "k d"]:
-        """Of each cell what the first network of cells makes of it before its last layer (Le et al. 2022).
-
-        Raises:
-            ValueError: no network of cells, or the field has no masks.
-        """
-        if not self.cells:
-            raise ValueError("features need a network of cells, an ensemble of networks of fields has none")
-        return self.cells[0].features(self.cells[0].crops(field))
+        return LabelPrediction(combine.fuse(whole, of_each), of_each[-1], whole, seen[0].maps, features)
 
     def save(self, folder: str | os.PathLike) -> pathlib.Path:
         """Writes every network, its card, and an index to `folder`; `hpax.load` reads it."""

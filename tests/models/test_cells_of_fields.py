@@ -6,7 +6,7 @@ import pytest
 
 from hpax import atlas, images, models, simulate
 from hpax.fields import Field
-from hpax.models import cell_classifier
+from hpax.predict import tta
 from hpax.segment.cells import cell_images
 from hpax.tasks.classify import Classification
 
@@ -32,8 +32,7 @@ def test_an_encoder_cuts_cells_as_it_learnt_them(field):
         encoder.crops(Field("bare", field.image, field.um_per_pixel))
 
 
-def test_features_of_a_classifier_are_what_its_last_layer_sees(field, monkeypatch):
-    monkeypatch.setattr(cell_classifier, "BATCH", 3)
+def test_features_of_a_classifier_are_what_its_last_layer_sees(field):
     classifier = models.load("label-cells")
     crops = classifier.crops(field)
     assert len(crops) > 3
@@ -43,3 +42,9 @@ def test_features_of_a_classifier_are_what_its_last_layer_sees(field, monkeypatc
     expected = jax.jit(task.encode)(network.params, network.model_state, images.as_float(crops))["penultimate"]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert classifier.features(crops[:0]).shape == (0, found.shape[1])
+    prob, described = classifier.described(crops)
+    np.testing.assert_array_equal(described, found)
+    np.testing.assert_array_equal(prob, classifier.of_crops(crops))
+    turned = [task.predict(network.params, network.model_state, images.as_float(turn(crops))) for turn in tta.ALL]
+    np.testing.assert_allclose(prob, np.mean(turned, axis=0), rtol=1e-4, atol=1e-5)
+    assert [each.shape for each in classifier.described(crops[:0])] == [(0, 19), (0, found.shape[1])]

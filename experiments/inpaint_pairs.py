@@ -39,6 +39,7 @@ SWEEPS = {
     "images": launch.grid({"recipe.pair": ["sibling", "protein"]}),  # give it --atlas.cell-lines 2
     "width": launch.grid({"recipe.network.width": [0.125, 0.25, 0.5]}),
     "network": launch.grid({"recipe.network.kind": ["published", "vector"]}),
+    "error": launch.grid({"recipe.error": ["squared", "absolute", "correlation"]}),
     "layer": launch.grid(layer=LAYERS),
     "contrast": launch.grid({"recipe.contrast": [0.0, 0.003, 0.03]}),  # give it --recipe.optimizer.batch-size 32
 }

@@ -36,6 +36,13 @@ SOURCES = {
 }
 """Kind of pair → what the protein is painted from, in words."""
 
+ERRORS = {
+    "squared": "Mean squared error",
+    "absolute": "Mean absolute error",
+    "correlation": "1 − Pearson's correlation",
+}
+"""The error of what is painted, in words."""
+
 UNKNOWN = "Neighbours were not asked: fewer than two classes are known of cells in two groups each."
 
 
@@ -157,7 +164,7 @@ def about(report: Report) -> str:
 def sections(report: Report) -> list[page.Section]:
     """Neighbours, pictures, training, and the UMAP."""
     painted = [page.Picture(picture, *CAPTIONS[name]) for name, picture in report.pictures.items()]
-    error = "Mean squared error" + (", in training with the weighted contrast" if report.config.contrast else "")
+    error = ERRORS[report.config.error] + (", in training with the weighted contrast" if report.config.contrast else "")
     return [
         page.Section("Do neighbours in feature space share a class?", neighbour_tables(report)),
         page.Section("What the network paints", painted),

@@ -24,6 +24,7 @@ from hpax.models.store import Trained
 from hpax.nn.embedder import ContrastedInpainter, ContrastedVectorInpainter
 from hpax.nn.inpainter import Inpainter
 from hpax.nn.vector_inpainter import VectorInpainter
+from hpax.ops.painting import ERRORS
 from hpax.recipes import configs
 from hpax.recipes.cells import BATCH, Cells
 from hpax.recipes.configs import INPAINT_PRESETS as PRESETS
@@ -116,11 +117,11 @@ def _task(config: Config, cells: Cells) -> PairedInpainting:
         dtype=configs.computed_in(network.dtype),
     )
     if not isinstance(model, ContrastedInpainter):
-        return PairedInpainting(model)
+        return PairedInpainting(model, error=ERRORS[config.error])
     proteins = _proteins(cells)
     if len(np.unique(proteins)) < 2:
         raise ValueError("a contrast needs cells of two proteins, these are of one; leave it at 0, or give more fields")
-    return ContrastedInpainting(model, proteins, config.contrast)
+    return ContrastedInpainting(model, proteins, config.contrast, error=ERRORS[config.error])
 
 
 def train_model(config: Config, cells: Cells, workdir: Path, *, seed: int = 0) -> Encoder:

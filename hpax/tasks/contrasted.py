@@ -37,7 +37,7 @@ class ContrastedInpainting(PairedInpainting):
     def loss(
         self, params: Params, model_state: ModelState, batch: Batch, *, key: jax.Array
     ) -> tuple[Float[Array, " b"], ModelState]:
-        """The squared error of each painted protein plus the contrast, and the moving statistics after the batch."""
+        """The error of each painted protein plus the contrast, and the moving statistics after the batch."""
         first, second = jax.random.split(key)
         source, target = views.view(first, batch["source"]), views.view(second, batch["target"])
         told: Any = self.model.apply(
@@ -52,7 +52,7 @@ class ContrastedInpainting(PairedInpainting):
         (painted, numbers), model_state = told
         gain = source.gain[:, None, None, atlas.PROTEIN]
         wanted = jnp.clip(target.placed[..., atlas.PROTEIN] * gain, 0, 1)
-        error = jnp.square(painted - wanted).mean((1, 2, 3))
+        error = self.error(painted, wanted)
         proteins = jnp.asarray(self.proteins)[batch["index"]]
         one, other = jnp.split(numbers, 2)
         contrast = siblings.normalised_contrast(one, other, proteins, batch["mask"])

@@ -4,12 +4,12 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
 from hpax import atlas
 from hpax.ops.correlation import pearson
+from hpax.ops.painting import PaintingError, squared
 from hpax.types import Array, Batch, ModelState, Params
 
 
@@ -22,6 +22,7 @@ class PairedInpainting:
     """
 
     model: nn.Module  # called as hpax.nn.inpainter.Inpainter is
+    error: PaintingError = dataclasses.field(default=squared, kw_only=True)  # of what is painted
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, ModelState]:
         """Fresh parameters and moving statistics for cells shaped like `batch`."""
@@ -31,7 +32,7 @@ class PairedInpainting:
     def loss(
         self, params: Params, model_state: ModelState, batch: Batch, *, key: jax.Array
     ) -> tuple[Float[Array, " b"], ModelState]:
-        """The mean squared error of each painted protein, and the moving statistics after the batch."""
+        """The error of each painted protein, and the moving statistics after the batch."""
         painted, model_state = self.model.apply(
             {"params": params, **model_state},
             batch["source"],
@@ -41,13 +42,13 @@ class PairedInpainting:
             rngs={"dropout": key},
             mutable=list(model_state),
         )
-        return _squared_error(painted, batch), model_state
+        return self.error(painted, batch["target"][..., atlas.PROTEIN]), model_state
 
     def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> dict[str, Float[Array, " b"]]:
         """`loss` as in training, and `correlation`, Pearson's, between the painted and the actual protein."""
         painted = self.predict(params, model_state, batch["source"], batch["target"][..., atlas.STRUCTURE])
-        correlation = pearson(painted, batch["target"][..., atlas.PROTEIN])
-        return {"loss": _squared_error(painted, batch), "correlation": correlation}
+        wanted = batch["target"][..., atlas.PROTEIN]
+        return {"loss": self.error(painted, wanted), "correlation": pearson(painted, wanted)}
 
     def predict(
         self,
@@ -66,7 +67,3 @@ class PairedInpainting:
         """Every layer's features of each cell: layer → (b, channels of the layer)."""
         features: Any = self.model.apply({"params": params, **model_state}, images, method="encode")
         return features
-
-
-def _squared_error(painted: Array, batch: Batch) -> Float[Array, " b"]:
-    return jnp.square(painted - batch["target"][..., atlas.PROTEIN]).mean((1, 2, 3))

@@ -1,5 +1,6 @@
 """Paired inpainting hides what it asks for, leaves padding out, and takes one known step."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 
 from hpax import atlas, train
 from hpax.nn.inpainter import Inpainter
+from hpax.ops.painting import ERRORS
 from hpax.tasks.inpaint import PairedInpainting
 from hpax.train.update import update
 
@@ -69,9 +71,17 @@ def test_loss_is_the_mean_squared_error_of_each_example(fresh):
     np.testing.assert_allclose(numbers["correlation"], np.ones(4), atol=1e-4)
 
 
-def test_padding_influences_nothing(fresh):
+@pytest.mark.parametrize("error", ERRORS.values())
+def test_padding_influences_nothing(fresh, error):
     """Losses, moving statistics and gradient of three cells are the same with two rows of junk behind them."""
-    properties.assert_padding_influences_nothing(TASK, fresh, _batch(3))
+    properties.assert_padding_influences_nothing(dataclasses.replace(TASK, error=error), fresh, _batch(3))
+
+
+def test_what_is_learnt_from_and_asked_is_the_error_of_choice(fresh):
+    task, batch = dataclasses.replace(TASK, error=ERRORS["correlation"]), _batch()
+    numbers = task.evaluate(*fresh, batch)
+    np.testing.assert_allclose(numbers["loss"], 1 - numbers["correlation"], rtol=1e-5)
+    assert not np.allclose(task.loss(*fresh, batch, key=KEY)[0], loss(*fresh, batch)[0])
 
 
 def test_rows_share_nothing_at_inference(fresh):

@@ -32,7 +32,7 @@ LossName = Literal["bce", "weighted", "focal", "lovasz", "hard", "focal_lovasz_b
 Strength = Literal["none", "light", "strong"]
 Schedule = Literal["cosine", "constant"]
 Dtype = Literal["float32", "bfloat16"]
-PaintingError = Literal["squared", "absolute", "correlation"]
+ErrorName = Literal["squared", "absolute", "correlation"]
 Resident = Literal["auto", "yes", "no"]
 
 
@@ -309,7 +309,7 @@ class Inpaint:
 
     network: InpaintNetwork = InpaintNetwork()
     pair: Pair = "sibling"  # what the target is to the source; "protein": its protein elsewhere; "self": a control
-    error: PaintingError = "squared"  # of what is painted, as published; "correlation": 1 − r, whatever the brightness
+    error: ErrorName = "squared"  # of what is painted, as published; "correlation": 1 − r, whatever the brightness
     contrast: float = 0.0  # weight of a contrast between proteins beside painting, of random views; 0: as published
     resident: Resident = "auto"  # cells live in the devices' memory, which make the batches; auto: on GPUs and TPUs
     optimizer: Adam = dataclasses.field(default_factory=Adam)

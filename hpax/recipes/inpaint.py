@@ -153,11 +153,15 @@ Paint = Callable[[Array, Array], Array]
 
 
 def inpainting(paint: Paint, batch: Batch, title: str = "") -> UInt8[np.ndarray, "h w 3"]:
-    """The first pairs of a batch: source, structure of the target, painted and actual protein."""
+    """The first pairs of a batch: source, structure of the target, painted and actual protein.
+
+    What is painted brighter than white, as by a network that learnt by correlation, is dimmed until it fits.
+    """
     source, target = np.asarray(batch["source"][:SHOWN]), np.asarray(batch["target"][:SHOWN])
-    protein = paint(source, target[..., atlas.STRUCTURE])
+    protein = np.asarray(paint(source, target[..., atlas.STRUCTURE]))
+    protein = protein / np.maximum(protein.max((1, 2, 3), keepdims=True), 1)
     colours = ("green", "magenta") if source.shape[-1] == 2 else None  # yeast has one marker, of the cytosol
-    return grids.inpainting(source, target, np.asarray(protein), title=title, colours=colours)
+    return grids.inpainting(source, target, protein, title=title, colours=colours)
 
 
 def pictures(encoder: Encoder, cells: Cells) -> dict[str, UInt8[np.ndarray, "h w 3"]]:

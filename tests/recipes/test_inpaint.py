@@ -225,3 +225,17 @@ def test_the_published_preset_has_the_published_network():
     model = inpaint.Inpainter(1.0, inpaint.PRESETS["lu2019"]["network.decoder_width"])
     shapes = jax.eval_shape(PairedInpainting(model).init, jax.random.key(0), batch)
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 7_324_529
+
+
+def test_paintings_brighter_than_white_are_dimmed_and_others_stay(untyped):
+    rng = np.random.default_rng(0)
+    batch = {side: rng.uniform(size=(3, 16, 16, 3)).astype(np.float32) for side in ("source", "target")}
+
+    def paint(source, markers):
+        return source[..., :1] / source[..., :1].max((1, 2, 3), keepdims=True)
+
+    expected = inpaint.inpainting(paint, batch)
+    np.testing.assert_array_equal(inpaint.inpainting(lambda *seen: 40 * paint(*seen), batch), expected)
+    dark = inpaint.inpainting(lambda *seen: 0.2 * paint(*seen), batch)
+    assert (dark <= expected).all()
+    assert (dark < expected).any()

@@ -15,6 +15,7 @@ from hpax import atlas, images
 
 COARSE = 64  # pixels along each side, where channels are compared
 AROUND = 3.0  # of these: the standard deviation of what lies around a pixel, which the regression sees too
+DISTINCT = 1e-10  # channels that differ by less of their power are the same to the regression
 FORETOLD, BETTER = 0.25, 1.3
 """A stranger is a channel of whose variance the others explain less than this share, and than so many times what they
 explain of the same channel turned or mirrored.
@@ -72,5 +73,6 @@ def _explained(plane: Float[np.ndarray, "y y"], others: list[Float[np.ndarray, "
     turned = [np.rot90(plane, turns) for turns in range(4)]
     views = np.stack([view.ravel() for each in turned for view in (each, each[:, ::-1])])
     products = views @ seen.T  # by normal equations: columns are few, and a QR of them takes far longer
-    explained = np.einsum("vi,ij,vj->v", products, np.linalg.pinv(seen @ seen.T, hermitian=True), products)
+    inverse = np.linalg.pinv(seen @ seen.T, rcond=DISTINCT, hermitian=True)
+    explained = np.einsum("vi,ij,vj->v", products, inverse, products)
     return (explained / plane.size).tolist()

@@ -26,7 +26,6 @@ from hpax.nn.vit import MaskedTransformer
 from hpax.recipes import inpaint, transfer
 from hpax.recipes.cells import Cells
 from hpax.recipes.configs import (
-    EXPLAINING_BASELINES,
     LABELLED_BASELINES,
     TRAINED_BASELINES,
     TRANSFER_BASELINES,
@@ -44,7 +43,7 @@ from hpax.types import Array
 
 __all__ = ["NAMES", "Config", "Describe", "build", "describe_prepared", "encoder", "make"]
 
-NAMES = ("inpainting", *UNTRAINED_BASELINES, *TRANSFER_BASELINES, *TRAINED_BASELINES, *EXPLAINING_BASELINES)
+NAMES = ("inpainting", *UNTRAINED_BASELINES, *TRANSFER_BASELINES, *TRAINED_BASELINES)
 
 SIBLINGS = ("contrast of proteins", "vicreg", "masked", "masked and contrasts")  # that see a cell beside a sibling
 PIXELS, PCA_PIXELS = 16, 32  # sides that crops are shrunk to
@@ -104,7 +103,7 @@ def build(name: str, config: Config, cells: Cells, *, seed: int = 0) -> train.Ru
     Raises:
         ValueError: an unknown name, or no labels to learn from.
     """
-    if name not in TRAINED_BASELINES + EXPLAINING_BASELINES:
+    if name not in TRAINED_BASELINES:
         raise ValueError(f"a baseline must be one of {', '.join(NAMES)}, got {name!r}")
     if name == "inpainting and contrast":
         return inpaint.build(config.contrasted, cells, seed=seed)
@@ -115,7 +114,12 @@ def build(name: str, config: Config, cells: Cells, *, seed: int = 0) -> train.Ru
     size = optimizer.batch_size if beside else 2 * optimizer.batch_size  # an inpainter sees two cells of each pair
     partners = functools.partial(data.PairBatches, source, size, prepare=cells.prepare, seed=seed)
     if name == "contrast of labels":  # with any other cell of its label, as if labels were proteins and cells images
-        batches = partners(pair="protein", proteins=_classes(cells, source), images=np.arange(len(source)))
+        classes = _classes(cells, source)
+        if 1 in np.bincount(classes):
+            raise ValueError(
+                "contrast of labels needs two training cells of each label, one has one; leave it out here"
+            )
+        batches = partners(pair="protein", proteins=classes, images=np.arange(len(source)))
     else:
         batches = partners(pair="sibling" if name in SIBLINGS else "self")
     steps = optimizer.steps_of(-(-len(cells.training) // optimizer.batch_size))

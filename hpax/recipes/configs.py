@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     import numpy
@@ -315,6 +315,8 @@ class Inpaint:
     optimizer: Adam = dataclasses.field(default_factory=Adam)
 
     def __post_init__(self) -> None:
+        if self.error not in get_args(ErrorName):
+            raise ValueError(f"error must be one of {', '.join(get_args(ErrorName))}, got {self.error!r}")
         if self.contrast < 0 or (self.contrast and self.pair == "random"):
             told = f"got {self.contrast} with pairs of kind {self.pair!r}"
             raise ValueError(f"contrast must be a weight, 0 or more, of pairs that share a protein, {told}")
@@ -383,15 +385,13 @@ TRAINED_BASELINES = (
     "masked",
     "masked and contrasts",
     "supervised",
+    "contrast of labels",
 )
-"""Ways to describe cells that `hpax.recipes.baselines` makes, beside "inpainting"; the last needs labels."""
+"""Ways to describe cells that `hpax.recipes.baselines` makes, beside "inpainting"."""
 
-EXPLAINING_BASELINES = ("contrast of labels",)
-"""Further ones, which are no rivals: "contrast of proteins" told which cells share a label, not only a protein. What it
-is ahead of that is worth its labels; what "supervised" is ahead of it comes of the loss."""
-
-LABELLED_BASELINES = ("supervised", *EXPLAINING_BASELINES)
-"""Those that see labels, of the training proteins."""
+LABELLED_BASELINES = ("supervised", "contrast of labels")
+"""Those that see labels, of the training proteins: a ceiling, and "contrast of proteins" told which cells share a
+label, not only a protein. What that is ahead of the one without labels is worth the labels."""
 
 TRANSFER_BASELINES = ("imagenet protein", "imagenet colours", "imagenet channels")
 """Further ones, by weights that the extra `imagenet` installs."""

@@ -173,13 +173,17 @@ def test_nuclei_that_are_turned_are_told(dark_nuclei, turn):
 
 def test_what_channels_foretell_is_what_least_squares_does_also_of_two_that_are_alike(dark_nuclei):
     first, nuclei, second, _ = (strangers.coarse(channel) for channel in np.moveaxis(dark_nuclei, -1, 0))
-    for others in ([first, second], [first, first], [np.zeros_like(first)]):
+    nearly = first + 1e-7 * second
+    for others in ([first, second], [first, first], [first, nearly], [np.zeros_like(first)]):
         smooth = [ndimage.gaussian_filter(other, strangers.AROUND) for other in others]
         planes = [each.ravel() for each in others + smooth]
         seen = np.stack([np.ones(nuclei.size), *planes, *(each**2 for each in planes)])
         views = [np.rot90(nuclei, turns) for turns in range(4)]
         views = [view for turned in views for view in (turned, turned[:, ::-1])]
-        left = [view.ravel() - seen.T @ np.linalg.lstsq(seen.T, view.ravel(), rcond=1e-9)[0] for view in views]
+        left = [
+            view.ravel() - seen.T @ np.linalg.lstsq(seen.T, view.ravel(), rcond=strangers.DISTINCT**0.5)[0]
+            for view in views
+        ]
         expected = [1 - np.mean(each**2) for each in left]
         np.testing.assert_allclose(strangers._explained(nuclei, others), expected, atol=1e-9)
 

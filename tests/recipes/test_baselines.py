@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hpax import train
+from hpax.data.source import Part
 from hpax.recipes import baselines, inpaint, transfer
 from hpax.recipes.cells import Atlas, Data, open_cells
 from hpax.recipes.configs import Adam
@@ -31,7 +32,6 @@ def crops(cells):
     return np.stack([example["image"] for example in cells.everything.__getitems__(range(6))])
 
 
-LEARNT = (*baselines.TRAINED_BASELINES, *baselines.EXPLAINING_BASELINES)
 SLOW = {
     "contrast of labels",
     "masked",
@@ -46,26 +46,26 @@ SLOW = {
     "name",
     [
         pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
-        for name in (*baselines.UNTRAINED_BASELINES, *LEARNT)
+        for name in (*baselines.UNTRAINED_BASELINES, *baselines.TRAINED_BASELINES)
     ],
 )  # inpainting has tests of its own
 def test_every_baseline_describes_cells_one_by_one(name, cells, crops, tmp_path):
     describe = baselines.make(name, TINY, cells, tmp_path)
     layers = {layer: np.asarray(values) for layer, values in describe(crops).items()}
-    expected = 5 if (name in LEARNT or name == "untrained") else 1
+    expected = 5 if (name in baselines.TRAINED_BASELINES or name == "untrained") else 1
     assert len(layers) == expected
     again = {layer: np.asarray(values) for layer, values in describe(crops[::-1].copy()).items()}
     for layer, values in layers.items():
         assert values.shape[0] == 6
         assert np.isfinite(values).all()
         np.testing.assert_allclose(again[layer][::-1], values, rtol=1e-4, atol=1e-5)
-    if name in LEARNT:
+    if name in baselines.TRAINED_BASELINES:
         assert len(train.history(tmp_path)) > 0
 
 
 def test_all_see_as_many_cells(cells):
     pairs = TINY.inpaint.optimizer.steps * TINY.inpaint.optimizer.batch_size
-    for name in LEARNT:
+    for name in baselines.TRAINED_BASELINES:
         run = baselines.build(name, TINY, cells)
         each = 1 if name in ("autoencoder", "supervised") else 2  # cells that a row of a batch shows
         assert run.steps * run.batches.batch_size * each == 2 * pairs
@@ -101,6 +101,14 @@ def test_a_contrast_of_labels_pairs_two_cells_of_one_label_and_repels_none_of_it
     np.testing.assert_array_equal(groups[:, None] == groups, labels[:, None] == labels)
     proteins = cells.training.table["protein"].to_numpy(str)
     assert (proteins[first] != proteins[second]).any()
+
+
+def test_a_contrast_of_labels_needs_two_cells_of_each(cells, monkeypatch):
+    labels = cells.obs()["label"].loc[cells.training.table.index].to_numpy(str)
+    places = [int(np.flatnonzero(labels == labels[0])[0]), *np.flatnonzero(labels != labels[0])[:8].tolist()]
+    monkeypatch.setattr(baselines, "_labelled", lambda name, cells: Part(cells.training, places))
+    with pytest.raises(ValueError, match="two training cells of each label, one has one"):
+        baselines.build("contrast of labels", TINY, cells)
 
 
 def test_intensity_is_the_mean_of_each_channel(cells, crops, tmp_path):

@@ -239,3 +239,8 @@ def test_paintings_brighter_than_white_are_dimmed_and_others_stay(untyped):
     dark = inpaint.inpainting(lambda *seen: 0.2 * paint(*seen), batch)
     assert (dark <= expected).all()
     assert (dark < expected).any()
+
+
+def test_an_error_that_nobody_knows_is_refused(untyped):
+    with pytest.raises(ValueError, match=r"error must be one of squared, absolute, correlation, got 'hinge'"):
+        inpaint.Config(error="hinge")

@@ -35,8 +35,9 @@ def run(config: Config, workdir: Path) -> launch.Result:
     import numpy as np
 
     from hpax import atlas, files
-    from hpax.analysis import embed, heterogeneity
+    from hpax.analysis import embed
     from hpax.explore import figures
+    from hpax.metrics import variability
 
     with launch.opening():
         cells = anndata.read_h5ad(config.cells)
@@ -46,10 +47,10 @@ def run(config: Config, workdir: Path) -> launch.Result:
             raise ValueError(f"{config.cells} must say field, protein and prob of each cell, {missing} are missing")
         if config.by == "features" and list(cells.var_names) == list(atlas.LOCATIONS):
             raise ValueError(f"X of {config.cells} holds probabilities, not features; give atlas.h5ad of explore_atlas")
-    proteins, fields = (heterogeneity.names(cells.obs[name]) for name in ("protein", "field"))
+    proteins, fields = (variability.names(cells.obs[name]) for name in ("protein", "field"))
     named = proteins != ""
     values = np.asarray(cells.obsm["prob"] if config.by == "prob" else embed.principal(np.asarray(cells.X)), np.float32)
-    ranking = heterogeneity.variability(
+    ranking = variability.by_protein(
         values[named],
         proteins[named],
         fields[named],

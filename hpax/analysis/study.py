@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Shaped, UInt8
 
 from hpax import atlas
 from hpax.analysis import cluster, compartments, embed, enrich, heterogeneity
+from hpax.metrics import variability
 from hpax.predict import refine
 
 SURE = 0.5
@@ -116,7 +117,7 @@ def refined(
     field are not known.
     """
     shown = np.zeros_like(labels)
-    for _, own in heterogeneity.rows_by_name(fields):
+    for _, own in variability.rows_by_name(fields):
         of_field = labels[own[0]]
         if not of_field.any():
             shown[own] = _likely(prob[own])
@@ -147,7 +148,7 @@ def _terms(genes: list[str], background: list[str], sets: enrich.GeneSets | None
 
 def _proteins(cells: anndata.AnnData) -> tuple[np.ndarray, int]:
     """The protein of each cell, or its field's id; and how many of these stand in."""
-    names, fields = (heterogeneity.names(cells.obs[name]) for name in ("protein", "field"))
+    names, fields = (variability.names(cells.obs[name]) for name in ("protein", "field"))
     unknown = names == ""
     return np.where(unknown, fields, names), len(np.unique(fields[unknown]))
 
@@ -176,7 +177,7 @@ def _of_proteins(
 
 def _variability(cells: anndata.AnnData, proteins: np.ndarray, options: Options) -> pd.DataFrame:
     """By the probabilities of classes: what differs is where the protein is, not how large the cell is."""
-    found = heterogeneity.variability(
+    found = variability.by_protein(
         cells.obsm["prob"],
         proteins,
         cells.obs["field"].astype(str).to_numpy(),
@@ -196,7 +197,7 @@ def _spread(cells: anndata.AnnData, proteins: np.ndarray, scores: np.ndarray, op
 def _within(prob: Float[np.ndarray, "n 19"], proteins: np.ndarray) -> Float[np.ndarray, " n"]:
     """Where each cell lies along the direction in which its protein's cells differ most: their order in galleries."""
     found = np.zeros(len(prob))
-    for _, rows in heterogeneity.rows_by_name(proteins):
+    for _, rows in variability.rows_by_name(proteins):
         own = prob[rows].astype(np.float64)
         _, _, axes = np.linalg.svd(own - own.mean(0), full_matrices=False)
         axis = axes[0] * np.sign(axes[0][np.abs(axes[0]).argmax()])

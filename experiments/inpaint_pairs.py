@@ -40,6 +40,10 @@ SWEEPS = {
     "width": launch.grid({"recipe.network.width": [0.125, 0.25, 0.5]}),
     "network": launch.grid({"recipe.network.kind": ["published", "vector"]}),
     "error": launch.grid({"recipe.error": ["squared", "absolute", "correlation"]}),
+    "variable": (  # as many proteins as vary in the simulated atlas
+        {"data.variable.left_out": 0.0},
+        *launch.grid({"data.variable.left_out": [0.35], "data.variable.by": ["features", "labels", "random"]}),
+    ),
     "layer": launch.grid(layer=LAYERS),
     "contrast": launch.grid({"recipe.contrast": [0.0, 0.003, 0.03]}),  # give it --recipe.optimizer.batch-size 32
 }

@@ -141,6 +141,11 @@ class Part:
         return self._source.labels[self._places]
 
     @property
+    def index_files(self) -> list[pathlib.Path]:
+        """As `Source.index_files`; they tell of the other examples, too."""
+        return self._source.index_files
+
+    @property
     def groups(self) -> Int[np.ndarray, " n"]:
         """As `Source.groups`, with the same numbers."""
         return self._source.groups[self._places]

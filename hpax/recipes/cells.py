@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import math
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +16,10 @@ from hpax.data import folders, pixel_sizes
 from hpax.data.simulated_fields import simulated_fields
 from hpax.formats import fields, masks
 from hpax.models.encoder import PREPARE
+from hpax.recipes import variable_proteins
 from hpax.recipes.data_configs import CellAtlas as Atlas
 from hpax.recipes.data_configs import CellData as Data
+from hpax.recipes.data_configs import VariableProteins
 from hpax.segment.nuclei import CROP
 from hpax.types import Array
 
@@ -26,13 +29,15 @@ BATCH = 256  # cells whose features are taken at once
 
 YEAST_CHANNELS = ("protein", "marker")
 
+log = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cells:
     """Cells as recipes need them: stored crops, and what they are."""
 
     everything: data.Source  # cells that vote in benchmarks
-    training: data.Source | data.Joined
+    training: data.Source | data.Joined | data.Part
     held: data.Source  # cells that benchmarks ask about: those of other proteins, or all where nothing is held out
     channels: tuple[str, ...]  # the first so many of the stored ones, which the network sees
     preprocessing: Literal["human", "yeast"]
@@ -40,6 +45,7 @@ class Cells:
     origin: Literal["simulated", "real"]
     protocol: str  # what is left out with a cell when its neighbours vote: the column of the table, as strict as can be
     labels: Shaped[np.ndarray, " n"]  # str, the class of each cell of `everything`; "" for none
+    left_out: tuple[str, ...] = ()  # proteins not learnt from, as their cells differ (hpax.recipes.variable_proteins)
     field_um_per_pixel: float = math.nan  # µm, of the fields that x and y speak of; NaN: as the table says, if it does
 
     @property
@@ -63,12 +69,12 @@ class Cells:
     @property
     def held_out(self) -> bool:
         """Whether the cells that benchmarks ask about are of proteins that training does not see."""
-        return self.held is not self.training
+        return not self.held.table.index.isin(self.training.table.index).any()
 
     @functools.cached_property
     def name(self) -> str:
         """A digest of the data: options, contents of the source's folder, and what is known of every cell."""
-        parts: list[str | Path] = [*self.channels, self.preprocessing]
+        parts: list[str | Path] = [*self.channels, self.preprocessing, *self.left_out]
         for source in (self.training, self.held, self.everything):
             parts.append(source.info.full_name)
             parts.extend(source.index_files)
@@ -94,8 +100,27 @@ def open_cells(config: Data, seed: int = 0) -> Cells:
     """Builds the shards if they are not there, and opens them; `seed` is that of the simulated atlas.
 
     Raises:
-        ValueError: real cells without a folder.
+        ValueError: real cells without a folder; no protein is left of those that are learnt from.
     """
+    cells = _opened(config, seed)
+    if config.variable == VariableProteins():
+        return cells
+    measure = functools.partial(
+        variable_proteins.kept, config.data_dir / "variable_proteins", cells.training, cells.channels, cells.prepare
+    )
+    left_out = variable_proteins.chosen(config.variable, cells.training, measure, seed=seed)
+    proteins = cells.training.table["protein"]
+    learnt = ~proteins.isin(left_out).to_numpy()
+    if not learnt.any():
+        raise ValueError(f"proteins must be left to learn from, all {len(left_out)} are variable; leave out fewer")
+    told = f"{len(left_out)} of {proteins.nunique()} proteins, {np.sum(~learnt)} of {len(learnt)} cells"
+    log.warning("variable proteins are not learnt from: %s", told)
+    part = data.Part(cells.training, np.flatnonzero(learnt).tolist())
+    return dataclasses.replace(cells, training=part, left_out=tuple(left_out))
+
+
+def _opened(config: Data, seed: int) -> Cells:
+    """All cells."""
     if config.kind == "simulated":
         return _simulated(config, seed)
     if config.kind == "simulated-yeast":

@@ -77,6 +77,22 @@ class YeastAtlas:
 
 
 @dataclasses.dataclass(frozen=True)
+class VariableProteins:
+    """Proteins whose cells differ, which training may leave out; published: none are."""
+
+    left_out: float = 0.0  # share of the training proteins, the most variable ones
+    by: Literal["features", "labels", "random"] = "features"  # classic ones; labels of simulated cells; a control
+    table: Path | None = None  # names them instead, such as HPA's subcellular_location.tsv, or any list of proteins
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.left_out < 1:
+            raise ValueError(f"left_out must be a share of proteins, 0 or more and below 1, got {self.left_out}")
+        if self.table is not None and (self.left_out or self.by != "features"):
+            told = f"got left_out {self.left_out} by {self.by}"
+            raise ValueError(f"a table says by itself which proteins are variable, {told} beside it; leave these out")
+
+
+@dataclasses.dataclass(frozen=True)
 class CellData:
     """Which cells."""
 
@@ -89,6 +105,7 @@ class CellData:
     data_dir: Path = Path("runs/data")  # where shards are built, once
     atlas: CellAtlas = CellAtlas()  # simulated
     yeast: YeastAtlas = YeastAtlas()  # of --cells simulated-yeast
+    variable: VariableProteins = VariableProteins()  # not learnt from
     er: bool = False  # show the network (and the classic features) the ER too, where it was stained; published: no
     resolution: int = 64  # pixels of the side of crops of 41 µm that are cut out of fields; published crops have theirs
 

@@ -128,6 +128,8 @@ def counts(report: Report) -> dict[str, int]:
         "training cells": len(cells.training),
         "training proteins": cells.training.table["protein"].nunique(),
     }
+    if cells.left_out:
+        learnt["variable proteins left out"] = len(cells.left_out)
     if report.fields:
         learnt |= next(iter(report.fields.values())).counts
     if not report.scores:

@@ -60,13 +60,13 @@ def _correlation(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> fl
     return (a * b).sum() / spread if spread > 1e-12 else 0.0
 
 
-def haralick(image: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "scales 13"]:
-    """The texture of an image in [0, 1] at `SCALES`: `HARALICK`, each the mean over the directions that fit.
+def haralick(image: Float[np.ndarray, "h w"], scales: Sequence[int] = SCALES) -> Float[np.ndarray, "scales 13"]:
+    """The texture of an image in [0, 1] at some scales: `HARALICK`, each the mean over the directions that fit.
 
     Values outside of [0, 1] count as its ends. A scale that fits in no direction gives zeros.
     """
     grey = np.clip(image * LEVELS, 0, LEVELS - 1).astype(np.uint8)
-    pairs = graycomatrix(grey, SCALES, DIRECTIONS, levels=LEVELS, symmetric=True, normed=True)
+    pairs = graycomatrix(grey, scales, DIRECTIONS, levels=LEVELS, symmetric=True, normed=True)
     matrices = np.moveaxis(pairs, (0, 1), (2, 3))  # scales, directions, levels, levels
     fits = matrices.any((2, 3))[..., None]
     return (_haralick(matrices) * fits).sum(1) / np.maximum(fits.sum(1), 1)

@@ -19,7 +19,7 @@ from jaxtyping import Float, Float32, Int, UInt
 
 from hpax import data, images, train
 from hpax.data.source import Part
-from hpax.features import handcrafted, on_devices
+from hpax.features import handcrafted, measurements, on_devices
 from hpax.features.tables import Encode
 from hpax.nn.embedder import Autoencoder, Projector
 from hpax.nn.vit import MaskedTransformer
@@ -71,6 +71,8 @@ def make(name: str, config: Config, cells: Cells, workdir: Path, *, seed: int = 
         return prepared(transfer.encoder(strategy))
     if name == "classic":
         return prepared(handcrafted.encode)
+    if name == measurements.LAYER:
+        return prepared(functools.partial(measurements.encode, channels=cells.channels))
     if name == "untrained":
         return prepared(inpaint.untrained(config.inpaint, cells, seed=seed).encode)
     if name == "inpainting":

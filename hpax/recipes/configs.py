@@ -375,7 +375,7 @@ class Segment:
     patch: int = 192  # pixels of a side, at 0.32 µm
 
 
-UNTRAINED_BASELINES = ("intensity", "pixels", "pca pixels", "classic", "untrained")
+UNTRAINED_BASELINES = ("intensity", "pixels", "pca pixels", "classic", "cellprofiler-like", "untrained")
 TRAINED_BASELINES = (
     "inpainting and contrast",
     "autoencoder",

@@ -21,7 +21,7 @@ import safetensors
 import safetensors.numpy
 
 from hpax import atlas
-from hpax.models import store, torch_pth
+from hpax.models import keras_h5, store, torch_pth
 from hpax.models.card import card
 from hpax.models.encoder import Encoder
 from hpax.nn.inpainter import DECODER_WIDTHS, MARKER_WIDTHS, SOURCE_WIDTHS
@@ -30,7 +30,6 @@ Rules = Sequence[tuple[str, str]]
 """Regular expressions for names of tensors, and what they become: names such as params/backbone/stem/kernel."""
 
 CROP_UM, CROP_PIXELS = 41.0, 64  # of a crop of the published human cells: 512 pixels of 0.08 µm, seen at 64
-MAX_NUMBERS = 50_000_000  # of a dataset in an HDF5 file
 
 _SOURCE = {f"conv{layer}_1": f"source/conv{layer}" for layer in range(1, len(SOURCE_WIDTHS) + 1)}
 _MARKERS = {f"rfpconv{layer}_1": f"markers/conv{layer}" for layer in range(1, len(MARKER_WIDTHS) + 1)}
@@ -166,7 +165,7 @@ def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def _inpainter(path: pathlib.Path) -> Encoder:
     """Paired cell inpainting as published: human cells where it sees three channels, yeast where two."""
-    tensors = _keras(path)
+    tensors = keras_h5.load(path)
     leaves: dict[str, np.ndarray] = {}
     norms = sorted((name for name in tensors if name.startswith("batch_normalization")), key=_number)
     if len(norms) != len(KERAS_NORMS):
@@ -214,46 +213,3 @@ def _number(layer: str) -> int:
     """Of batch_normalization_7: 7; of batch_normalization: 0."""
     digits = layer.removeprefix("batch_normalization").lstrip("_")
     return int(digits) if digits.isdigit() else 0
-
-
-def _keras(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
-    """Layer → kind of weight → array, of an HDF5 file as Keras writes it; layers without weights are left out."""
-    import h5py
-
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path} is no HDF5 file, or a damaged one: {error}") from error
-    with file:
-        root = file.get("model_weights", file)
-        if "layer_names" not in root.attrs:
-            raise ValueError(
-                f"{path.name} must have the layer_names of a Keras model's .h5, it has {', '.join(root) or 'nothing'}; "
-                'save the whole model: model.save("x.h5")'
-            )
-        found = {}
-        for layer in root:
-            weights: dict[str, np.ndarray] = {}
-            _datasets(root, layer, weights)
-            if weights:
-                found[layer] = weights
-        return found
-
-
-def _datasets(group: Any, name: str, into: dict[str, np.ndarray]) -> None:
-    """The arrays below a group by the last part of their names, "kernel:0" as "kernel"; no link is followed."""
-    import h5py
-
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise ValueError(f"{name} must lie in the file itself, it is a link; save the model into one file")
-    item = group[name]
-    if isinstance(item, h5py.Group):
-        for inner in item:
-            _datasets(item, inner, into)
-        return
-    if item.size is None or item.size > MAX_NUMBERS or item.external or item.dtype.kind != "f":
-        raise ValueError(f"{item.name} must hold at most {MAX_NUMBERS} floats of its own, it does not")
-    kind = name.partition(":")[0]
-    if kind in into:
-        raise ValueError(f"{item.name} must be the only {kind} of its layer, there are two")
-    into[kind] = np.asarray(item[()], np.float32)

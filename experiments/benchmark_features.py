@@ -37,7 +37,8 @@ class Config:
 
     data: Annotated[data_configs.CellData, tyro.conf.arg(name="")] = data_configs.CellData()
     baselines: configs.Baselines = dataclasses.field(default_factory=configs.Baselines)
-    features: tuple[str, ...] = RIVALS  # and "contrast of labels", "imagenet protein", "imagenet colours", "… channels"
+    features: tuple[str, ...] = RIVALS  # and "contrast of labels", "imagenet protein", "… colours", "… channels", each
+    # "… at 224" as well, and all these of "vgg16 …", which needs --baselines.vgg16
     encoders: tuple[str, ...] = ()  # trained elsewhere: names of the catalogue, or files
     k: tuple[int, ...] = (1, 5, 11, 25, 50)  # neighbours
     best_by: int = 11  # the k by which a set's best layer is chosen
@@ -130,8 +131,15 @@ def described(config: Config, cells: "Cells", workdir: Path) -> "dict[str, Descr
             if stem in given or stem in config.features:
                 raise ValueError(f"sets of features must have different names, two are {stem}; rename a file")
             given[stem] = baselines.describe_prepared(cells, fitting(name, cells).encode)
+        transferred: dict[str, Describe] = {}
+        for name in config.features:
+            if name in configs.TRANSFER_BASELINES:
+                transferred[name] = baselines.make(name, config.baselines, cells, workdir)
     made: dict[str, Describe] = {}
     for name in config.features:
+        if name in transferred:
+            made[name] = transferred[name]
+            continue
         if name in configs.LABELLED_BASELINES and not cells.held_out:
             print(f"{name} is left out: these cells hold no protein out, so it would learn what it is asked")
             continue

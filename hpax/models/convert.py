@@ -91,7 +91,7 @@ def convert(
         ValueError: it is of a kind that cannot be read, or not the weights of such a network: all that is missing,
             unexpected or of another shape is listed.
     """
-    path = _checked(path)
+    path = checked(path)
     if path.suffix in (".h5", ".hdf5"):
         return _inpainter(path)
     if not rules or architecture is None:
@@ -99,7 +99,7 @@ def convert(
             f"{path.name} needs rules for the names of its tensors and an architecture "
             f"({', '.join(store.ARCHITECTURES)}), got neither or one; a file that hpax wrote is read by hpax.load"
         )
-    tensors = torch_pth.load(path) if path.suffix == ".pth" else _safetensors(path)
+    tensors = torch_tensors(path)
     leaves = renamed(tensors, rules)
     record = {"converted from": path.name, "rules": f"{len(rules)} rules for {len(tensors)} tensors"}
     told = card(path.stem, use="Converted weights of torch.", limits=LIMITS, record=record)
@@ -116,8 +116,13 @@ def convert(
     return Encoder(network) if architecture == "inpainter" else network
 
 
-def _checked(path: str | os.PathLike[str]) -> pathlib.Path:
-    """A file of weights of a kind that can be read."""
+def checked(path: str | os.PathLike[str]) -> pathlib.Path:
+    """A file of weights of a kind that can be read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is too large, or its name ends as that of no such kind.
+    """
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there; give a file of weights")
@@ -146,17 +151,25 @@ def renamed(tensors: Mapping[str, np.ndarray], rules: Rules) -> dict[str, np.nda
             continue
         if ours in leaves:
             raise ValueError(f"rules must give every tensor a name of its own, {theirs} becomes {ours} as another does")
-        leaves[ours] = _turned(np.asarray(tensor))
+        leaves[ours] = kernels_turned(np.asarray(tensor))
     return leaves
 
 
-def _turned(tensor: np.ndarray) -> np.ndarray:
+def kernels_turned(tensor: np.ndarray) -> np.ndarray:
+    """A tensor of torch in our order of axes, output channels last."""
     if tensor.ndim == 4:
         return np.ascontiguousarray(tensor.transpose(2, 3, 1, 0))
     return np.ascontiguousarray(tensor.T) if tensor.ndim == 2 else tensor
 
 
-def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+def torch_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Name → tensor of a file of torch, `.pth` or `.safetensors`.
+
+    Raises:
+        ValueError: it holds none that NumPy knows, or is damaged.
+    """
+    if path.suffix == ".pth":
+        return torch_pth.load(path)
     try:
         return safetensors.numpy.load_file(path)
     except (safetensors.SafetensorError, TypeError, ValueError) as error:

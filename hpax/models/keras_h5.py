@@ -1,6 +1,7 @@
 """Arrays of HDF5 files as Keras writes them (`model.save("x.h5")`), read without Keras; no link is followed."""
 
 import pathlib
+from collections.abc import Collection
 from typing import Any
 
 import h5py
@@ -9,8 +10,8 @@ import numpy as np
 MAX_NUMBERS = 50_000_000  # of a dataset
 
 
-def load(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
-    """Layer → kind of weight → array; layers without weights are left out.
+def load(path: pathlib.Path, layers: Collection[str] | None = None) -> dict[str, dict[str, np.ndarray]]:
+    """Layer → kind of weight → array; layers without weights are left out, and all but `layers` where they are given.
 
     Raises:
         ValueError: no HDF5 file of a Keras model, a link, or what is no float or too large.
@@ -27,7 +28,7 @@ def load(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
                 'save the whole model: model.save("x.h5")'
             )
         found = {}
-        for layer in root:
+        for layer in root if layers is None else sorted(set(layers) & set(root)):
             weights: dict[str, np.ndarray] = {}
             _datasets(root, layer, weights)
             if weights:

@@ -27,6 +27,7 @@ from hpax.recipes import inpaint, transfer
 from hpax.recipes.cells import Cells
 from hpax.recipes.configs import (
     LABELLED_BASELINES,
+    RESIZED,
     TRAINED_BASELINES,
     TRANSFER_BASELINES,
     UNTRAINED_BASELINES,
@@ -57,7 +58,9 @@ def make(name: str, config: Config, cells: Cells, workdir: Path, *, seed: int = 
 
     Raises:
         ModuleNotFoundError: weights of ImageNet that are not installed.
-        ValueError: an unknown name, or one that needs labels where no cells but those asked about have any.
+        FileNotFoundError: weights of VGG16 that are not there.
+        ValueError: an unknown name, no or other weights of VGG16, or a name that needs labels where no cells but those
+            asked about have any.
     """
     prepared = functools.partial(describe_prepared, cells)
     if name == "intensity":
@@ -67,8 +70,7 @@ def make(name: str, config: Config, cells: Cells, workdir: Path, *, seed: int = 
     if name == "pca pixels":
         return prepared(_principal(config, cells, seed))
     if name in TRANSFER_BASELINES:
-        strategy: Any = name.partition(" ")[2]
-        return prepared(transfer.encoder(strategy))
+        return prepared(_transferred(name, config.vgg16))
     if name == "classic":
         return prepared(handcrafted.encode)
     if name == measurements.LAYER:
@@ -186,6 +188,18 @@ def _labelled(name: str, cells: Cells) -> Part:
 
 def _classes(cells: Cells, source: data.Source | data.Joined | Part) -> Int[np.ndarray, " n"]:
     return np.unique(cells.obs()["label"].loc[source.table.index].to_numpy(str), return_inverse=True)[1]
+
+
+def _transferred(name: str, vgg16: Path | None) -> Encode:
+    """A network of ImageNet by the name of what it is shown."""
+    network, _, shown = name.partition(" ")
+    strategy: Any = shown.removesuffix(f" at {RESIZED}")
+    side = RESIZED if shown != strategy else None
+    if network == "imagenet":
+        return transfer.encoder(strategy, side=side)
+    if vgg16 is None:
+        raise ValueError(f"{name!r} needs a file of VGG16's weights, got none; give --baselines.vgg16 FILE")
+    return transfer.encoder(strategy, side=side, weights=vgg16)
 
 
 def _intensity(channels: int, crops: UInt[Array, "b s s c"]) -> dict[str, Float32[np.ndarray, "b k"]]:

@@ -393,8 +393,17 @@ LABELLED_BASELINES = ("supervised", "contrast of labels")
 """Those that see labels, of the training proteins: a ceiling, and "contrast of proteins" told which cells share a
 label, not only a protein. What that is ahead of the one without labels is worth the labels."""
 
-TRANSFER_BASELINES = ("imagenet protein", "imagenet colours", "imagenet channels")
-"""Further ones, by weights that the extra `imagenet` installs."""
+RESIZED = 224
+"""Pixels of the side of pictures that networks of ImageNet learnt at."""
+
+TRANSFER_BASELINES = tuple(
+    f"{network} {shown}{at}"
+    for network in ("imagenet", "vgg16")
+    for shown in ("protein", "colours", "channels")
+    for at in ("", f" at {RESIZED}")
+)
+"""Further ones: EfficientNet-Lite0, by weights that the extra `imagenet` installs, and VGG16, by a file of weights;
+three ways to show them a cell, at its own size or resized."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -408,6 +417,7 @@ class Baselines:
     components: int = 64  # of the pixels' principal components
     contrasts: float = 0.1  # weight of the two contrasts beside masked reconstruction, whose errors are small
     contrast: float = 0.03  # weight of the contrast of proteins beside inpainting
+    vgg16: Path | None = None  # weights for the sets "vgg16 …": .h5 of Keras; .safetensors or .pth of torchvision
 
     def __post_init__(self) -> None:
         if min(self.side_by_side, self.embedding, self.hidden, self.components) < 1:

@@ -5,9 +5,12 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from hpax import train
 from hpax.data.source import Part
+from hpax.models import vgg16
+from hpax.nn import vgg
 from hpax.recipes import baselines, inpaint, transfer
 from hpax.recipes.cells import Atlas, Data, open_cells
 from hpax.recipes.configs import Adam
@@ -139,5 +142,29 @@ def test_imagenet_is_shown_a_cell_in_three_ways(cells, crops, untyped):
         np.testing.assert_allclose(found["channels"][stage][:, : features.shape[1]], features, rtol=1e-4, atol=1e-5)
     red, green, blue = np.moveaxis(np.asarray(transfer.rendered(prepared, "colours")[0]), -1, 0)
     np.testing.assert_array_equal([green, blue, red], np.moveaxis(prepared, -1, 0))
+    resized = transfer.encoder("protein", side=64)(prepared[:, ::2, ::2])
+    assert resized["stage1"].shape == found["protein"]["stage1"].shape
     with pytest.raises(ValueError, match="must be one of protein, colours, channels"):
         transfer.encoder("magic")
+
+
+def test_vgg16_needs_its_weights(cells, tmp_path):
+    with pytest.raises(ValueError, match="'vgg16 protein at 224' needs a file of VGG16's weights"):
+        baselines.make("vgg16 protein at 224", TINY, cells, tmp_path)
+    given = dataclasses.replace(TINY, vgg16=tmp_path / "missing.h5")
+    with pytest.raises(FileNotFoundError, match="is not there"):
+        baselines.make("vgg16 colours", given, cells, tmp_path)
+
+
+def test_vgg16_describes_cells_by_its_five_blocks(cells, crops, tmp_path):
+    drawn = np.random.default_rng(0)
+    tensors, seen = {}, 3
+    for place, width in zip(vgg16.TORCH_PLACES, (width for block in vgg.WIDTHS for width in block), strict=True):
+        kernel = drawn.standard_normal((width, seen, 3, 3), np.float32) * np.float32(np.sqrt(2 / 9 / seen))
+        tensors |= {f"features.{place}.weight": kernel, f"features.{place}.bias": np.zeros(width, np.float32)}
+        seen = width
+    safetensors.numpy.save_file(tensors, tmp_path / "vgg16.safetensors")
+    given = dataclasses.replace(TINY, vgg16=tmp_path / "vgg16.safetensors")
+    found = baselines.make("vgg16 protein", given, cells, tmp_path)(crops[:2, ::2, ::2])
+    widths = {f"block{block}": (2, widths[-1]) for block, widths in enumerate(vgg.WIDTHS, start=1)}
+    assert {layer: np.shape(values) for layer, values in found.items()} == widths

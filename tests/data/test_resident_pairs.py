@@ -8,6 +8,7 @@ import pytest
 from properties import assert_same
 
 from hpax.data import PairBatches, ProcessShard, ResidentPairs, preprocess
+from hpax.ops import stretch
 
 STEPS = 6  # an epoch of 37 cells in batches of 8, the padded batch, and the beginning of the next epoch
 
@@ -60,8 +61,8 @@ def test_a_quotient_is_rounded_once():
     images, divisors = rng.random((64, 8, 8, 2), np.float32), rng.uniform(0.1, 1, (64, 1, 1, 2)).astype(np.float32)
     for divisor in (255, 0.95, divisors):
         exact = (images.astype(np.float64) / np.asarray(divisor, np.float32)).astype(np.float32)
-        np.testing.assert_array_equal(preprocess.quotient(images, divisor), exact)
+        np.testing.assert_array_equal(stretch.quotient(images, divisor), exact)
         asked = np.asarray(divisor, np.float32)
-        np.testing.assert_array_equal(jax.jit(preprocess.quotient)(images, asked), exact)
-        constant = jax.jit(lambda images, divisor=divisor: preprocess.quotient(images, divisor))
+        np.testing.assert_array_equal(jax.jit(stretch.quotient)(images, asked), exact)
+        constant = jax.jit(lambda images, divisor=divisor: stretch.quotient(images, divisor))
         np.testing.assert_array_equal(constant(images), exact)

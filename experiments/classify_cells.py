@@ -3,7 +3,8 @@
 Trains a network on crops of cells that inherit the labels of their field, and asks it about the cells of proteins that
 it never saw, by the competition's metric. With `--recipe.labels cells` it learns from what each cell truly shows: as
 well as this network can do on these cells, the ceiling of all weak supervision. `--fields FOLDER` learns from a folder
-of fields with a table of labels, else from simulated ones. Leaves classify.safetensors, which `hpax.load` reads.
+of fields with a table of labels, else from simulated ones; `--sweep encoder` begins with an inpainting encoder that
+learnt without labels, learnt further or frozen. Leaves classify.safetensors, which `hpax.load` reads.
 """
 
 import dataclasses
@@ -42,6 +43,11 @@ SWEEPS = {
     ),
     "labels": launch.grid(**{"recipe.labels": ["field", "cells"]}),
     "backbone": launch.grid(**{"recipe.backbone.name": ["plain-tiny", "efficientnet-tiny"]}),
+    "encoder": (
+        {"recipe.backbone.name": "lu2019-half"},
+        {"recipe.backbone.name": "lu2019-half", "recipe.init_from": Path("encode-cells")},
+        {"recipe.backbone.name": "lu2019-half", "recipe.init_from": Path("encode-cells"), "recipe.frozen": True},
+    ),
     "resolution": launch.grid(**{"recipe.resolution": [32, 64, 128]}),
     "crop": launch.grid(**{"recipe.masked": [True, False]}),
     "loss": launch.grid(**{"recipe.loss.name": ["bce", "weighted", "focal", "lovasz", "hard", "focal_lovasz_bce"]}),

@@ -2,7 +2,7 @@
 
 Each is called as `backbone(images, mask=None, train=False)` with images (b, h, w, c) in [0, 1] of any number of
 channels, and answers with its last map (b, h', w', k), after its activation and before any pooling. `backbone.stride`
-is the pixels between two places of that map.
+is the pixels between two places of that map. Those of lu2019 answer with one place, the maxima of all their layers.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from hpax.nn.inception import Inception
 from hpax.nn.network import Network
 from hpax.nn.plain import Plain
 from hpax.nn.resnext import ResNeXt
+from hpax.nn.source_encoder import SourceEncoder
 from hpax.nn.swin import Swin
 
 BACKBONES: dict[str, Callable[..., Network]] = {
@@ -28,5 +29,8 @@ BACKBONES: dict[str, Callable[..., Network]] = {
     "swin-tiny": partial(Swin, width=24, depths=(2, 2), heads=(2, 4), window=4, drop=0.0),
     "plain-tiny": Plain,
     "plain-small": partial(Plain, widths=(32, 64, 128, 256, 256)),
+    "lu2019": SourceEncoder,
+    "lu2019-half": partial(SourceEncoder, width=0.5),
+    "lu2019-quarter": partial(SourceEncoder, width=0.25),
 }
 """Name → constructor, which takes `axis_name` and `momentum` (see `hpax.nn.norm.BatchNorm`) by keyword."""

@@ -6,10 +6,12 @@ A backbone is called as `backbone(images, mask=mask, train=train)` and answers w
 
 from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
 
+from hpax.nn.norm import BatchNorm
 from hpax.ops import cam
 from hpax.types import Array
 
@@ -79,6 +81,8 @@ class CellNet(nn.Module):
     classes: int = 19
     dropout: float = 0.0
     antibodies: int = 0
+    standardised: bool = False  # the classifier sees features of mean 0 and variance 1: frozen ones have any
+    frozen: bool = False  # training leaves the backbone as it is
 
     @property
     def stride(self) -> int:
@@ -90,8 +94,13 @@ class CellNet(nn.Module):
         self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
     ) -> CellOutput:
         """What the network says of images in [0, 1]; rows of `mask` 0 are left out of batch statistics."""
-        features = self.backbone(images, mask=mask, train=train).mean((1, 2))
-        seen = nn.Dropout(self.dropout)(features, deterministic=not train)
+        maps = self.backbone(images, mask=mask, train=train and not self.frozen)
+        features = (jax.lax.stop_gradient(maps) if self.frozen else maps).mean((1, 2))
+        scaled = features
+        if self.standardised:
+            norm = BatchNorm(self.backbone.axis_name, self.backbone.momentum, name="norm")
+            scaled = norm(features, mask=mask, train=train)
+        seen = nn.Dropout(self.dropout)(scaled, deterministic=not train)
         logits = nn.Dense(self.classes, name="classifier")(seen)
         if not self.antibodies:
             return CellOutput(logits, features, None)

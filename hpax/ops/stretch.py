@@ -13,7 +13,7 @@ from hpax.types import Array
 FLOOR = 0.05  # structural markers under this fraction of full scale are background
 
 
-def human(image: Float[Array, "*b s s c"]) -> Float[Array, "*b s s c"]:
+def human(image: Float[Array, "*b h w c"]) -> Float[Array, "*b h w c"]:
     """Human cells (Lu et al. 2019): the protein spans [0, 1] in each crop, markers are stretched from [0.05, 1].
 
     The published code stretches; the paper only says that pixels under 0.05 become 0.

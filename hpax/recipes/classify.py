@@ -12,6 +12,7 @@ from jaxtyping import Float
 from hpax import files, models, train
 from hpax.data import BagBatches, FieldSource, ResidentBags, augment, balance
 from hpax.fields import Field
+from hpax.models.store import INPAINTERS
 from hpax.nn.heads import CellNet
 from hpax.ops import overlap
 from hpax.predict import cells, strategies
@@ -76,7 +77,14 @@ def build(config: Config, training: FieldSource, validation: FieldSource, target
     )
     steps = config.optimizer.steps_of(batches.steps_per_epoch)
     task = Classification(
-        CellNet(config.backbone.make(), labels.shape[1], config.backbone.dropout, telling),
+        CellNet(
+            config.backbone.make(),
+            labels.shape[1],
+            config.backbone.dropout,
+            telling,
+            standardised=config.frozen,
+            frozen=config.frozen,
+        ),
         config.loss.make(labels),
         bag=None if config.bag == "none" else config.bag,
         cell_weight=config.cell_weight,
@@ -87,13 +95,23 @@ def build(config: Config, training: FieldSource, validation: FieldSource, target
     return train.Run(
         task,
         ResidentBags(batches) if learning.settled(config).resident == "yes" else batches,
-        config.optimizer.make(steps),
+        learning.only_above(config.optimizer.make(steps)) if config.frozen else config.optimizer.make(steps),
         steps,
         config.seed,
         validation=None if held is None else held.epoch,
         scores=None if held is None else _scorer(config, task, validation),
-        init=learning.init_from(config.init_from),
+        init=_init(config),
     )
+
+
+def _init(config: Config) -> train.Init | None:
+    """What a network begins with: what it is fresh, or one that learnt before."""
+    if config.init_from is None:
+        return None
+    donor = models.load_network(config.init_from)
+    if donor.architecture in INPAINTERS:
+        return learning.encoder_from(donor, config.crop_um / config.resolution)
+    return learning.init_from(config.init_from, parts=("backbone",) if config.frozen else ("backbone", "classifier"))
 
 
 def _learnt_from(training: FieldSource, targets: Targets | None) -> FieldSource:
@@ -159,7 +177,7 @@ def train_model(
         workdir / FILE,
         state,
         architecture="cell-net",
-        options={"backbone": config.backbone.name},
+        options={"backbone": config.backbone.name} | ({"standardised": True} if config.frozen else {}),
         um_per_pixel=config.crop_um / config.resolution,
         size=config.resolution,
         masked=config.masked,

@@ -125,6 +125,9 @@ BACKBONES = (
     "swin-tiny",
     "plain-tiny",
     "plain-small",
+    "lu2019",
+    "lu2019-half",
+    "lu2019-quarter",
 )
 """Names of `hpax.nn.backbones`."""
 
@@ -204,6 +207,8 @@ class Localize:
     seed: int = 1  # of the first parameters and the batches
 
     def __post_init__(self) -> None:
+        if self.backbone.name.startswith("lu2019"):
+            raise ValueError(f"a backbone must make a map to say where classes are, {self.backbone.name} does not")
         if self.resident == "yes" and self.copy_paste:
             raise ValueError('resident must be "auto" or "no" with copy_paste, got "yes"; the host mixes fields')
 
@@ -227,9 +232,14 @@ class Classify:
     oversampling: float = 0.5  # of rare classes: 0 none, 1 as frequent as common ones
     resident: Resident = "auto"  # cells live in the devices' memory, which augment them; auto: on GPUs and TPUs
     optimizer: Optimizer = Optimizer(steps=2400)
-    init_from: Path | None = None  # a network of the same backbone; else fresh
+    init_from: Path | None = None  # a network of the same backbone, or an inpainting encoder for lu2019…; else fresh
+    frozen: bool = False  # keep the backbone as it began, and learn what reads its features, standardised
     tta: int = 8  # views of a cell at test time: 1, 2, 4 or 8 flips and rotations
     seed: int = 1  # of the first parameters and the batches
+
+    def __post_init__(self) -> None:
+        if self.frozen and self.init_from is None:
+            raise ValueError("a frozen backbone must have learnt before, got no init_from; name a network or a file")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,11 +1,15 @@
 """What image-level and cell-level recipes share: the backbone, the loss, where to begin, and how models are kept."""
 
 import dataclasses
+import functools
+import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import jax
+import numpy as np
+import optax
 
 from hpax import atlas, models, train
 from hpax.data import augment
@@ -20,9 +24,11 @@ __all__ = [
     "Scorer",
     "Strength",
     "augmentation",
+    "encoder_from",
     "fit",
     "init_from",
     "lives_on_device",
+    "only_above",
     "save_network",
     "settled",
 ]
@@ -58,18 +64,59 @@ def settled(config: Recipe) -> Recipe:
     return dataclasses.replace(config, resident="yes" if lives_on_device(config.resident) and not mixing else "no")
 
 
-def init_from(network: pathlib.Path | None) -> train.Init | None:
-    """Fresh parameters, or the backbone and the classifier of a network of the same backbone in a file."""
+def init_from(network: pathlib.Path | None, *, parts: Sequence[str] = ("backbone", "classifier")) -> train.Init | None:
+    """Fresh parameters, or parts of a network of the same backbone in a file; what else there is stays fresh."""
     if network is None:
         return None
     donor = models.load_network(network)
 
     def init(params: Params, model_state: ModelState) -> tuple[Params, ModelState]:
-        for part in ("backbone", "classifier"):  # a power of pooling stays fresh
+        for part in parts:
             params, model_state = models.graft(params, model_state, donor, at=part)
         return params, model_state
 
     return init
+
+
+def encoder_from(network: models.Network, um_per_pixel: float) -> train.Init:
+    """Fresh parameters around the source encoder of an inpainting network, for a backbone of lu2019.
+
+    A channel that it never saw begins as one that counts for nothing.
+
+    Raises:
+        ValueError: its channels are not the first of `atlas.CHANNELS`, or its pixels are of another size.
+    """
+    seen = network.channels
+    if seen != atlas.CHANNELS[: len(seen)]:
+        raise ValueError(f"an encoder must have learnt from {', '.join(atlas.CHANNELS)}, got {', '.join(seen)}")
+    if not math.isclose(network.um_per_pixel, um_per_pixel, rel_tol=0.1):
+        told = f"crops have {um_per_pixel:.3g}, it learnt at {network.um_per_pixel:.3g}"
+        raise ValueError(
+            f"crops must have the µm per pixel that their encoder learnt at, {told}; change the resolution"
+        )
+    source = dict(network.params["source"])
+    kernel = np.asarray(source["conv1"]["kernel"])
+    blind = np.zeros((*kernel.shape[:2], len(atlas.CHANNELS) - len(seen), kernel.shape[3]), kernel.dtype)
+    source["conv1"] = {**source["conv1"], "kernel": np.concatenate([kernel, blind], 2)}
+    donor = dataclasses.replace(
+        network,
+        params={"backbone": {"source": source}},
+        model_state={
+            name: {"backbone": {"source": tree["source"]}}
+            for name, tree in network.model_state.items()
+            if "source" in tree
+        },
+    )
+    return functools.partial(models.graft, pretrained=donor, at="backbone/source")
+
+
+def only_above(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The optimiser of all but a network's `backbone`, which stays as it is."""
+
+    def parts(params: Params) -> Params:
+        return {name: "kept" if name == "backbone" else "learnt" for name in params}
+
+    return optax.multi_transform({"learnt": optimizer, "kept": optax.set_to_zero()}, parts)
 
 
 def fit(run: train.Run, workdir: pathlib.Path, *, describe: str) -> train.State:

@@ -24,6 +24,9 @@ def test_a_map_of_one_place_for_every_stride(name):
     assert (net.axis_name, net.momentum) == ("devices", 0.5)
     out, _ = jax.eval_shape(net.init_with_output, KEY, jnp.zeros((2, 128, 192, 5)))
     assert out.ndim == 4
+    if name.startswith("lu2019"):  # the maxima of all layers, of all places
+        assert out.shape[1:3] == (1, 1)
+        return
     assert abs(out.shape[1] - 128 / net.stride) <= 2
     assert abs(out.shape[2] - 192 / net.stride) <= 2
 

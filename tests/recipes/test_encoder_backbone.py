@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 
 import jax
 import numpy as np
@@ -103,7 +104,7 @@ def test_what_does_not_fit_is_refused(split, encoder):
     with pytest.raises(ValueError, match=r"norm1/mean must have shape \(48,\), got \(24,\)"):
         begun(split, wide)
     with pytest.raises(ValueError, match=r"must have learnt from protein, nucleus, .*, got protein, marker"):
-        begun(split, dataclasses.replace(TINY, init_from="encode-yeast"))
+        begun(split, dataclasses.replace(TINY, init_from=pathlib.Path("encode-yeast")))
     with pytest.raises(ValueError, match="must make a map to say where classes are, lu2019 does not"):
         localize.Config(backbone=Backbone(name="lu2019"))
     assert learning.init_from(None) is None

@@ -1,6 +1,7 @@
 """Lists of proteins that people bring: those whose cells differ, as the Human Protein Atlas annotates them, or any."""
 
 import os
+import re
 
 from hpax.formats import tables
 
@@ -9,6 +10,14 @@ VARIATION = ("single-cell_variation_intensity", "single-cell_variation_spatial")
 
 NAMES = (*tables.PROTEIN, "ensembl", "ensembl_id")
 """Columns that name proteins, by their genes as well."""
+
+_TWO_NAMES = re.compile(r"([^()\s]+) \(([^()\s]+)\)")
+
+
+def aliases(name: str) -> frozenset[str]:
+    """What a protein may be called: `CCNB1 (ENSG00000134057)` is CCNB1, and ENSG00000134057, too."""
+    parts = _TWO_NAMES.fullmatch(name)
+    return frozenset({name, *(parts.groups() if parts else ())})
 
 
 def variable(path: str | os.PathLike[str]) -> frozenset[str]:

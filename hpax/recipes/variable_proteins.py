@@ -51,9 +51,9 @@ def chosen(
 
 def _listed(table: Path, every: np.ndarray) -> list[str]:
     names = protein_lists.variable(table)
-    found = [name for name in every.tolist() if name in names]
+    found = [name for name in every.tolist() if names & protein_lists.aliases(name)]
     if not found:
-        examples = f"such as {min(names)!r}, and those are such as {every[0]!r}"
+        examples = f"such as {min(names)!r}, and those are such as {every.tolist()[0]!r}"
         raise ValueError(f"{table} names none of the {len(every)} proteins that are learnt from: {examples}")
     return found
 

@@ -107,6 +107,8 @@ def test_tables_name_them(data, every, tmp_path):
     )
     assert protein_lists.variable(table) == {"E1", names[0], "E3", names[2], "E4", "Q"}
     assert without(data, table=table).left_out == (names[0], names[2])
+    assert protein_lists.aliases("CCNB1 (ENSG00000134057)") >= {"CCNB1", "ENSG00000134057"}
+    assert protein_lists.aliases("one two (three)") == {"one two (three)"}
     listed = tmp_path / "listed.csv"
     listed.write_text(f"protein\n{names[3]}\n")
     assert without(data, table=listed).left_out == (names[3],)

@@ -110,6 +110,7 @@ PRESETS: Mapping[str, launch.Difference] = {
         "data.er": True,
         "data.resolution": 128,
         "data.atlas.proteins": 285,
+        "data.atlas.realism": "mixed",
         "data.atlas.cell_lines": 2,
         "recipe.network.kind": "vector",
         "recipe.network.width": 0.25,
@@ -154,6 +155,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
         "learnt from": f"{len(cells.training)} cells of {cells.training.table['protein'].nunique()} proteins, "
         f"{real_ones(cells)} of them real",
         "command": f"python -m experiments.pretrain_encoder{arguments(config)}",
+        "data set": cells.everything.info.full_name,
         "licence": "Apache-2.0",
         "settings": launch.plain(config.recipe.optimizer)
         | launch.plain(config.recipe.network)

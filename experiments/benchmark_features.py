@@ -9,6 +9,7 @@ each is chosen on the cells asked about, as published.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -160,6 +161,10 @@ def fitting(name: str, cells: "Cells") -> "Encoder":
     if (encoder.channels, encoder.size) != (cells.channels, cells.size):
         told = f"{', '.join(encoder.channels)} at {encoder.size} pixels"
         raise launch.LaunchError(f"{name} must see {', '.join(cells.channels)} at {cells.size}, it sees {told}")
+    apart = encoder.network.um_per_pixel / cells.um_per_pixel
+    if not (math.isnan(apart) or 0.9 < apart < 1.1):
+        told = f"{cells.um_per_pixel:.3g}, it learnt at {encoder.network.um_per_pixel:.3g}"
+        raise launch.LaunchError(f"{name} must see the µm per pixel of these crops, {told}; change their crop_um")
     if encoder.masked or encoder.network.preprocessing != cells.preprocessing:
         raise launch.LaunchError(
             f"{name} must have learnt from cells as these are prepared ({cells.preprocessing}, with their neighbours), "

@@ -44,6 +44,16 @@ SWEEPS = {
         {"data.variable.left_out": 0.0},
         *launch.grid({"data.variable.left_out": [0.35], "data.variable.by": ["features", "labels", "random"]}),
     ),
+    "batch": (  # as many pairs, at a rate that grows with the root of the batch
+        {"recipe.optimizer.batch_size": 8},
+        {
+            "recipe.optimizer.batch_size": 32,
+            "recipe.optimizer.steps": 450,
+            "recipe.optimizer.learning_rate": 2e-3,
+        },
+    ),
+    "schedule": launch.grid({"recipe.optimizer.schedule": ["cosine", "constant"]}),
+    "crop": launch.grid({"data.crop_um": [20.48, 40.96, 81.92]}),
     "layer": launch.grid(layer=LAYERS),
     "contrast": launch.grid({"recipe.contrast": [0.0, 0.003, 0.03]}),  # give it --recipe.optimizer.batch-size 32
 }

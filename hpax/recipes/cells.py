@@ -142,6 +142,7 @@ def _opened(config: Data, seed: int) -> Cells:
                 found, config.um_per_pixel, camera_bits=config.bits, cache=config.data_dir / pixel_sizes.FILE
             ),
             camera_bits=config.bits,
+            crop_um=config.crop_um,
             crop_size=config.resolution,
             progress=True,
         )
@@ -182,6 +183,7 @@ def _simulated(config: Data, seed: int) -> Cells:
         balanced=True,
         multilocalised=0.0,
         **dataclasses.asdict(config.atlas),
+        crop_um=config.crop_um,
         crop_size=config.resolution,
         seed=seed,
     )
@@ -238,7 +240,7 @@ def _human(
         held=held,
         channels=atlas.CHANNELS if config.er else atlas.CHANNELS[:3],
         preprocessing="human",
-        um_per_pixel=CROP / size,
+        um_per_pixel=config.crop_um / size,
         origin=origin,
         protocol=protocol,
         labels=only_location(everything.labels),

@@ -16,6 +16,9 @@ Finder = Literal["networks", "classical"]  # of cells, by their markers
 Target = Literal["nuclei", "cells"]
 Realism = Literal["plain", "randomised", "mixed"]
 
+CROP = 40.96
+"""µm of the side of a crop of a human cell, as published: `hpax.segment.nuclei.CROP`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Atlas:
@@ -107,7 +110,8 @@ class CellData:
     yeast: YeastAtlas = YeastAtlas()  # of --cells simulated-yeast
     variable: VariableProteins = VariableProteins()  # not learnt from
     er: bool = False  # show the network (and the classic features) the ER too, where it was stained; published: no
-    resolution: int = 64  # pixels of the side of crops of 41 µm that are cut out of fields; published crops have theirs
+    crop_um: float = CROP  # µm of the side of crops that are cut out of fields
+    resolution: int = 64  # pixels of that side; published crops have theirs
 
     def __post_init__(self) -> None:
         cut = self.kind in ("simulated", "hpa")
@@ -116,6 +120,9 @@ class CellData:
         if self.resolution != 64 and not cut:
             told = f"got {self.resolution} of cells {self.kind!r}; leave it out"
             raise ValueError(f"resolution must be 64 of crops that are not cut out here, {told}")
+        if not self.crop_um > 0 or (self.crop_um != CROP and not cut):
+            told = f"got {self.crop_um:g} of cells {self.kind!r}"
+            raise ValueError(f"crop_um must be positive, and {CROP:g} of crops that are not cut out here, {told}")
         if self.fields and (self.folder or self.cells not in ("simulated", "hpa")):
             told = f"cells {self.cells} and folder {self.folder}"
             raise ValueError(f"fields must be the only folder, of cells 'hpa', got {told}; give --fields alone")

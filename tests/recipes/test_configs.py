@@ -14,6 +14,7 @@ from hpax.models import ensemble, imagenet, segmenter, store
 from hpax.nn import backbones, heads, inpainter
 from hpax.ops import losses, mil, mix
 from hpax.recipes import configs, data_configs, learning
+from hpax.segment import nuclei
 
 
 def choices(config, name):
@@ -70,3 +71,7 @@ def test_presets_name_settings_that_there_are(config, presets):
         known = launch.config.paths(config)
         assert set(difference) <= set(known)
         assert launch.replaced(config, difference) != config
+
+
+def test_crops_are_as_wide_as_the_published_ones():
+    assert data_configs.CROP == nuclei.CROP

@@ -90,6 +90,26 @@ def test_published_crops_are_of_their_own_size(tmp_path):
     for wrong in (0, -8, 36):
         with pytest.raises(ValueError, match=f"resolution must be a positive multiple of 8, got {wrong}"):
             Data(resolution=wrong)
+    for wrong in ({"cells": "human", "folder": tmp_path, "crop_um": 20.0}, {"crop_um": 0.0}):
+        with pytest.raises(
+            ValueError, match=r"crop_um must be positive, and 40\.96 of crops that are not cut out here"
+        ):
+            Data(**wrong)
+
+
+def test_crops_are_as_wide_as_asked(tmp_path):
+    """Of one scene a crop of half the width is the middle of the whole one."""
+    few = Atlas(proteins=19, size=256)
+    whole, middle = (
+        open_cells(Data(atlas=few, crop_um=crop_um, resolution=side, data_dir=tmp_path))
+        for crop_um, side in ((40.96, 128), (20.48, 64))
+    )
+    assert middle.um_per_pixel == whole.um_per_pixel == pytest.approx(0.32, rel=0.01)
+    assert whole.everything.table.index.equals(middle.everything.table.index)
+    for one, other in zip(
+        whole.everything.__getitems__(range(5)), middle.everything.__getitems__(range(5)), strict=True
+    ):
+        np.testing.assert_array_equal(one["image"][32:96, 32:96], other["image"])
 
 
 @pytest.mark.slow

@@ -99,7 +99,7 @@ def test_published_crops_are_of_their_own_size(tmp_path):
 
 def test_crops_are_as_wide_as_asked(tmp_path):
     """Of one scene a crop of half the width is the middle of the whole one."""
-    few = Atlas(proteins=19, size=256)
+    few = Atlas(proteins=57, size=256)
     whole, middle = (
         open_cells(Data(atlas=few, crop_um=crop_um, resolution=side, data_dir=tmp_path))
         for crop_um, side in ((40.96, 128), (20.48, 64))

@@ -132,21 +132,19 @@ def described(config: Config, cells: "Cells", workdir: Path) -> "dict[str, Descr
             if stem in given or stem in config.features:
                 raise ValueError(f"sets of features must have different names, two are {stem}; rename a file")
             given[stem] = baselines.describe_prepared(cells, fitting(name, cells).encode)
-        transferred: dict[str, Describe] = {}
+        made: dict[str, Describe] = {}
         for name in config.features:
             if name in configs.TRANSFER_BASELINES:
-                transferred[name] = baselines.make(name, config.baselines, cells, workdir)
-    made: dict[str, Describe] = {}
+                made[name] = baselines.make(name, config.baselines, cells, workdir)
     for name in config.features:
-        if name in transferred:
-            made[name] = transferred[name]
+        if name in made:
             continue
         if name in configs.LABELLED_BASELINES and not cells.held_out:
             print(f"{name} is left out: these cells hold no protein out, so it would learn what it is asked")
             continue
         folder = workdir / "training" / name.replace(" ", "_")
         made[name] = baselines.make(name, config.baselines, cells, folder, seed=config.seed)
-    return made | given
+    return {name: made[name] for name in config.features if name in made} | given
 
 
 def fitting(name: str, cells: "Cells") -> "Encoder":

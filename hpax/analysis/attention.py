@@ -37,8 +37,14 @@ protein than random weights, the first layer has."""
 
 
 def finest_layer(classifier: FieldClassifier | CellClassifier) -> str:
-    """The layer whose maps are fine enough to follow a protein: FINEST of a plain network, of others the last map."""
-    return f"backbone/{FINEST}" if FINEST in classifier.network.params["backbone"] else "backbone"
+    """The layer whose maps are fine enough to follow a protein.
+
+    FINEST of a plain network, the first one of an inpainting encoder (whose last is no map), of others the last map.
+    """
+    backbone = classifier.network.params["backbone"]
+    if "source" in backbone:
+        return "backbone/source/conv1"
+    return f"backbone/{FINEST}" if FINEST in backbone else "backbone"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,6 +81,8 @@ class Attention:
         """
         if kind not in ("grad-cam", "cam"):
             raise ValueError(f"kind must be grad-cam or cam, got {kind!r}")
+        if kind == "cam" and "norm" in self.params:
+            raise ValueError("cam needs a classifier of features as they are, these are standardised; take grad-cam")
         look = self._grad_cam if kind == "grad-cam" else self._cam
         found = []
         for start in range(0, max(1, len(images)), BATCH):  # no image at all makes one batch of padding
@@ -172,6 +180,8 @@ def _run(
         answer: Any = model.apply(variables, images)
     if len(caught) != 1 or getattr(caught[0], "ndim", 0) != 4:
         raise ValueError(f"layer must be a module that is called once and gives a map, {'/'.join(layer)!r} is none")
+    if max(caught[0].shape[1:3]) == 1 < min(images.shape[1:3]):
+        raise ValueError(f"layer must give a map of several places, {'/'.join(layer)!r} gives one; name a layer before")
     return answer.logits, caught[0]
 
 

@@ -49,11 +49,11 @@ def encode(images: Float[Array, "b h w c"]) -> dict[str, Float[np.ndarray, "b k"
 def _features(image: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, " k"]:
     protein = image[..., 0]
     intensity = [protein.sum(), protein.mean(), protein.std()]
-    correlations = [_correlation(protein, marker) for marker in np.moveaxis(image[..., atlas.STRUCTURE], -1, 0)]
+    correlations = [correlation(protein, marker) for marker in np.moveaxis(image[..., atlas.STRUCTURE], -1, 0)]
     return np.concatenate([intensity, correlations, haralick(protein).ravel()])
 
 
-def _correlation(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> float:
+def correlation(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> float:
     """Pearson's correlation; 0 where one of the two is constant."""
     a, b = a - a.mean(), b - b.mean()
     spread = np.sqrt((a * a).sum() * (b * b).sum())

@@ -137,22 +137,22 @@ def colocalisation(a: Plane, b: Plane) -> dict[str, float]:
 
     After Manders et al. (1993) and, for the last, Singan et al. (2011), as CellProfiler has them.
     """
-    x, y = a - a.mean(), b - b.mean()
-    products, both = float((x * y).sum()), float((a * b).sum())
-    bright = (a > BRIGHT * a.max()) & (b > BRIGHT * b.max())
+    correlation, both = handcrafted.correlation(a, b), (a * b).sum()
+    bright_a, bright_b = a > BRIGHT * a.max(), b > BRIGHT * b.max()
+    bright, light_a, light_b = bright_a & bright_b, a[bright_a].sum(), b[bright_b].sum()
     ranks = [np.unique(plane, return_inverse=True)[1].reshape(plane.shape) for plane in (a, b)]
     most = max(int(rank.max()) for rank in ranks) + 1
     weight = bright * (most - np.abs(ranks[0] - ranks[1])) / most
     return {
-        "correlation": float(_ratio(products, math.sqrt((x * x).sum() * (y * y).sum()))),
-        "slope": float(_ratio(products, (x * x).sum())),
+        "correlation": float(correlation),
+        "slope": float(_ratio(correlation * b.std(), a.std())),
         "overlap": float(_ratio(both, math.sqrt((a * a).sum() * (b * b).sum()))),
         "k1": float(_ratio(both, (a * a).sum())),
         "k2": float(_ratio(both, (b * b).sum())),
-        "m1": float(_ratio((a * bright).sum(), a[a > BRIGHT * a.max()].sum())),
-        "m2": float(_ratio((b * bright).sum(), b[b > BRIGHT * b.max()].sum())),
-        "weighted_m1": float(_ratio((a * weight).sum(), a[a > BRIGHT * a.max()].sum())),
-        "weighted_m2": float(_ratio((b * weight).sum(), b[b > BRIGHT * b.max()].sum())),
+        "m1": float(_ratio((a * bright).sum(), light_a)),
+        "m2": float(_ratio((b * bright).sum(), light_b)),
+        "weighted_m1": float(_ratio((a * weight).sum(), light_a)),
+        "weighted_m2": float(_ratio((b * weight).sum(), light_b)),
     }
 
 

@@ -10,10 +10,8 @@ WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 """Channels of the convolutions of each block; a block begins at half the resolution of the one before."""
 
 LAYERS = tuple(
-    f"block{block}_conv{layer}"
-    for block, widths in enumerate(WIDTHS, start=1)
-    for layer in range(1, len(widths) + 1)
-)  # fmt: skip
+    f"block{block}_conv{layer}" for block, widths in enumerate(WIDTHS, start=1) for layer in range(1, len(widths) + 1)
+)
 """The convolutions, by the names that Keras gave them."""
 
 

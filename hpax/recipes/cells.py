@@ -66,7 +66,7 @@ class Cells:
         """Pixels of the side of the crops."""
         return int(self.everything.info.features["image"].shape[0])
 
-    @property
+    @functools.cached_property
     def held_out(self) -> bool:
         """Whether the cells that benchmarks ask about are of proteins that training does not see."""
         return not self.held.table.index.isin(self.training.table.index).any()

@@ -76,13 +76,14 @@ def build(config: Config, training: FieldSource, validation: FieldSource, target
         seed=config.seed,
     )
     steps = config.optimizer.steps_of(batches.steps_per_epoch)
+    donor = None if config.init_from is None else models.load_network(config.init_from)
     task = Classification(
         CellNet(
             config.backbone.make(),
             labels.shape[1],
             config.backbone.dropout,
             telling,
-            standardised=config.frozen,
+            standardised=config.frozen or (donor is not None and "norm" in donor.params),
             frozen=config.frozen,
         ),
         config.loss.make(labels),
@@ -100,18 +101,16 @@ def build(config: Config, training: FieldSource, validation: FieldSource, target
         config.seed,
         validation=None if held is None else held.epoch,
         scores=None if held is None else _scorer(config, task, validation),
-        init=_init(config),
+        init=None if donor is None else _init(config, donor),
     )
 
 
-def _init(config: Config) -> train.Init | None:
-    """What a network begins with: what it is fresh, or one that learnt before."""
-    if config.init_from is None:
-        return None
-    donor = models.load_network(config.init_from)
+def _init(config: Config, donor: models.Network) -> train.Init:
+    """What a network begins with: an encoder, a backbone to be frozen, or all that another network has learnt."""
     if donor.architecture in INPAINTERS:
         return learning.encoder_from(donor, config.crop_um / config.resolution)
-    return learning.init_from(config.init_from, parts=("backbone",) if config.frozen else ("backbone", "classifier"))
+    parts = ("backbone",) if config.frozen else ("backbone", "norm", "classifier")
+    return learning.init_from(donor, [part for part in parts if part in donor.params])
 
 
 def _learnt_from(training: FieldSource, targets: Targets | None) -> FieldSource:
@@ -173,11 +172,12 @@ def train_model(
     """
     run = build(config, training, validation, targets)
     state = learning.fit(run, workdir, describe="cell-level model")
+    standardised = {"standardised": True} if "norm" in state.params else {}
     network = learning.save_network(
         workdir / FILE,
         state,
         architecture="cell-net",
-        options={"backbone": config.backbone.name} | ({"standardised": True} if config.frozen else {}),
+        options={"backbone": config.backbone.name} | standardised,
         um_per_pixel=config.crop_um / config.resolution,
         size=config.resolution,
         masked=config.masked,

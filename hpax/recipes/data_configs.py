@@ -90,9 +90,11 @@ class VariableProteins:
     def __post_init__(self) -> None:
         if not 0 <= self.left_out < 1:
             raise ValueError(f"left_out must be a share of proteins, 0 or more and below 1, got {self.left_out}")
-        if self.table is not None and (self.left_out or self.by != "features"):
-            told = f"got left_out {self.left_out} by {self.by}"
-            raise ValueError(f"a table says by itself which proteins are variable, {told} beside it; leave these out")
+        if self.by != "features" and not self.left_out:
+            raise ValueError(f"left_out must be above 0 to leave proteins out by {self.by}, got 0; say which share")
+        if self.table is not None and self.left_out:
+            told = f"got left_out {self.left_out}"
+            raise ValueError(f"a table says by itself which proteins are variable, {told} beside it; leave that out")
 
 
 @dataclasses.dataclass(frozen=True)

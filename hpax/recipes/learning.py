@@ -64,11 +64,8 @@ def settled(config: Recipe) -> Recipe:
     return dataclasses.replace(config, resident="yes" if lives_on_device(config.resident) and not mixing else "no")
 
 
-def init_from(network: pathlib.Path | None, *, parts: Sequence[str] = ("backbone", "classifier")) -> train.Init | None:
-    """Fresh parameters, or parts of a network of the same backbone in a file; what else there is stays fresh."""
-    if network is None:
-        return None
-    donor = models.load_network(network)
+def init_from(donor: models.Network, parts: Sequence[str]) -> train.Init:
+    """Fresh parameters but for parts that a network of the same backbone has learnt."""
 
     def init(params: Params, model_state: ModelState) -> tuple[Params, ModelState]:
         for part in parts:

@@ -58,8 +58,22 @@ def build(config: Config, training: FieldSource, validation: FieldSource) -> tra
         config.seed,
         validation=None if held is None else held.epoch,
         scores=None if held is None else _scorer(config, task, validation),
-        init=learning.init_from(config.init_from),
+        init=_init(config),
     )
+
+
+def _init(config: Config) -> train.Init | None:
+    """What a network begins with: what it is fresh, or one that learnt before.
+
+    Raises:
+        ValueError: that one's classifier reads standardised features.
+    """
+    if config.init_from is None:
+        return None
+    donor = models.load_network(config.init_from)
+    if "norm" in donor.params:
+        raise ValueError(f"{config.init_from} learnt to read standardised features, as of frozen ones; take another")
+    return learning.init_from(donor, ("backbone", "classifier"))  # a power of pooling stays fresh
 
 
 def _batches(config: Config, training: FieldSource) -> ImageBatches | CopyPasteBatches | ResidentFields:

@@ -4,6 +4,7 @@ Measured without a label, told by the cells' own labels (which only simulations 
 Human Protein Atlas's. `hpax.recipes.cells.open_cells` leaves them out of what is learnt from, where it is asked to.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,8 @@ BOUND = 3.0  # standard deviations at which features are cut: a few strange cell
 
 _MEASURED = "1"  # another measurement gets another number, so that no kept table is taken for its own
 _BATCH = 256  # cells whose features are taken at once
+
+log = logging.getLogger(__name__)
 
 Training = data.Source | data.Joined | data.Part
 
@@ -65,6 +68,7 @@ def kept(folder: Path, training: Training, channels: tuple[str, ...], prepare: P
         found = by_features(training, channels, prepare)
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(path, found.to_csv(lineterminator="\n", float_format="%.6g"))
+    log.warning("how much the cells of each protein differ: %s", path)
     return pd.read_csv(path, keep_default_na=False, dtype={"protein": str}).set_index("protein")
 
 
@@ -86,20 +90,27 @@ def by_features(training: Training, channels: tuple[str, ...], prepare: Prepare)
             found[batch["index"][rows]] = handcrafted.encode(batch["image"][rows])["classic"]
             bar.advance(int(rows.sum()))
     features = np.clip(neighbours.standardised(found), -BOUND, BOUND)
-    fields = table["field"].to_numpy(str) if "field" in table else training.groups.astype(str)
-    return variability.by_protein(features, table["protein"].to_numpy(str), fields)
+    return variability.by_protein(features, table["protein"].to_numpy(str), _fields(training))
+
+
+def _fields(training: Training) -> np.ndarray:
+    """The field of each cell; the image, where fields have no names."""
+    table = training.table
+    return (table["field"].to_numpy(str) if "field" in table else training.groups).astype(str)
 
 
 def by_labels(training: Training) -> pd.Series:
-    """The share of each protein's cells that do not show the same locations as most do, the highest first.
+    """The share of each protein's cells that do not show the locations that most of their field do, the highest first.
 
     Raises:
         ValueError: cells have no labels of their own.
     """
+    told = pd.DataFrame({"protein": training.table["protein"].to_numpy(str), "field": _fields(training)})
     known = "labels" in training.info.features
-    told = pd.DataFrame({"protein": training.table["protein"].to_numpy(str)})
     told["labels"] = [row.tobytes() for row in training.labels] if known else b""
-    odd = 1 - told.groupby("protein")["labels"].agg(lambda own: own.value_counts().iloc[0] / len(own))
+    sets = told.groupby(["protein", "field", "labels"]).size()
+    cells, alike = (each.groupby("protein").sum() for each in (sets, sets.groupby(["protein", "field"]).max()))
+    odd = 1 - alike / cells
     if not odd.any():
         raise ValueError("variable proteins are told by labels of single cells, here cells have none; use 'features'")
     return odd.sort_values(ascending=False, kind="stable")

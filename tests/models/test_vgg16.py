@@ -42,7 +42,7 @@ def answers(published, seen):
     return dict(zip(LAYERS, (np.asarray(one).max((1, 2)) for one in maps), strict=True))
 
 
-def check(found, expected):
+def assert_answers(found, expected):
     assert list(found) == list(LAYERS)
     for layer, values in expected.items():
         np.testing.assert_allclose(found[layer], values, rtol=1e-3, atol=1e-5 * np.abs(values).max())
@@ -63,7 +63,7 @@ def test_weights_of_keras_give_its_answers(published, pictures, tmp_path, names)
     write_h5(tmp_path / "vgg16.h5", published[0], names=names)
     model, params = vgg16.load(tmp_path / "vgg16.h5")
     centred = 255 * pictures[..., ::-1] - np.float32([103.939, 116.779, 123.68])
-    check(jax.jit(model.apply)({"params": params}, pictures), answers(published, centred))
+    assert_answers(jax.jit(model.apply)({"params": params}, pictures), answers(published, centred))
 
 
 def test_weights_of_torchvision_give_the_answers_of_its_scale(published, pictures, tmp_path):
@@ -75,7 +75,7 @@ def test_weights_of_torchvision_give_the_answers_of_its_scale(published, picture
     safetensors.numpy.save_file(tensors, tmp_path / "vgg16.safetensors")
     model, params = vgg16.load(tmp_path / "vgg16.safetensors")
     scaled = (pictures - np.float32(vgg16.TORCH_MEAN)) / np.float32(vgg16.TORCH_SD)
-    check(jax.jit(model.apply)({"params": params}, pictures), answers(published, scaled))
+    assert_answers(jax.jit(model.apply)({"params": params}, pictures), answers(published, scaled))
 
 
 def test_other_files_are_refused_with_what_they_lack(published, tmp_path):

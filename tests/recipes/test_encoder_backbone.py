@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from hpax import atlas, images, models, train
+from hpax.analysis import attention
 from hpax.data.cell_crops import dummy
 from hpax.recipes import cells as cells_recipe
-from hpax.recipes import classify, datasets, inpaint, learning, localize
+from hpax.recipes import classify, inpaint, localize
 from hpax.recipes.configs import Backbone
 from hpax.recipes.optimizers import Adam, Optimizer
 
@@ -21,13 +22,6 @@ TINY = classify.Config(
     optimizer=Optimizer(steps=3, batch_size=8),
     tta=1,
 )
-
-
-@pytest.fixture(scope="module")
-def split(tmp_path_factory):
-    atlas = datasets.Atlas(proteins=57, size=128)
-    data = datasets.Data(masks="true", data_dir=tmp_path_factory.mktemp("data"), atlas=atlas)
-    return datasets.open_fields(data, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +70,27 @@ def test_frozen_it_stays_what_it_was_and_learnt_further_it_does_not(split, encod
         np.testing.assert_array_equal(dataclasses.replace(again, tta=1).predict(field), model.predict(field))
 
 
+def test_what_a_frozen_backbone_taught_may_be_learnt_further(split, encoder, tmp_path):
+    config = dataclasses.replace(TINY, init_from=encoder, frozen=True)
+    donor = classify.train_model(config, split.training, split.validation.part([]), tmp_path, kind="simulated")
+    run, state = begun(split, dataclasses.replace(TINY, init_from=tmp_path / classify.FILE))
+    crops = np.random.default_rng(0).random((3, 64, 64, 4), np.float32)
+    known = jax.jit(donor.network.model.apply)(donor.network.variables, crops).logits
+    found = jax.jit(run.task.model.apply)({"params": state.params, **state.model_state}, crops).logits
+    np.testing.assert_array_equal(found, known)
+    with pytest.raises(ValueError, match="learnt to read standardised features"):
+        localize.build(
+            localize.Config(window=32, init_from=tmp_path / classify.FILE), split.training, split.validation.part([])
+        )
+    looked = attention.Attention.of(donor, layer=attention.finest_layer(donor))
+    bytes_ = (crops * 255).astype(np.uint8)
+    assert np.ptp(looked.own_maps(bytes_, np.array([0, 1, 2])), axis=(1, 2)).max() > 0
+    with pytest.raises(ValueError, match="must give a map of several places, 'backbone' gives one"):
+        attention.Attention.of(donor).maps(bytes_)
+    with pytest.raises(ValueError, match="these are standardised"):
+        looked.maps(bytes_, kind="cam")
+
+
 def test_a_channel_that_the_encoder_never_saw_counts_for_nothing_at_first(split, encoder):
     run, state = begun(split, dataclasses.replace(TINY, init_from=encoder))
     assert state.params["backbone"]["source"]["conv1"]["kernel"].shape[2] == len(atlas.CHANNELS)
@@ -107,4 +122,3 @@ def test_what_does_not_fit_is_refused(split, encoder):
         begun(split, dataclasses.replace(TINY, init_from=pathlib.Path("encode-yeast")))
     with pytest.raises(ValueError, match="must make a map to say where classes are, lu2019 does not"):
         localize.Config(backbone=Backbone(name="lu2019"))
-    assert learning.init_from(None) is None

@@ -1,12 +1,14 @@
 """Variable proteins are found as they were planted, and left out of what is learnt from, and of nothing else."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from hpax.data.cell_crops import dummy
+from hpax.data.source import Source
 from hpax.formats import protein_lists
 from hpax.recipes import inpaint, variable_proteins
 from hpax.recipes.cells import Atlas, Data, open_cells
@@ -28,6 +30,15 @@ def every(data):
 
 def without(data, **options):
     return open_cells(dataclasses.replace(data, variable=VariableProteins(**options)))
+
+
+class Told(Source):
+    """Cells of which nothing is known but a table and labels."""
+
+    table = labels = info = None
+
+    def __init__(self, table, labels):
+        self.table, self.labels, self.info = table, labels, SimpleNamespace(features={"labels": None})
 
 
 def proteins(source):
@@ -58,6 +69,17 @@ def test_labels_tell_the_share_of_cells_that_differ_from_most(every):
         _, counts = np.unique(own, axis=0, return_counts=True)
         assert shares[protein] == pytest.approx(1 - counts.max() / len(own))
     assert shares.is_monotonic_decreasing
+
+
+def test_what_differs_between_fields_is_no_variation():
+    table = pd.DataFrame({"protein": ["P"] * 6 + ["Q"] * 4, "field": list("aaabbb") + ["c"] * 4})
+    labels = np.zeros((10, 19), np.uint8)
+    labels[np.arange(10), [0, 0, 1, 2, 2, 2, 5, 5, 6, 7]] = 1
+    shares = variable_proteins.by_labels(Told(table, labels))
+    assert shares.to_dict() == {"Q": 0.5, "P": pytest.approx(1 / 6)}
+    same = np.repeat(labels[[0, 3, 6]], (3, 3, 4), 0)  # as of real fields, whose cells have the field's labels
+    with pytest.raises(ValueError, match="told by labels of single cells"):
+        variable_proteins.by_labels(Told(table, same))
 
 
 def test_features_find_the_proteins_whose_cells_differ(data, every):
@@ -126,6 +148,8 @@ def test_what_tells_of_no_protein_is_refused(data, tmp_path):
             without(data, table=table)
     with pytest.raises(ValueError, match="must be a share of proteins"):
         VariableProteins(left_out=1.0)
+    with pytest.raises(ValueError, match="left_out must be above 0 to leave proteins out by labels"):
+        VariableProteins(by="labels")
     with pytest.raises(ValueError, match="a table says by itself"):
         VariableProteins(left_out=0.1, table=table)
 

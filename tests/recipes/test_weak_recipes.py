@@ -10,7 +10,7 @@ import pytest
 from hpax import files, images, launch, models, simulate, train
 from hpax.fields import Field
 from hpax.predict import cells
-from hpax.recipes import classify, datasets, learning, localize, scoring, weak_labels
+from hpax.recipes import classify, learning, localize, scoring, weak_labels
 from hpax.recipes.configs import SHIPPED
 from hpax.recipes.optimizers import Optimizer
 from hpax.tasks.classify import Classification
@@ -22,13 +22,6 @@ TINY = weak_labels.Config(
     cell=classify.Config(resolution=32, optimizer=FEW),
     folds=0,
 )
-
-
-@pytest.fixture(scope="module")
-def split(tmp_path_factory):
-    atlas = datasets.Atlas(proteins=57, size=128)
-    data = datasets.Data(masks="true", data_dir=tmp_path_factory.mktemp("data"), atlas=atlas)
-    return datasets.open_fields(data, seed=1)
 
 
 @pytest.fixture(scope="module")

@@ -24,10 +24,11 @@ def variable(path: str | os.PathLike[str]) -> frozenset[str]:
     """The names of the proteins whose cells differ, all that the table has for each.
 
     Of the table of subcellular locations that proteinatlas.org offers, those with a single-cell variation in intensity
-    or in space; of a table without such columns, all that it lists.
+    or in space; of a table of names alone, all that it lists.
 
     Raises:
-        ValueError: no column of names, or none that is filled; what `tables.read` refuses.
+        ValueError: no column of names, or none that is filled; other columns, none of which tells of variation; what
+            `tables.read` refuses.
     """
     columns = tables.columns(os.fspath(path))
     named = [column for column in NAMES if column in columns]
@@ -35,6 +36,9 @@ def variable(path: str | os.PathLike[str]) -> frozenset[str]:
         told = tables.listed(columns)
         raise ValueError(f"{path} must name proteins in one of the columns {', '.join(NAMES)}, it has {told}")
     told_by = [column for column in VARIATION if column in columns]
+    if not told_by and (others := [column for column in columns if column and column not in NAMES]):
+        told = f"it has {tables.listed(others)}; give a table of the names of variable proteins alone"
+        raise ValueError(f"{path} must say in {' or '.join(VARIATION)} which proteins are variable, {told}")
     found: set[str] = set()
     for row in tables.read(os.fspath(path)):
         if not told_by or row.first(*told_by):

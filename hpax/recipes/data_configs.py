@@ -122,9 +122,9 @@ class CellData:
         if self.resolution != 64 and not cut:
             told = f"got {self.resolution} of cells {self.kind!r}; leave it out"
             raise ValueError(f"resolution must be 64 of crops that are not cut out here, {told}")
-        if not self.crop_um > 0 or (self.crop_um != CROP and not cut):
+        if not 5 <= self.crop_um <= 400 or (self.crop_um != CROP and not cut):
             told = f"got {self.crop_um:g} of cells {self.kind!r}"
-            raise ValueError(f"crop_um must be positive, and {CROP:g} of crops that are not cut out here, {told}")
+            raise ValueError(f"crop_um must be 5 to 400, and {CROP:g} of crops that are not cut out here, {told}")
         if self.fields and (self.folder or self.cells not in ("simulated", "hpa")):
             told = f"cells {self.cells} and folder {self.folder}"
             raise ValueError(f"fields must be the only folder, of cells 'hpa', got {told}; give --fields alone")

@@ -90,9 +90,9 @@ def test_published_crops_are_of_their_own_size(tmp_path):
     for wrong in (0, -8, 36):
         with pytest.raises(ValueError, match=f"resolution must be a positive multiple of 8, got {wrong}"):
             Data(resolution=wrong)
-    for wrong in ({"cells": "human", "folder": tmp_path, "crop_um": 20.0}, {"crop_um": 0.0}):
+    for wrong in ({"cells": "human", "folder": tmp_path, "crop_um": 20.0}, {"crop_um": 0.1}, {"crop_um": 2000.0}):
         with pytest.raises(
-            ValueError, match=r"crop_um must be positive, and 40\.96 of crops that are not cut out here"
+            ValueError, match=r"crop_um must be 5 to 400, and 40\.96 of crops that are not cut out here"
         ):
             Data(**wrong)
 

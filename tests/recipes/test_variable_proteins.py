@@ -140,6 +140,10 @@ def test_what_tells_of_no_protein_is_refused(data, tmp_path):
     table = tmp_path / "table.csv"
     for text, told in (
         ("name,other\nA,B\n", "must name proteins in one of the columns protein, gene, gene_name"),
+        (
+            "gene,size\nA,3\n",
+            "must say in single-cell_variation_intensity or .* it has size; give a table",
+        ),
         ("gene,Single-cell variation spatial\nA,\n", "names no protein whose cells differ"),
         ("gene\nA\n", "names none of the .* proteins that are learnt from: such as 'A'"),
     ):

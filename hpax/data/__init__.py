@@ -5,10 +5,10 @@
 
 `build` builds a data set once and opens it as a `Source`; `PairBatches` and `CellBatches` read a Source of cells, and
 `ResidentPairs` lets devices make the former; `FieldSource` has the fields of one with their masks, which
-`ImageBatches`, `BagBatches` and `CopyPasteBatches` read; `ResidentFields` and `ResidentBags` let devices make, and
-augment, the batches of the first two. `labelled` says what a folder of fields and its table hold,
-before anything is built; `read_folder` reads its fields as they are. What is not asked for is not imported: batches of
-cells in memory do without data sets on disk.
+`ImageBatches`, `BagBatches` and `CopyPasteBatches` read; `ResidentFields`, `ResidentBags` and `ResidentPatches` let
+devices make, and augment, their batches. `labelled` says what a folder of fields and its table hold, before anything is
+built; `read_folder` reads its fields as they are. What is not asked for is not imported: batches of cells in memory do
+without data sets on disk.
 """
 
 import importlib
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hpax.data.reading import FieldFolder, read_folder
     from hpax.data.resident import ResidentPairs
     from hpax.data.resident_fields import ResidentBags, ResidentFields
+    from hpax.data.resident_patches import ResidentPatches
     from hpax.data.source import Joined, Part, Source
 
 _HOMES = {
@@ -43,6 +44,7 @@ _HOMES = {
     "ResidentBags": "resident_fields",
     "ResidentFields": "resident_fields",
     "ResidentPairs": "resident",
+    "ResidentPatches": "resident_patches",
     "Source": "source",
     "build": "building",
     "labelled": "folders",
@@ -66,6 +68,7 @@ __all__ = [
     "ResidentBags",
     "ResidentFields",
     "ResidentPairs",
+    "ResidentPatches",
     "Source",
     "build",
     "labelled",

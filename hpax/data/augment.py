@@ -1,9 +1,10 @@
 """Patches as other microscopes, stains and cells would have shown them; randomness comes with the generator."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 from PIL import Image
 from scipy import ndimage
 
@@ -83,11 +84,32 @@ def angle(rng: np.random.Generator, augmentation: Augmentation) -> float:
     return float(rng.uniform(-np.pi / 4, np.pi / 4)) if augmentation.rotate else 0.0
 
 
+class Turn(NamedTuple):
+    """One of the eight ways to turn and mirror an image: transposed, then upside down, then mirrored.
+
+    As `hpax.ops.mix.turned` does on devices.
+    """
+
+    transposed: bool = False
+    upside_down: bool = False
+    mirrored: bool = False
+
+    def __call__(self, image: Shaped[np.ndarray, "h w *c"]) -> Shaped[np.ndarray, "h2 w2 *c"]:
+        """An image that way."""
+        turned = image.swapaxes(0, 1) if self.transposed else image
+        return turned[:: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]
+
+
+def turning(rng: np.random.Generator, augmentation: Augmentation) -> Turn:
+    """Quarter turns and a mirror, at random."""
+    quarters, mirrored = (int(rng.integers(4)), bool(rng.integers(2))) if augmentation.turn else (0, False)
+    return Turn(quarters in (1, 3), quarters in (1, 2), (quarters in (2, 3)) != mirrored)
+
+
 def turn(rng: np.random.Generator, augmentation: Augmentation, *images: np.ndarray) -> tuple[np.ndarray, ...]:
     """Square images (s, s, ...), all turned and mirrored alike, in one of the eight ways."""
-    quarters, mirrored = (int(rng.integers(4)), bool(rng.integers(2))) if augmentation.turn else (0, False)
-    turned = (np.rot90(image, quarters) for image in images)
-    return tuple(image[:, ::-1] if mirrored else image for image in turned)
+    way = turning(rng, augmentation)
+    return tuple(way(image) for image in images)
 
 
 def stain(

@@ -13,6 +13,9 @@ from hpax.data.pipeline import Epochs, HostBatch, ProcessShard, padded
 
 _PLAN, _ROW = range(2)  # streams of randomness
 
+Row = Callable[[np.random.Generator, Int[np.ndarray, " n"], int], Mapping[str, Any]]
+"""A generator, an epoch's fields in their order, and a place among them → what a batch says of that row."""
+
 
 def weights(labels: Shaped[np.ndarray, "f n"], power: float = 0.5) -> Float64[np.ndarray, " f"]:
     """How often to draw each field: (most frequent class / its rarest class) ** power, 1 where it has no label.
@@ -92,8 +95,8 @@ class FieldBatches(Epochs):
         plan = self._plan(epoch)
         return self._rows(epoch, places, lambda rng, place: self._row(rng, plan, place))
 
-    def drawn(self, step: int, row: Callable[[np.random.Generator, int], Mapping[str, Any]]) -> HostBatch:
-        """The batch of `step` as `row` makes each row of it, of the row's own generator and its field's number.
+    def drawn(self, step: int, row: Row) -> HostBatch:
+        """The batch of `step` as `row` makes each row of it, called as `_row` is.
 
         With `labels`, `index` and `mask` as ever, and `random` (b, 3) uint32: (seed, epoch, place), for who draws more.
         """
@@ -102,7 +105,7 @@ class FieldBatches(Epochs):
 
         def own(rng: np.random.Generator, place: int) -> Mapping[str, Any]:
             random = np.array((self._seed, epoch, place), np.uint32)
-            return {"random": random, **row(rng, int(plan[place]))}
+            return {"random": random, **row(rng, plan, place)}
 
         return padded(self._rows(epoch, places, own), self._process.rows)
 

@@ -3,13 +3,15 @@
 The winners of the HPA competition trained their image-level networks on a mix of original crops and masked single
 cells, with cells of other images pasted into empty places (Le et al. 2022, and the winners' code): a network that sees
 only whole fields looks at the most telling cell and passes over the others.
+
+What lies where in a patch is drawn from the masks of fields alone; whoever has the pixels lays them there.
 """
 
-import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Integer, UInt
+from jaxtyping import Bool, Float, Int, Integer, UInt8
 from scipy import ndimage
 
 from hpax import images
@@ -22,23 +24,37 @@ from hpax.data.pipeline import ProcessShard
 TRIES = 100
 """How many places are tried for a cell, as in the published code."""
 
+Box = tuple[slice, slice]
 
-@dataclasses.dataclass(frozen=True)
-class Patch:
-    """A picture, which of its pixels belong to a cell, and its labels."""
 
-    image: UInt[np.ndarray, "h w c"]
-    occupied: Bool[np.ndarray, "h w"]
-    labels: Float32[np.ndarray, " n"]
+class Layout(NamedTuple):
+    """Where the cells of a field are, and the box around each, by its index."""
+
+    cells: Integer[np.ndarray, "h w"]
+    boxes: list[tuple[int, Box]]
 
 
 class Cells(NamedTuple):
-    """A field with the boxes of its cells, by their index."""
+    """A field and where its cells are."""
 
-    image: UInt[np.ndarray, "h w c"]
-    cells: Integer[np.ndarray, "h w"]
-    boxes: list[tuple[int, tuple[slice, slice]]]
-    labels: Float32[np.ndarray, " n"]
+    image: UInt8[np.ndarray, "h w c"]
+    layout: Layout
+
+
+class Piece(NamedTuple):
+    """A part of a field as it lies in a patch: one of its cells, or all that a box shows."""
+
+    field: int  # its number in the source
+    cell: int  # its index; 0 for all
+    box: Box  # in the field
+    turn: augment.Turn
+    there: Box  # in the patch
+    occupied: Bool[np.ndarray, "h w"]  # which pixels of `there` belong to a cell
+
+    def lay(self, patch: UInt8[np.ndarray, "s s c"], image: UInt8[np.ndarray, "h w c"]) -> None:
+        """Puts its pixels of the field's `image` into a patch."""
+        shown = self.turn(image[self.box])
+        patch[self.there] = np.where(self.occupied[..., None], shown, patch[self.there]) if self.cell else shown
 
 
 class CopyPasteBatches(FieldBatches):
@@ -72,10 +88,10 @@ class CopyPasteBatches(FieldBatches):
         cached: int = 512,  # fields in memory, resized
         threads: int = 0,  # that read ahead; 0: as many as the process has cores
     ):
-        self.size, self.um_per_pixel = size, um_per_pixel
+        self.size, self.um_per_pixel, self.augmentation, self.pasted = size, um_per_pixel, augmentation, pasted
         if not 0 <= alone <= 1:
             raise ValueError(f"alone must be a share between 0 and 1, got {alone}")
-        self._augmentation, self._alone, self._pasted = augmentation, alone, pasted
+        self._alone = alone
         super().__init__(
             source,
             batch_size,
@@ -94,65 +110,68 @@ class CopyPasteBatches(FieldBatches):
         more = [(0, max(0, self.size - side)) for side in cells.shape]
         image, cells = np.pad(image, (*more, (0, 0))), np.pad(cells, more)
         boxes = [(index, box) for index, box in enumerate(ndimage.find_objects(cells), 1) if box]
-        return Cells(image, cells, boxes, self.source.labels[field].astype(np.float32))
+        return Cells(image, Layout(cells, boxes))
 
     def _row(self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int) -> dict[str, np.ndarray]:
-        patch = self._base(rng, self.field(int(plan[place])))
-        for step in range(1, 1 + int(rng.integers(self._pasted + 1))):
+        pieces = self.pieces(rng, plan, place, lambda field: self.field(field).layout)
+        channels = self.field(pieces[0].field).image.shape[-1]
+        patch = np.zeros((self.size, self.size, channels), np.uint8)
+        for piece in pieces:
+            piece.lay(patch, self.field(piece.field).image)
+        return {"image": varied(rng, self.augmentation, patch, self.size), "labels": self.labels(pieces)}
+
+    def pieces(
+        self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int, layout: Callable[[int], Layout]
+    ) -> list[Piece]:
+        """What lies in the patch at a place of an epoch's plan, `1 + pasted` pieces at most; the first of its field."""
+        own = int(plan[place])
+        occupied = np.zeros((self.size, self.size), bool)
+        base = lone(rng, self.augmentation, own, layout(own), occupied) if rng.random() < self._alone else None
+        if base is None:
+            base = window(rng, own, layout(own), self.size)
+        found = [base]
+        occupied[base.there] |= base.occupied
+        for step in range(1, 1 + int(rng.integers(self.pasted + 1))):
             other = int(plan[(place + step) % self.n])
-            cell = cut_out(rng, self.field(other)) if other != plan[place] else None
-            patch = paste(rng, patch, self._turned(rng, cell)) if cell else patch
-        image = varied(rng, self._augmentation, patch.image, self.size)
-        return {"image": image, "labels": patch.labels}
+            pasted = lone(rng, self.augmentation, other, layout(other), occupied) if other != own else None
+            if pasted is not None:
+                found.append(pasted)
+                occupied[pasted.there] |= pasted.occupied
+        return found
 
-    def _base(self, rng: np.random.Generator, field: Cells) -> Patch:
-        """A cell of the field alone, or a window of it where it has none that fits."""
-        if rng.random() < self._alone and (cell := cut_out(rng, field)):
-            patch = paste(rng, blank(field, self.size), self._turned(rng, cell))
-            if patch.occupied.any():
-                return patch
-        return window(rng, field, self.size)
-
-    def _turned(self, rng: np.random.Generator, cell: Patch) -> Patch:
-        image, occupied = augment.turn(rng, self._augmentation, cell.image, cell.occupied)
-        return Patch(image, occupied, cell.labels)
+    def labels(self, pieces: list[Piece]) -> Float[np.ndarray, " n"]:
+        """The maximum of the labels of the fields in a patch."""
+        return self.source.labels[[piece.field for piece in pieces]].max(0).astype(np.float32)
 
 
-def window(rng: np.random.Generator, field: Cells, size: int) -> Patch:
-    """A square of `size` pixels anywhere in a field."""
-    top, left = (int(rng.integers(side - size + 1)) for side in field.cells.shape)
-    there = (slice(top, top + size), slice(left, left + size))
-    return Patch(field.image[there], field.cells[there] > 0, field.labels)
+def window(rng: np.random.Generator, field: int, layout: Layout, size: int) -> Piece:
+    """A square of `size` pixels anywhere in a field, as a whole patch."""
+    top, left = (int(rng.integers(side - size + 1)) for side in layout.cells.shape)
+    box = (slice(top, top + size), slice(left, left + size))
+    return Piece(field, 0, box, augment.Turn(), (slice(0, size), slice(0, size)), layout.cells[box] > 0)
 
 
-def blank(field: Cells, size: int) -> Patch:
-    """A square of `size` pixels without anything, in the manner of a field."""
-    image = np.zeros((size, size, field.image.shape[-1]), field.image.dtype)
-    return Patch(image, np.zeros((size, size), bool), np.zeros_like(field.labels))
+def lone(
+    rng: np.random.Generator,
+    augmentation: augment.Augmentation,
+    field: int,
+    layout: Layout,
+    occupied: Bool[np.ndarray, "s s"],
+) -> Piece | None:
+    """Any cell of a field, turned, at the first of some random places in a patch where it covers nothing occupied.
 
-
-def cut_out(rng: np.random.Generator, field: Cells) -> Patch | None:
-    """Any cell of a field in its box, 0 around it, with the labels of the field; None if there is no cell."""
-    if not field.boxes:
-        return None
-    index, box = field.boxes[rng.integers(len(field.boxes))]
-    own = field.cells[box] == index
-    return Patch(field.image[box] * own[..., None], own, field.labels)
-
-
-def paste(rng: np.random.Generator, patch: Patch, cell: Patch) -> Patch:
-    """The patch with a cell at the first of some random places where it covers no other, or as it was if none is found.
-
-    The labels of the cell join those of the patch.
+    None: the field has no cell, or there is no such place.
     """
-    (height, width), room = cell.occupied.shape, np.subtract(patch.occupied.shape, cell.occupied.shape)
+    if not layout.boxes:
+        return None
+    index, box = layout.boxes[rng.integers(len(layout.boxes))]
+    turn = augment.turning(rng, augmentation)
+    own = turn(layout.cells[box] == index)
+    (height, width), room = own.shape, np.subtract(occupied.shape, own.shape)
     if (room < 0).any():
-        return patch
-    for top, left in rng.integers(0, room + 1, (TRIES, 2)):
+        return None
+    for top, left in rng.integers(0, room + 1, (TRIES, 2)).tolist():
         there = (slice(top, top + height), slice(left, left + width))
-        if not (patch.occupied[there] & cell.occupied).any():
-            image, occupied = patch.image.copy(), patch.occupied.copy()
-            image[there][cell.occupied] = cell.image[cell.occupied]
-            occupied[there] |= cell.occupied
-            return Patch(image, occupied, np.maximum(patch.labels, cell.labels))
-    return patch
+        if not (occupied[there] & own).any():
+            return Piece(field, index, box, turn, there, own)
+    return None

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class ResidentBatches(abc.ABC):
-    """What fields and bags share. See `hpax.train.resident.Resident`.
+    """What fields, bags and patches share. See `hpax.train.resident.Resident`.
 
     A batch is what `materialise` makes of a draw and the examples that it names, wherever these are: where devices lack
     memory for all of them, the host reads those of each batch (`iterate`) and the augmentation is the devices' all the
@@ -34,7 +34,7 @@ class ResidentBatches(abc.ABC):
     augmented_by = "devices"
     """Belongs to what a run is (`hpax.train.identity`): the host draws other numbers."""
 
-    materialise: "FieldsOfDevice | BagsOfDevice"
+    materialise: Callable[[Take, Batch], Batch]
 
     def __init__(self, batches: FieldBatches):
         self._of_host = batches
@@ -107,11 +107,11 @@ class ResidentFields(ResidentBatches):
         """
         return self._batches.drawn(step, self._corner)
 
-    def _corner(self, rng: np.random.Generator, field: int) -> Mapping[str, Any]:
+    def _corner(self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int) -> Mapping[str, Any]:
         batches = self._batches
         if not batches.augmentation.whole:
             return {}
-        middle, side = window(rng, batches.augmentation, self._extents[field], batches.size)
+        middle, side = window(rng, batches.augmentation, self._extents[int(plan[place])], batches.size)
         return {"corner": np.array([round(at - side / 2) for at in middle])}
 
     @functools.cached_property
@@ -122,10 +122,10 @@ class ResidentFields(ResidentBatches):
             height, width, _ = self._batches.field(field).shape
             return height, width
 
-        return _over(extent, np.arange(self.n))
+        return over(extent, np.arange(self.n))
 
     def _examples(self, numbers: Int[np.ndarray, " k"]) -> HostBatch:
-        fields = _over(self._batches.field, numbers)
+        fields = over(self._batches.field, numbers)
         height, width = np.max(self._extents, axis=0)
         image = np.zeros((len(fields), height, width, fields[0].shape[-1]), np.uint8)
         for row, field in zip(image, fields, strict=True):
@@ -177,7 +177,8 @@ class ResidentBags(ResidentBatches):
         and `random` (b, 3) uint32."""
         return self._batches.drawn(step, self._bag)
 
-    def _bag(self, rng: np.random.Generator, field: int) -> Mapping[str, Any]:
+    def _bag(self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int) -> Mapping[str, Any]:
+        field = int(plan[place])
         drawn, row = self._batches.bag(rng, field, *self._known[field])
         number = np.full(self._batches.cells, -1)
         number[: len(drawn)] = self._first[field] + drawn
@@ -191,7 +192,7 @@ class ResidentBags(ResidentBatches):
             indices, _, targets = self._batches.field(field)
             return indices, targets
 
-        return _over(known, np.arange(len(self._batches.source)))
+        return over(known, np.arange(len(self._batches.source)))
 
     @functools.cached_property
     def _first(self) -> Int[np.ndarray, " f"]:
@@ -202,7 +203,7 @@ class ResidentBags(ResidentBatches):
         of_field = np.maximum(np.searchsorted(self._first, numbers, side="right") - 1, 0)
         of_field = np.minimum(of_field, len(self._known) - 1)
         asked = np.unique(of_field)
-        crops = dict(zip(asked.tolist(), _over(lambda field: self._batches.field(field)[1], asked), strict=True))
+        crops = dict(zip(asked.tolist(), over(lambda field: self._batches.field(field)[1], asked), strict=True))
         image = np.zeros((len(numbers), *next(iter(crops.values())).shape[1:]), np.uint8)
         for row, number, field in zip(image, numbers, of_field.tolist(), strict=True):
             if len(crops[field]):
@@ -234,7 +235,7 @@ class BagsOfDevice:
         return batch | {"image": jnp.where(real[..., None, None, None], image, 0)}
 
 
-def _over(work: Callable[[int], T], numbers: Int[np.ndarray, " k"]) -> list[T]:
+def over(work: Callable[[int], T], numbers: Int[np.ndarray, " k"]) -> list[T]:
     """What `work` makes of each number, by as many threads as there are cores."""
     with concurrent.futures.ThreadPoolExecutor(cores()) as pool:
         return list(pool.map(work, numbers.tolist()))

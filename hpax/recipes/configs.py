@@ -209,8 +209,6 @@ class Localize:
     def __post_init__(self) -> None:
         if self.backbone.name.startswith("lu2019"):
             raise ValueError(f"a backbone must make a map to say where classes are, {self.backbone.name} does not")
-        if self.resident == "yes" and self.copy_paste:
-            raise ValueError('resident must be "auto" or "no" with copy_paste, got "yes"; the host mixes fields')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -56,12 +56,11 @@ Recipe = TypeVar("Recipe", bound=Localize | Classify)
 
 
 def settled(config: Recipe) -> Recipe:
-    """The config with `resident` "yes" or "no": what "auto" means here. Devices and the host augment by other numbers.
+    """The config with `resident` "yes" or "no": what "auto" means here.
 
-    Patches that mix fields are the host's.
+    Devices and the host augment by other numbers.
     """
-    mixing = isinstance(config, Localize) and config.copy_paste
-    return dataclasses.replace(config, resident="yes" if lives_on_device(config.resident) and not mixing else "no")
+    return dataclasses.replace(config, resident="yes" if lives_on_device(config.resident) else "no")
 
 
 def init_from(donor: models.Network, parts: Sequence[str]) -> train.Init:

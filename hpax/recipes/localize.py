@@ -7,7 +7,15 @@ import jax
 import numpy as np
 
 from hpax import files, images, models, train
-from hpax.data import CopyPasteBatches, FieldSource, ImageBatches, ResidentFields, augment, balance
+from hpax.data import (
+    CopyPasteBatches,
+    FieldSource,
+    ImageBatches,
+    ResidentFields,
+    ResidentPatches,
+    augment,
+    balance,
+)
 from hpax.nn.heads import CamNet
 from hpax.predict import cams
 from hpax.recipes import learning, scoring
@@ -76,7 +84,9 @@ def _init(config: Config) -> train.Init | None:
     return learning.init_from(donor, ("backbone", "classifier"))  # a power of pooling stays fresh
 
 
-def _batches(config: Config, training: FieldSource) -> ImageBatches | CopyPasteBatches | ResidentFields:
+def _batches(
+    config: Config, training: FieldSource
+) -> ImageBatches | CopyPasteBatches | ResidentFields | ResidentPatches:
     kind = CopyPasteBatches if config.copy_paste else ImageBatches
     batches = kind(
         training,
@@ -87,9 +97,9 @@ def _batches(config: Config, training: FieldSource) -> ImageBatches | CopyPasteB
         weights=balance.weights(training.labels, config.oversampling),
         seed=config.seed,
     )
-    if isinstance(batches, ImageBatches) and learning.settled(config).resident == "yes":
-        return ResidentFields(batches)
-    return batches
+    if learning.settled(config).resident == "no":
+        return batches
+    return ResidentPatches(batches) if isinstance(batches, CopyPasteBatches) else ResidentFields(batches)
 
 
 def _scorer(config: Config, task: Localization, validation: FieldSource) -> learning.Scorer:

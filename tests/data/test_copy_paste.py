@@ -19,60 +19,55 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def cell(side, value, label):
-    """A disc of one brightness that shows one of three classes."""
+def disc(side):
+    """A field of one cell, a disc."""
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
-    disc = np.hypot(y, x) <= side / 2
-    return copy_paste.Patch(
-        np.where(disc[..., None], value, 0).astype(np.uint8), disc, np.eye(3, dtype=np.float32)[label]
-    )
-
-
-def nothing(size):
-    blank = np.zeros((size, size), bool)
-    return copy_paste.Patch(blank[..., None].astype(np.uint8), blank, np.zeros(3, np.float32))
+    return copy_paste.Layout((np.hypot(y, x) <= side / 2).astype(np.uint16), [(1, (slice(0, side), slice(0, side)))])
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_pasted_cells_do_not_overlap_and_labels_are_the_maximum(seed):
-    draw, patch, labels = rng(seed), nothing(64), np.zeros(3)
+def test_pasted_cells_do_not_overlap(seed):
+    draw, patch, occupied = rng(seed), np.zeros((64, 64, 1), np.uint8), np.zeros((64, 64), bool)
     for value in range(1, 30):
-        new, before = cell(int(draw.integers(5, 20)), value, int(draw.integers(3))), patch
-        patch = copy_paste.paste(draw, patch, new)
-        there = (patch.image == value).sum()
-        assert there in (0, new.occupied.sum())  # all of it, or none
-        labels = np.maximum(labels, new.labels * (there > 0))
-        np.testing.assert_array_equal(patch.labels, labels)
-        np.testing.assert_array_equal(patch.image[before.occupied], before.image[before.occupied])
-        np.testing.assert_array_equal(patch.occupied, patch.image[..., 0] > 0)
-    assert len(np.unique(patch.image)) > 8
+        layout = disc(int(draw.integers(5, 20)))
+        piece, before = copy_paste.lone(draw, augment.LIGHT, value, layout, occupied), patch.copy()
+        if piece is None:
+            continue
+        piece.lay(patch, np.full((*layout.cells.shape, 1), value, np.uint8))
+        assert (patch == value).sum() == layout.cells.sum()  # all of it
+        np.testing.assert_array_equal(patch[occupied], before[occupied])
+        occupied[piece.there] |= piece.occupied
+        np.testing.assert_array_equal(occupied, patch[..., 0] > 0)
+    assert len(np.unique(patch)) > 8
 
 
-def test_a_cell_without_a_place_changes_nothing():
-    full = copy_paste.paste(rng(), nothing(12), cell(12, 9, 0))
-    assert copy_paste.paste(rng(), full, cell(11, 5, 1)) is full
-    assert copy_paste.paste(rng(), nothing(8), cell(9, 5, 1)).image.max() == 0
+def test_a_cell_without_a_place_is_not_laid():
+    full, none = disc(12).cells > 0, augment.NONE
+    assert copy_paste.lone(rng(), none, 0, disc(12), np.zeros((12, 12), bool)) is not None
+    assert copy_paste.lone(rng(), none, 0, disc(11), full) is None
+    assert copy_paste.lone(rng(), none, 0, disc(9), np.zeros((8, 8), bool)) is None
+    assert copy_paste.lone(rng(), none, 0, disc(9)._replace(boxes=[]), np.zeros((64, 64), bool)) is None
 
 
 def test_a_lone_cell_is_that_of_the_field_in_the_dark():
-    field = fields_of(20, 5)
+    image, layout = fields_of(20, 5)
     seen = set()
     for seed in range(40):
-        found = copy_paste.cut_out(rng(seed), field)
-        index, box = next(
-            b
-            for b in field.boxes
-            if (field.cells[b[1]] == b[0]).shape == found.occupied.shape
-            and (field.image[b[1]][found.occupied] == found.image[found.occupied]).all()
-        )
-        np.testing.assert_array_equal(found.occupied, field.cells[box] == index)
-        assert not found.image[~found.occupied].any()
-        seen.add(index)
-    assert seen == {index for index, _ in field.boxes}
+        piece, patch = copy_paste.lone(rng(seed), augment.LIGHT, 5, layout, np.zeros((20, 20), bool)), None
+        if piece is None:
+            continue
+        patch = np.zeros((20, 20, 4), np.uint8)
+        piece.lay(patch, image)
+        shown = image[piece.box] * (layout.cells[piece.box] == piece.cell)[..., None]
+        ways = [np.rot90(side, quarters) for side in (shown, shown[:, ::-1]) for quarters in range(4)]
+        assert any(way.shape == patch[piece.there].shape and (way == patch[piece.there]).all() for way in ways)
+        assert patch.any(-1).sum() == piece.occupied.sum()
+        seen.add(piece.cell)
+    assert seen == {index for index, _ in layout.boxes}
 
 
 def fields_of(size, number):
-    return CopyPasteBatches(FIELDS, 1, um_per_pixel=UM, size=size)._read(number)
+    return CopyPasteBatches(FIELDS, 1, um_per_pixel=UM, size=size).field(number)
 
 
 @pytest.mark.parametrize("um_per_pixel", [Fields.UM, Fields.UM / 2])

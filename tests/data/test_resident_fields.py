@@ -9,7 +9,18 @@ import pytest
 from fakes import Fields
 from properties import assert_same, join
 
-from hpax.data import BagBatches, ImageBatches, ProcessShard, ResidentBags, ResidentFields, augment
+from hpax.data import (
+    BagBatches,
+    CopyPasteBatches,
+    ImageBatches,
+    ProcessShard,
+    ResidentBags,
+    ResidentFields,
+    ResidentPatches,
+    augment,
+    resident_patches,
+)
+from hpax.fields import Masks
 from hpax.train import parallel, resident
 
 FIELDS = Fields(14)
@@ -27,7 +38,11 @@ def bags(augmentation=augment.NONE, batch=4, **options):
     return BagBatches(FIELDS, batch, **own, augmentation=augmentation, **options)
 
 
-KINDS = [(fields, ResidentFields), (bags, ResidentBags)]
+def patches(augmentation=augment.NONE, batch=4, **options):
+    return CopyPasteBatches(FIELDS, batch, um_per_pixel=0.5, size=48, augmentation=augmentation, seed=3, **options)
+
+
+KINDS = [(fields, ResidentFields), (bags, ResidentBags), (patches, ResidentPatches)]
 
 
 @pytest.mark.parametrize(("host", "kind"), KINDS)
@@ -113,6 +128,44 @@ def test_examples_are_fields_and_cells_as_they_are():
     whole = np.concatenate([bags().field(number)[1] for number in range(N)])
     assert cells.n == len(whole) == sum(len(field.found) for field in FIELDS)
     np.testing.assert_array_equal(cells.examples(5, 20)["image"], whole[5:20])
+
+
+@pytest.mark.parametrize("alone", [0, 1])
+@pytest.mark.parametrize("um_per_pixel", [0.25, 0.5])  # windows of fields, and fields within patches
+def test_devices_lay_cells_as_the_host_does_turned_each_way(alone, um_per_pixel):
+    turning = dataclasses.replace(augment.NONE, turn=True)
+    batches = CopyPasteBatches(FIELDS, 7, um_per_pixel=um_per_pixel, size=64, augmentation=turning, alone=alone)
+    made, ways = ResidentPatches(batches), set()
+    held = made.examples(0, N)
+    for step in range(8):
+        draw = jax.device_put(made.draw(step))
+        for row, place in enumerate(draw["random"][:, 2].tolist()):
+            pieces = batches.pieces(*drawn_by(batches, step, place), lambda field: batches.field(field).layout)
+            expected, patch = np.zeros((64, 64, 4), np.uint8), np.zeros((64, 64, 4), np.uint8)
+            for number, piece in enumerate(pieces):
+                piece.lay(expected, batches.field(piece.field).image)
+                told = [draw[name][row, number] for name in ("field", "cell", "box", "turn", "corner")]
+                patch = resident_patches.laid(patch, held["image"][piece.field], held["cells"][piece.field], *told)
+                ways.add(tuple(piece.turn))
+            np.testing.assert_array_equal(patch, expected)
+    assert len(ways) == 8
+
+
+def drawn_by(batches, step, place):
+    """The generator of a row, and its epoch's plan and place."""
+    epoch = step // batches.steps_per_epoch
+    return np.random.default_rng((0, 1, epoch, place)), batches._plan(epoch), place
+
+
+def test_more_cells_than_devices_tell_apart_are_refused():
+    crowded = Fields(1)
+    cells = np.zeros((40, 40), np.uint32)
+    cells[3:9, 3:9] = 70_000
+    masks = Masks(cells, cells)
+    crowded.examples = [dataclasses.replace(FIELDS[1], image=FIELDS[1].image[:40, :40], masks=masks, truth=None)]
+    made = ResidentPatches(CopyPasteBatches(crowded, 1, um_per_pixel=0.5, size=32))
+    with pytest.raises(ValueError, match=r"at most 65,535 cells, field1 has an index of 70,000"):
+        made.draw(0)
 
 
 def test_fields_without_any_cell_are_empty_bags():

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from hpax import models, train
-from hpax.data import BagBatches, CopyPasteBatches, ImageBatches, ResidentBags, ResidentFields
+from hpax.data import (
+    BagBatches,
+    CopyPasteBatches,
+    ImageBatches,
+    ResidentBags,
+    ResidentFields,
+    ResidentPatches,
+)
 from hpax.recipes import classify, datasets, learning, localize, weak_labels
 from hpax.recipes.optimizers import Optimizer
 from hpax.train import resident
@@ -18,7 +25,13 @@ from hpax.train.identity import differences, identity
 FEW = Optimizer(steps=4, batch_size=8)
 FIELD = localize.Config(um_per_pixel=1.28, window=32, optimizer=FEW, resident="yes")
 CELL = classify.Config(resolution=16, optimizer=FEW, resident="yes")
+MIXED = dataclasses.replace(FIELD, copy_paste=True)
 RECIPES = [(localize, FIELD), (classify, CELL)]
+KINDS = [
+    (localize, FIELD, ResidentFields, ImageBatches),
+    (localize, MIXED, ResidentPatches, CopyPasteBatches),
+    (classify, CELL, ResidentBags, BagBatches),
+]
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +54,9 @@ def equal(one, other):
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-@pytest.mark.parametrize(("recipe", "config"), RECIPES)
-def test_batches_are_the_devices_where_it_says_so(recipe, config, split):
-    kinds = (ResidentFields, ResidentBags), (ImageBatches, BagBatches)
-    for resident_, kind in (("yes", kinds[0]), ("no", kinds[1]), ("auto", kinds[1])):  # on CPUs
+@pytest.mark.parametrize(("recipe", "config", "of_devices", "of_host"), KINDS)
+def test_batches_are_the_devices_where_it_says_so(recipe, config, of_devices, of_host, split):
+    for resident_, kind in (("yes", of_devices), ("no", of_host), ("auto", of_host)):  # on CPUs
         assert isinstance(build(recipe, config, split, resident=resident_).batches, kind)
 
 
@@ -55,15 +67,6 @@ def test_auto_is_settled_by_the_machine(recipe, config, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert learning.settled(auto).resident == "yes"
     assert learning.settled(dataclasses.replace(config, resident="no")).resident == "no"
-
-
-def test_the_host_mixes_fields(split, monkeypatch):
-    with pytest.raises(ValueError, match='resident must be "auto" or "no" with copy_paste'):
-        localize.Config(copy_paste=True, resident="yes")
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    mixing = localize.Config(copy_paste=True)
-    assert learning.settled(mixing).resident == "no"
-    assert isinstance(localize.build(mixing, split.training, split.validation.part([])).batches, CopyPasteBatches)
 
 
 class PowerError(Exception):
@@ -108,7 +111,7 @@ def test_without_room_the_same_is_learnt_and_it_is_said(recipe, config, split, m
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "config"), RECIPES)
+@pytest.mark.parametrize(("recipe", "config"), [*RECIPES, (localize, MIXED)])
 def test_without_augmentation_devices_learn_what_the_host_does(recipe, config, split):
     states = []
     for where in ("yes", "no"):
@@ -137,10 +140,6 @@ def test_networks_are_shelved_by_the_side_that_augments(split, tmp_path, monkeyp
     on_cpu = shelf.folder("field", auto, split.training)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert shelf.folder("field", auto, split.training) != on_cpu
-    mixing = dataclasses.replace(auto, copy_paste=True)
-    on_gpu = shelf.folder("field", mixing, split.training)
-    monkeypatch.undo()
-    assert shelf.folder("field", mixing, split.training) == on_gpu
 
 
 @pytest.mark.slow

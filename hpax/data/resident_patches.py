@@ -1,0 +1,155 @@
+"""Patches that mix fields and lone cells, made by devices that hold the fields and where their cells are."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Int, UInt, UInt8, UInt16
+
+from hpax.data import device_augment
+from hpax.data.augment import Augmentation
+from hpax.data.copy_paste import CopyPasteBatches, Layout, Piece
+from hpax.data.pipeline import HostBatch
+from hpax.data.resident_fields import ResidentBatches, over
+from hpax.types import Array, Batch, Take
+
+MOST = np.iinfo(np.uint16).max
+"""Cells of a field that devices tell apart."""
+
+
+class ResidentPatches(ResidentBatches):
+    """The batches of a `CopyPasteBatches`, made by devices that hold every field and its cells' masks.
+
+    For `train.Run(batches=ResidentPatches(batches), …)`. What lies where in a patch, and its labels, are those of
+    `batches`, drawn by the host from masks alone, which it keeps; devices lay the pixels, and augment the patch by
+    (seed, epoch, place), alike in distribution (`device_augment`). Without augmentation the batch is that of `batches`,
+    to the bit on CPUs. A field takes the room of the largest one, six bytes a pixel.
+
+    Raises:
+        ValueError: later, a field has more than 65,535 cells.
+    """
+
+    def __init__(self, batches: CopyPasteBatches):
+        super().__init__(batches)
+        self._batches = batches
+        self.materialise = PatchesOfDevice(batches.augmentation, batches.size)
+
+    @property
+    def n(self) -> int:
+        """The number of fields."""
+        return len(self._batches.source)
+
+    def draw(self, step: int) -> HostBatch:
+        """The batch of `step` before any pixel is seen, and `random` (b, 3) uint32.
+
+        Of each piece of a patch, in the order in which they are laid, `field` and `cell` (b, m) int32, its field's
+        number and its cell's index or 0 for all pixels; `box` (b, m, 4) int32, top, left, height and width in the
+        field; `turn` (b, m, 3) bool; and `corner` (b, m, 2) int32 in the patch. Where there is none, `field` is -1.
+        """
+        return self._batches.drawn(step, self._pieces)
+
+    def _pieces(self, rng: np.random.Generator, plan: Int[np.ndarray, " n"], place: int) -> Mapping[str, Any]:
+        pieces = self._batches.pieces(rng, plan, place, self._layouts.__getitem__)
+        return {"labels": self._batches.labels(pieces), **listed(pieces, 1 + self._batches.pasted)}
+
+    @functools.cached_property
+    def _layouts(self) -> list[Layout]:
+        """Where the cells of every field are; reads them all."""
+        return over(self._layout, np.arange(self.n))
+
+    def _layout(self, field: int) -> Layout:
+        layout = self._batches.field(field).layout
+        if layout.boxes and layout.boxes[-1][0] > MOST:
+            name = self._batches.source[field].id
+            raise ValueError(
+                f"a field must have at most {MOST:,} cells, {name} has an index of {layout.boxes[-1][0]:,}; number "
+                'them anew, or take resident "no"'
+            )
+        return layout._replace(cells=layout.cells.astype(np.uint16))
+
+    def _examples(self, numbers: Int[np.ndarray, " k"]) -> HostBatch:
+        height, width = np.max([layout.cells.shape for layout in self._layouts], axis=0)
+        images = over(lambda field: self._batches.field(field).image, numbers)
+        image = np.zeros((len(images), height, width, images[0].shape[-1]), np.uint8)
+        cells = np.zeros((len(images), height, width), np.uint16)
+        for row, own in enumerate(images):
+            image[row, : own.shape[0], : own.shape[1]] = own
+            cells[row, : own.shape[0], : own.shape[1]] = self._layouts[int(numbers[row])].cells
+        return {"image": image, "cells": cells}
+
+    def _numbers(self, draw: Batch) -> Int[Array, " k"]:
+        return draw["field"].reshape(-1)
+
+
+def listed(pieces: Sequence[Piece], most: int) -> dict[str, np.ndarray]:
+    """What devices are told of the pieces of a patch, `most` of them: see `ResidentPatches.draw`."""
+    told = {
+        "field": np.full(most, -1),
+        "cell": np.zeros(most, int),
+        "box": np.zeros((most, 4), int),
+        "turn": np.zeros((most, 3), bool),
+        "corner": np.zeros((most, 2), int),
+    }
+    for number, piece in enumerate(pieces):
+        rows, columns = piece.box
+        told["field"][number], told["cell"][number] = piece.field, piece.cell
+        told["box"][number] = rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start
+        told["turn"][number] = piece.turn
+        told["corner"][number] = [side.start for side in piece.there]
+    return told
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchesOfDevice:
+    """Makes the batch of a draw: `make(take, draw)`. Equal ones are compiled once."""
+
+    augmentation: Augmentation
+    size: int  # pixels of a patch
+
+    def __call__(self, take: Take, draw: Batch) -> dict[str, Array]:
+        """The batch of `ResidentPatches`."""
+        batch = dict(draw)
+        keys, field = device_augment.keys(batch.pop("random")), batch.pop("field")
+        cell, box, turn, corner = (batch.pop(name) for name in ("cell", "box", "turn", "corner"))
+        held = take(jnp.maximum(field.reshape(-1), 0))
+        image, cells = (held[name].reshape(*field.shape, *held[name].shape[1:]) for name in ("image", "cells"))
+        patches: Array = jnp.zeros((len(field), self.size, self.size, image.shape[-1]), jnp.uint8)
+        for piece in range(field.shape[1]):
+            own = (value[:, piece] for value in (image, cells, field, cell, box, turn, corner))
+            patches = jax.vmap(laid)(patches, *own)
+        extents = np.full((len(field), 2), self.size, np.int32)
+        seen = device_augment.varied(keys, self.augmentation, patches, extents, size=self.size)
+        return batch | {"image": jnp.where(draw["mask"][:, None, None, None] > 0, seen, 0)}
+
+
+def laid(
+    patch: UInt8[Array, "s s c"],
+    image: UInt8[Array, "h w c"],
+    cells: UInt16[Array, "h w"],
+    field: Int[Array, ""],
+    cell: Int[Array, ""],
+    box: Int[Array, "4"],
+    turn: Bool[Array, "3"],
+    corner: Int[Array, "2"],
+) -> UInt8[Array, "s s c"]:
+    """A patch with a piece of a field in it, as `copy_paste.Piece.lay` lays it; as it was where `field` is -1."""
+    top, left, height, width = box
+    transposed, upside_down, mirrored = turn
+    high, wide = jnp.where(transposed, width, height), jnp.where(transposed, height, width)
+    down, right = jnp.indices(patch.shape[:2], jnp.int32) - corner[:, None, None]
+    inside = (down >= 0) & (down < high) & (right >= 0) & (right < wide) & (field >= 0)
+    down = jnp.where(upside_down, high - 1 - down, down)
+    right = jnp.where(mirrored, wide - 1 - right, right)
+    row = top + jnp.where(transposed, right, down)
+    column = left + jnp.where(transposed, down, right)
+    places = row * cells.shape[1] + column
+    shown = inside & ((cell == 0) | (_at(cells[..., None], places)[..., 0] == cell))
+    return jnp.where(shown[..., None], _at(image, places), patch)
+
+
+def _at(plane: UInt[Array, "h w c"], places: Int[Array, "s s"]) -> UInt[Array, "s s c"]:
+    return jnp.take(plane.reshape(-1, plane.shape[-1]), places, axis=0, mode="clip")

@@ -42,6 +42,7 @@ class Config:
     cells: int = 65_536  # inpainting: in memory
     fields: int = 2_048  # fields: in memory
     augmentation: configs.Strength = "light"  # fields
+    copy_paste: bool = False  # fields: patches that mix them and their cells
     seconds: float = 0.4  # of each of the repeats
     minutes: float = 5.0  # after which the process ends, results so far are kept
     beside: bool = True  # time plain Flax and PyTorch too
@@ -62,6 +63,7 @@ SWEEPS = {
         {"part": "efficientnet", "dtype": "bfloat16"},
         {"part": "fields", "dtype": "bfloat16"},
         {"part": "fields", "dtype": "bfloat16", "augmentation": "strong"},
+        {"part": "fields", "dtype": "bfloat16", "copy_paste": True},
         {"part": "inception", "dtype": "bfloat16"},
         {"part": "scoring"},
         {"part": "neighbours"},
@@ -105,6 +107,7 @@ def measure(config: Config) -> tuple[dict[str, float], dict[str, int]]:
         cells=config.cells,
         fields=config.fields,
         augmentation=config.augmentation,
+        copy_paste=config.copy_paste,
         seconds=config.seconds,
         beside=config.beside,
         fast=config.fast,

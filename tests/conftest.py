@@ -16,9 +16,9 @@ import jax
 import jaxtyping
 import pytest
 
-# each worker has its own: a file that another one is still writing would be taken for a damaged one
-CACHE = pathlib.Path(__file__).parents[1] / ".jax_cache" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
-if os.access(CACHE.parents[1], os.W_OK):
+# of all workers together: what one is still writing is damaged to another, which compiles it for itself (setup.cfg)
+CACHE = pathlib.Path(__file__).parents[1] / ".jax_cache"
+if os.access(CACHE.parent, os.W_OK):
     jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -269,7 +269,9 @@ def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
     assert trained.channels == ("microtubules", "er", "nucleus")
 
 
-HEAVY = [pytest.param(part, marks=pytest.mark.slow) for part in ("inpainting", "fields", "inception")]
+HEAVY = [
+    pytest.param(part, marks=pytest.mark.slow) for part in ("inpainting", "fields", "fields --copy-paste", "inception")
+]
 
 
 @pytest.mark.parametrize("part", ["efficientnet", "scoring", "neighbours", *HEAVY])
@@ -277,8 +279,8 @@ def test_benchmark_accelerator_times_every_part_in_seconds(tmp_path, part):
     from experiments import benchmark_accelerator
 
     options = ["--width", "0.05", "--dtype", "float32", "--no-beside", "--minutes", "1e6"]
-    command = ["--part", part, "--fast", *options, "--workdir", str(tmp_path)]
+    command = ["--part", *part.split(), "--fast", *options, "--workdir", str(tmp_path)]
     assert benchmark_accelerator.main(command) == 0
     metrics = result(tmp_path / "default" / "seed0")["metrics"]
     assert all(value > 0 for value in metrics.values())
-    assert ("busy, resident" in metrics) == (part in ("inpainting", "fields"))
+    assert ("busy, resident" in metrics) == (part in ("inpainting", "fields", "fields --copy-paste"))

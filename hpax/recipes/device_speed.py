@@ -20,9 +20,17 @@ import numpy as np
 import optax
 
 from hpax import train
-from hpax.data import ImageBatches, PairBatches, ResidentFields, ResidentPairs, preprocess
-from hpax.data.pipeline import HostBatch, ProcessShard
-from hpax.fields import Field
+from hpax.data import (
+    CopyPasteBatches,
+    ImageBatches,
+    PairBatches,
+    ResidentFields,
+    ResidentPairs,
+    ResidentPatches,
+    preprocess,
+)
+from hpax.data.pipeline import ProcessShard
+from hpax.fields import Field, Masks
 from hpax.metrics import detection, neighbours
 from hpax.metrics.counting import CLASSES, Counts
 from hpax.metrics.timing import Stopwatch, flops, peak_flops
@@ -38,11 +46,13 @@ from hpax.recipes.configs import Strength
 from hpax.task import Task
 from hpax.tasks.inpaint import PairedInpainting
 from hpax.tasks.localize import Localization
+from hpax.train import resident
 from hpax.train.update import update
 from hpax.types import Array, Batch
 
 ADAM = optax.adam(1e-4, b1=0.5)
 TINY: dict[str, Any] = {"widths": (16,), "depths": (1,), "expansions": (4,), "sizes": (3,), "strides": (2,)}
+CELLS_ALONG = 5  # cells along each side of a field
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 
 Measured = tuple[dict[str, float], dict[str, int]]
@@ -59,6 +69,7 @@ class Workload:
     cells: int = 65_536  # inpainting: in memory
     fields: int = 2_048  # fields: in memory
     augmentation: Strength = "light"  # fields
+    copy_paste: bool = False  # fields: patches that mix them and their cells
     seconds: float = 0.4  # of each of the repeats
     beside: bool = True  # time plain Flax and PyTorch too
     fast: bool = False  # sizes for a test on CPUs
@@ -93,35 +104,37 @@ class Cells:
         return [{"image": self.images[int(index)]} for index in indices]
 
 
-class Constant(ResidentPairs):
-    """Batches made by the device of the same draw every time: what an update takes where no data has to come."""
+class Constant:
+    """Batches that devices make of the same draw every time: what an update takes where no data has to come."""
 
-    def draws(self, start: int = 0) -> Iterator[HostBatch]:
+    def __init__(self, batches: resident.Resident):
+        self._batches, self.n, self.materialise = batches, batches.n, batches.materialise
+        self.examples, self.iterate = batches.examples, batches.iterate
+
+    def __getitem__(self, step: int) -> Batch:
+        return self._batches[0]
+
+    def draws(self, start: int = 0) -> Iterator[Batch]:
         """The first draw, for ever."""
-        return itertools.repeat(self._pairs.draw(0))
-
-
-class ConstantFields(ResidentFields):
-    """The same of fields, whose augmentation is part of the update."""
-
-    def draws(self, start: int = 0) -> Iterator[HostBatch]:
-        """The first draw, for ever."""
-        return itertools.repeat(self.draw(0))
+        return itertools.repeat(next(self._batches.draws(0)))
 
 
 class Fields:
-    """Fields of random bytes in memory, larger by an eighth than the window, with labels of 19 classes."""
+    """Fields of random bytes in memory, larger by an eighth than the window, with square cells and 19 classes."""
 
     def __init__(self, n: int, window: int, seed: int):
         draw, side = np.random.default_rng(seed), window + window // 8
         self._images = draw.integers(0, 256, (n, side, side, 4), np.uint8)
+        row, column = np.indices((side, side)) * CELLS_ALONG // side
+        cells = (1 + row * CELLS_ALONG + column).astype(np.uint16)
+        self._masks = Masks(cells, cells)
         self.labels = draw.integers(0, 2, (n, CLASSES)).astype(np.uint8)
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, index: SupportsIndex) -> Field:
-        return Field(str(int(index)), self._images[int(index)], um_per_pixel=1.0)
+        return Field(str(int(index)), self._images[int(index)], um_per_pixel=1.0, masks=self._masks)
 
 
 def time_inpainting(work: Workload) -> Measured:
@@ -132,7 +145,8 @@ def time_inpainting(work: Workload) -> Measured:
     pairs = PairBatches(cells, work.batch * jax.device_count(), seed=work.seed, share=share, cache_bytes=0)
     task = PairedInpainting(Inpainter(work.width, axis_name=train.AXIS, dtype=DTYPES[work.dtype]))
     initial = train.create(task, ADAM, pairs[0], seed=work.seed)
-    sides: dict[str, train.Batches] = {"resident": ResidentPairs(pairs), "constant": Constant(pairs), "host": pairs}
+    held = ResidentPairs(pairs)
+    sides: dict[str, train.Batches] = {"resident": held, "constant": Constant(held), "host": pairs}
     seconds = {}
     for name, batches in sides.items():
         seconds[name] = seconds_of_updates(task, batches, initial, work)
@@ -239,7 +253,8 @@ def time_efficientnet(work: Workload) -> Measured:
 def time_fields(work: Workload) -> Measured:
     """Updates of EfficientNet-B0 by the training loop: fields held and augmented by the device, and by the host."""
     side, devices = 64 if work.fast else 256, jax.device_count()
-    batches = ImageBatches(
+    kind = CopyPasteBatches if work.copy_paste else ImageBatches
+    batches = kind(
         Fields(64 if work.fast else work.fields, side, work.seed),
         work.batch * devices,
         um_per_pixel=1.0,
@@ -252,14 +267,14 @@ def time_fields(work: Workload) -> Measured:
     network = functools.partial(EfficientNet, dtype=DTYPES[work.dtype], **(TINY if work.fast else {}))
     task = Localization(CamNet(network(axis_name=train.AXIS)))
     initial = train.create(task, ADAM, batches[0], seed=work.seed)
-    resident = ResidentFields(batches)
-    sides: dict[str, train.Batches] = {"resident": resident, "constant": ConstantFields(batches), "host": batches}
+    held = ResidentPatches(batches) if isinstance(batches, CopyPasteBatches) else ResidentFields(batches)
+    sides: dict[str, train.Batches] = {"resident": held, "constant": Constant(held), "host": batches}
     seconds = {}
     for name, each in sides.items():
         seconds[name] = seconds_of_updates(task, each, initial, work)
         print(f"{name}: {batches.batch_size / seconds[name]:.4g} fields/s", flush=True)
-    held = jax.device_put(resident[0])
-    seconds["made already"] = work.stopwatch(updater(Localization(CamNet(network())), held)) / devices
+    made = jax.device_put(held[0])
+    seconds["made already"] = work.stopwatch(updater(Localization(CamNet(network())), made)) / devices
     operations = flops_of_update(Localization(CamNet(network())), batches[0])
     metrics = {f"{name} (fields/s)": batches.batch_size / each for name, each in seconds.items()}
     metrics |= speed(operations / seconds["resident"], work)

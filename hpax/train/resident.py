@@ -36,8 +36,15 @@ class Resident(Protocol):
     the like, and `mask`, (b, …) each.
     """
 
-    n: int  # examples, numbered from 0
-    materialise: Materialise
+    @property
+    def n(self) -> int:
+        """How many examples there are, numbered from 0."""
+        ...
+
+    @property
+    def materialise(self) -> Materialise:
+        """What makes a batch."""
+        ...
 
     def __getitem__(self, step: int) -> Batch: ...
 

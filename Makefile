@@ -5,6 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.installed
+TWO = -n 2 --dist loadfile --no-loadscope-reorder  # a file's tests by one worker, which makes what they share once
 
 .PHONY: help quickstart test test-all test-pythons lint docs notebooks report lock clean
 
@@ -17,10 +18,10 @@ quickstart: $(READY)  ## simulate cells, train an encoder, benchmark its feature
 
 test: $(READY) lint docs  ## style, pages, the fast tests (minutes)
 	@echo "== tests; those marked slow run with make test-all"
-	$(BIN)/python -m pytest -n 2 --durations 10
+	$(BIN)/python -m pytest $(TWO) --durations 10
 
 test-all: $(READY) lint  ## every test, the slow ones too
-	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest -n 2 -m ""
+	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest $(TWO) -m ""
 
 lint: $(READY)  ## style, types, and that BENCHMARKS.md is what results/ says
 	$(BIN)/ruff check .

@@ -25,9 +25,9 @@ class ResidentPatches(ResidentBatches):
     """The batches of a `CopyPasteBatches`, made by devices that hold every field and its cells' masks.
 
     For `train.Run(batches=ResidentPatches(batches), …)`. What lies where in a patch, and its labels, are those of
-    `batches`, drawn by the host from masks alone, which it keeps; devices lay the pixels, and augment the patch by
-    (seed, epoch, place), alike in distribution (`device_augment`). Without augmentation the batch is that of `batches`,
-    to the bit on CPUs. A field takes the room of the largest one, six bytes a pixel.
+    `batches`, drawn by the host from masks alone, which it keeps in bits; devices lay the pixels, and augment the patch
+    by (seed, epoch, place), alike in distribution (`device_augment`). Without augmentation the batch is that of
+    `batches`, to the bit on CPUs. A field takes the room of the largest one, six bytes a pixel.
 
     Raises:
         ValueError: later, a field has more than 65,535 cells.
@@ -63,22 +63,22 @@ class ResidentPatches(ResidentBatches):
 
     def _layout(self, field: int) -> Layout:
         layout = self._batches.field(field).layout
-        if layout.boxes and layout.boxes[-1][0] > MOST:
+        if layout.cells and layout.cells[-1].number > MOST:
             name = self._batches.source[field].id
             raise ValueError(
-                f"a field must have at most {MOST:,} cells, {name} has an index of {layout.boxes[-1][0]:,}; number "
+                f"a field must have at most {MOST:,} cells, {name} has an index of {layout.cells[-1].number:,}; number "
                 'them anew, or take resident "no"'
             )
-        return layout._replace(cells=layout.cells.astype(np.uint16))
+        return layout
 
     def _examples(self, numbers: Int[np.ndarray, " k"]) -> HostBatch:
-        height, width = np.max([layout.cells.shape for layout in self._layouts], axis=0)
-        images = over(lambda field: self._batches.field(field).image, numbers)
-        image = np.zeros((len(images), height, width, images[0].shape[-1]), np.uint8)
-        cells = np.zeros((len(images), height, width), np.uint16)
-        for row, own in enumerate(images):
-            image[row, : own.shape[0], : own.shape[1]] = own
-            cells[row, : own.shape[0], : own.shape[1]] = self._layouts[int(numbers[row])].cells
+        height, width = np.max([layout.shape for layout in self._layouts], axis=0)
+        fields = over(self._batches.field, numbers)
+        image = np.zeros((len(fields), height, width, fields[0].image.shape[-1]), np.uint8)
+        cells = np.zeros((len(fields), height, width), np.uint16)
+        for row, own in enumerate(fields):
+            image[row, : own.image.shape[0], : own.image.shape[1]] = own.image
+            cells[row, : own.mask.shape[0], : own.mask.shape[1]] = own.mask
         return {"image": image, "cells": cells}
 
     def _numbers(self, draw: Batch) -> Int[Array, " k"]:

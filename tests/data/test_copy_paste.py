@@ -22,7 +22,7 @@ def rng(seed=0):
 def disc(side):
     """A field of one cell, a disc."""
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
-    return copy_paste.Layout((np.hypot(y, x) <= side / 2).astype(np.uint16), [(1, (slice(0, side), slice(0, side)))])
+    return copy_paste.Layout.of((np.hypot(y, x) <= side / 2).astype(np.uint16))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -33,8 +33,8 @@ def test_pasted_cells_do_not_overlap(seed):
         piece, before = copy_paste.lone(draw, augment.LIGHT, value, layout, occupied), patch.copy()
         if piece is None:
             continue
-        piece.lay(patch, np.full((*layout.cells.shape, 1), value, np.uint8))
-        assert (patch == value).sum() == layout.cells.sum()  # all of it
+        piece.lay(patch, np.full((*layout.shape, 1), value, np.uint8))
+        assert (patch == value).sum() == layout.cells[0].own.sum()  # all of it
         np.testing.assert_array_equal(patch[occupied], before[occupied])
         occupied[piece.there] |= piece.occupied
         np.testing.assert_array_equal(occupied, patch[..., 0] > 0)
@@ -42,28 +42,47 @@ def test_pasted_cells_do_not_overlap(seed):
 
 
 def test_a_cell_without_a_place_is_not_laid():
-    full, none = disc(12).cells > 0, augment.NONE
+    full, none = disc(12).cells[0].own, augment.NONE
     assert copy_paste.lone(rng(), none, 0, disc(12), np.zeros((12, 12), bool)) is not None
     assert copy_paste.lone(rng(), none, 0, disc(11), full) is None
     assert copy_paste.lone(rng(), none, 0, disc(9), np.zeros((8, 8), bool)) is None
-    assert copy_paste.lone(rng(), none, 0, disc(9)._replace(boxes=[]), np.zeros((64, 64), bool)) is None
+    assert copy_paste.lone(rng(), none, 0, disc(9)._replace(cells=[]), np.zeros((64, 64), bool)) is None
 
 
 def test_a_lone_cell_is_that_of_the_field_in_the_dark():
-    image, layout = fields_of(20, 5)
+    image, mask, layout = fields_of(20, 5)
     seen = set()
     for seed in range(40):
-        piece, patch = copy_paste.lone(rng(seed), augment.LIGHT, 5, layout, np.zeros((20, 20), bool)), None
+        piece = copy_paste.lone(rng(seed), augment.LIGHT, 5, layout, np.zeros((20, 20), bool))
         if piece is None:
             continue
         patch = np.zeros((20, 20, 4), np.uint8)
         piece.lay(patch, image)
-        shown = image[piece.box] * (layout.cells[piece.box] == piece.cell)[..., None]
+        shown = image[piece.box] * (mask[piece.box] == piece.cell)[..., None]
         ways = [np.rot90(side, quarters) for side in (shown, shown[:, ::-1]) for quarters in range(4)]
         assert any(way.shape == patch[piece.there].shape and (way == patch[piece.there]).all() for way in ways)
         assert patch.any(-1).sum() == piece.occupied.sum()
         seen.add(piece.cell)
-    assert seen == {index for index, _ in layout.boxes}
+    assert seen == set(np.unique(mask[mask > 0]).tolist())
+
+
+def test_a_layout_is_its_mask_in_bits():
+    _, mask, layout = fields_of(20, 5)
+    for box in ((slice(0, 40), slice(0, 40)), (slice(3, 17), slice(5, 31))):
+        np.testing.assert_array_equal(layout.occupied(box), mask[box] > 0)
+    for cell in layout.cells:
+        np.testing.assert_array_equal(cell.own, mask[cell.box] == cell.number)
+    assert layout.shape == mask.shape
+
+
+def test_the_first_free_place_is_that_of_a_search_pixel_by_pixel():
+    draw = rng(7)
+    for _ in range(200):
+        occupied, own = draw.random((16, 16)) < 0.1, draw.random((6, 5)) < 0.3
+        own[0, 0] = True
+        places = draw.integers(0, (11, 12), (9, 2))
+        free = [p for p in places.tolist() if not (occupied[p[0] : p[0] + 6, p[1] : p[1] + 5] & own).any()]
+        assert copy_paste.first_free(occupied, own, places) == (tuple(free[0]) if free else None)
 
 
 def fields_of(size, number):

@@ -24,11 +24,10 @@ from hpax.data.pipeline import ProcessShard
 TRIES = 100
 """How many places are tried for a cell, as in the published code."""
 
-Box = tuple[slice, slice]
-
-
 PROBES = 48
 """Pixels of a cell that are looked at in all places before all of them are in one."""
+
+Box = tuple[slice, slice]
 
 
 class Cell(NamedTuple):

@@ -8,13 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Int, UInt, UInt8, UInt16
+from jaxtyping import Bool, Int, UInt8, UInt16
 
 from hpax.data import device_augment
 from hpax.data.augment import Augmentation
 from hpax.data.copy_paste import CopyPasteBatches, Layout, Piece
 from hpax.data.pipeline import HostBatch
 from hpax.data.resident_fields import ResidentBatches, over
+from hpax.ops import resample
 from hpax.types import Array, Batch, Take
 
 MOST = np.iinfo(np.uint16).max
@@ -138,18 +139,11 @@ def laid(
 ) -> UInt8[Array, "s s c"]:
     """A patch with a piece of a field in it, as `copy_paste.Piece.lay` lays it; as it was where `field` is -1."""
     top, left, height, width = box
-    transposed, upside_down, mirrored = turn
-    high, wide = jnp.where(transposed, width, height), jnp.where(transposed, height, width)
+    high, wide = jnp.where(turn[0], width, height), jnp.where(turn[0], height, width)  # transposed, or as it was
     down, right = jnp.indices(patch.shape[:2], jnp.int32) - corner[:, None, None]
     inside = (down >= 0) & (down < high) & (right >= 0) & (right < wide) & (field >= 0)
-    down = jnp.where(upside_down, high - 1 - down, down)
-    right = jnp.where(mirrored, wide - 1 - right, right)
-    row = top + jnp.where(transposed, right, down)
-    column = left + jnp.where(transposed, down, right)
-    places = row * cells.shape[1] + column
-    shown = inside & ((cell == 0) | (_at(cells[..., None], places)[..., 0] == cell))
-    return jnp.where(shown[..., None], _at(image, places), patch)
-
-
-def _at(plane: UInt[Array, "h w c"], places: Int[Array, "s s"]) -> UInt[Array, "s s c"]:
-    return jnp.take(plane.reshape(-1, plane.shape[-1]), places, axis=0, mode="clip")
+    rows, columns = resample.before_turn(down, right, turn, extent=(high, wide))
+    rows, columns = top + rows, left + columns
+    own = resample.pixels(cells[..., None], rows, columns)[..., 0] == cell
+    shown = inside & ((cell == 0) | own)
+    return jnp.where(shown[..., None], resample.pixels(image, rows, columns), patch)

@@ -10,7 +10,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt, UInt8
 from PIL import Image
 
 from hpax.types import Array
@@ -35,7 +35,7 @@ def window(
     Of `image` the first `extent` (h, w) pixels count; what lies below and right of them is padding.
     """
     rows, columns = _turned_grid(turns, size)
-    return _pixels(image, extent, corner[0] + rows, corner[1] + columns)
+    return _within(image, extent, corner[0] + rows, corner[1] + columns)
 
 
 def square(
@@ -62,26 +62,40 @@ def square(
     row, column = top.astype(jnp.int32), left.astype(jnp.int32)
     lines = []
     for line in (row, row + 1):
-        near, far = (_pixels(image, extent, line, place).astype(jnp.float32) for place in (column, column + 1))
+        near, far = (_within(image, extent, line, place).astype(jnp.float32) for place in (column, column + 1))
         lines.append(near + (far - near) * share_x)
     return jnp.floor(lines[0] + (lines[1] - lines[0]) * share_y).astype(jnp.uint8)
 
 
 def _turned_grid(turns: Bool[Array, "3"], size: int) -> tuple[Int[Array, "s s"], Int[Array, "s s"]]:
-    """Row and column before the turn of every pixel after it."""
-    transposed, upside_down, mirrored = turns
+    """Row and column before the turn of every pixel of a square after it."""
     rows, columns = jnp.indices((size, size), jnp.int32)
-    rows = jnp.where(upside_down, size - 1 - rows, rows)
-    columns = jnp.where(mirrored, size - 1 - columns, columns)
+    return before_turn(rows, columns, turns, extent=(size, size))
+
+
+def before_turn(
+    rows: Int[Array, "*s"],
+    columns: Int[Array, "*s"],
+    turns: Bool[Array, "3"],
+    *,
+    extent: tuple[int | Int[Array, ""], int | Int[Array, ""]],
+) -> tuple[Int[Array, "*s"], Int[Array, "*s"]]:
+    """Row and column, before a turn (`ops.mix.turned`), of pixels of an image that has `extent` (h, w) after it."""
+    transposed, upside_down, mirrored = turns
+    rows = jnp.where(upside_down, extent[0] - 1 - rows, rows)
+    columns = jnp.where(mirrored, extent[1] - 1 - columns, columns)
     return jnp.where(transposed, columns, rows), jnp.where(transposed, rows, columns)
 
 
-def _pixels(
+def pixels(image: UInt[Array, "h w c"], rows: Int[Array, "*s"], columns: Int[Array, "*s"]) -> UInt[Array, "*s c"]:
+    """The pixels of an image at rows and columns; whatever pixel where these lie outside."""
+    return jnp.take(image.reshape(-1, image.shape[-1]), rows * image.shape[1] + columns, axis=0, mode="clip")
+
+
+def _within(
     image: UInt8[Array, "h w c"], extent: Int[Array, "2"], rows: Int[Array, "*s"], columns: Int[Array, "*s"]
 ) -> UInt8[Array, "*s c"]:
-    flat = image.reshape(-1, image.shape[-1])
-    places = _mirrored(rows, extent[0]) * image.shape[1] + _mirrored(columns, extent[1])
-    return jnp.take(flat, places, axis=0, mode="clip")
+    return pixels(image, _mirrored(rows, extent[0]), _mirrored(columns, extent[1]))
 
 
 def _mirrored(places: Int[Array, "*s"], extent: Int[Array, ""]) -> Int[Array, "*s"]:

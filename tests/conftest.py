@@ -1,15 +1,19 @@
 """Eight virtual devices, warnings as errors (setup.cfg), and the path of the real data.
 
 Compiling takes much of the time of these tests, so what one has compiled another takes from `.jax_cache`, today or
-tomorrow (`make clean` removes it), and LLVM does not optimise it, which took longer than what it made faster. `make
-test-all` compiles as users do.
+tomorrow (`make clean` removes it), and nothing is done to it that takes longer than what it makes faster: LLVM does not
+optimise it, and fusions do not go by way of MLIR. `make test-all` compiles as users do.
 """
 
 import os
 import pathlib
 from collections.abc import Iterator
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax

@@ -169,7 +169,7 @@ def matched(config: Config, reference: "FeatureTable", others: "Sequence[Feature
     """What is known of the cells that are compared: those with a class, which all tables have.
 
     Raises:
-        LaunchError: a column is missing, or a table lacks cells that the reference has.
+        LaunchError: a column is missing, a table lacks cells that the reference has, or every class is of one group.
     """
     from hpax.features import benchmarks
 
@@ -191,6 +191,12 @@ def matched(config: Config, reference: "FeatureTable", others: "Sequence[Feature
                 raise launch.LaunchError(f"{error}{remedy}") from error
     if obs.empty:
         raise launch.LaunchError("the tables must share cells with a class, they share none; check the ids")
+    groups = obs.groupby(config.label, observed=True)[config.protocol].nunique()
+    if groups.max() < 2:
+        raise launch.LaunchError(
+            f"a class must occur in two groups by {config.protocol} to be told, none of {len(groups)} does; give cells "
+            "of more groups, or leave out less together with --protocol, such as field"
+        )
     return obs
 
 

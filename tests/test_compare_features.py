@@ -74,6 +74,14 @@ def test_missing_cells_are_named_or_dropped(tables, capsys):
     assert "it lacks gene" in capsys.readouterr().err
 
 
+def test_classes_of_one_group_each_cannot_be_told_and_the_way_out_is_named(tables, capsys):
+    command = ["--against", str(tables / "ours.h5ad"), *FEW, "--no-classifiers", "--workdir", str(tables / "run")]
+    assert compare_features.main([*command, "--protocol", "label"]) == 2
+    told = capsys.readouterr().err
+    assert "a class must occur in two groups by label to be told, none of 2 does" in told
+    assert "--protocol, such as field" in told
+
+
 def test_what_is_not_known_is_no_class_and_no_group(tables, capsys):
     obs = pd.DataFrame({"label": ["er", np.nan, "golgi"], "protein": ["a", "b", None], "cell_line": ["x", "x", np.nan]})
     with pytest.raises(ValueError, match="every cell needs a class, 1 have none"):

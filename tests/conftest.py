@@ -37,6 +37,13 @@ def untyped() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def atlases(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Where data sets of simulated fields and cells lie; who asks for one first draws it, for the other workers too."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "atlases"
+
+
+@pytest.fixture(scope="session")
 def real_data() -> pathlib.Path:
     """The folder of real data that HPAX_REAL_DATA names."""
     folder = os.environ.get("HPAX_REAL_DATA", "")

@@ -103,10 +103,10 @@ def test_arms_that_train_alike_share_an_encoder_and_others_do_not(tmp_path):
     assert encoder_folder(Config(), "b", one) != encoder_folder(Config(), "a", one)  # other cells
 
 
-def test_quickstart_ends_with_a_page_and_a_feature_table(tmp_path, capsys):
+def test_quickstart_ends_with_a_page_and_a_feature_table(atlases, tmp_path, capsys):
     from experiments import quickstart
 
-    atlas = ["--atlas.proteins", "57", "--atlas.size", "256", "--data-dir", str(tmp_path / "data")]
+    atlas = ["--atlas.proteins", "57", "--atlas.size", "256", "--data-dir", str(atlases)]
     assert quickstart.main([*atlas, *TINY, "--workdir", str(tmp_path / "run")]) == 0
     folder = tmp_path / "run" / "default" / "seed0"
     page = (folder / "index.html").read_text()
@@ -123,7 +123,7 @@ def test_quickstart_ends_with_a_page_and_a_feature_table(tmp_path, capsys):
         f"the page: {pages[1]}",
     ]
     assert page.index('href="explorer.html"') < page.index("<table")
-    cells_can_be_explored(pages[0], unseen, tmp_path / "data")
+    cells_can_be_explored(pages[0], unseen, atlases)
     table = anndata.read_h5ad(folder / "features.h5ad")
     record = result(folder)
     assert record["data"] == "simulated"

@@ -32,26 +32,21 @@ TINY |= {"field.optimizer.steps": 2, "cell.optimizer.steps": 2}
 FILES = (combine_labels.STUDENT_FILE, classify.FILE)
 
 
-def command(shards, workdir):
-    return [*SMALL, "--data-dir", str(shards), "--workdir", str(workdir)]
+def command(data_dir, workdir):
+    return [*SMALL, "--data-dir", str(data_dir), "--workdir", str(workdir)]
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture(scope="module")
-def split(shards):
+def split(atlases):
     small = datasets.Atlas(proteins=57, size=128)
-    return datasets.open_fields(datasets.Data(masks="true", data_dir=shards, atlas=small), seed=1)
+    return datasets.open_fields(datasets.Data(masks="true", data_dir=atlases, atlas=small), seed=1)
 
 
 @pytest.fixture(scope="module")
-def combined(shards, tmp_path_factory):
+def combined(atlases, tmp_path_factory):
     """The folder of a tiny run of combine_labels."""
     workdir = tmp_path_factory.mktemp("combined")
-    assert combine_labels.main([*command(shards, workdir), *WINDOW, *STEPS, "--folds", "0"]) == 0
+    assert combine_labels.main([*command(atlases, workdir), *WINDOW, *STEPS, "--folds", "0"]) == 0
     return workdir / "default" / "seed1"
 
 
@@ -89,12 +84,12 @@ def test_what_is_left_is_what_was_scored(combined, split):
 
 
 @pytest.mark.slow
-def test_arms_that_share_a_network_train_it_once_and_without_a_ceiling_say_nothing_of_one(combined, shards):
+def test_arms_that_share_a_network_train_it_once_and_without_a_ceiling_say_nothing_of_one(combined, atlases):
     shelf = combined.parents[1] / "models"
     ends = "*/checkpoints/latest/*/commit_success.txt"
     before = {path: path.stat().st_mtime_ns for path in shelf.glob(ends)}
     assert len({path.parents[3] for path in before}) == 3
-    other = {"data_dir": shards, "field.pooling": "average", "ceiling": False}
+    other = {"data_dir": atlases, "field.pooling": "average", "ceiling": False}
     config = launch.replaced(combine_labels.Config(), {**TINY, **other})
     workdir = combined.parents[1] / "no-ceiling" / "seed1"
     workdir.mkdir(parents=True)
@@ -171,9 +166,9 @@ def test_names_of_networks_know_config_data_and_start(split, tmp_path):
     assert folders[0] == shelf.folder("field", localize.Config(), split.training, split.validation, "")
 
 
-def test_localize_cells_reads_cells_off_maps(shards, tmp_path):
+def test_localize_cells_reads_cells_off_maps(atlases, tmp_path):
     own = ["--recipe.window", "32", "--recipe.um-per-pixel", "1.28", "--recipe.optimizer.steps", "2"]
-    assert localize_cells.main([*command(shards, tmp_path), *own, "--recipe.tta", "1"]) == 0
+    assert localize_cells.main([*command(atlases, tmp_path), *own, "--recipe.tta", "1"]) == 0
     folder = tmp_path / "default" / "seed1"
     metrics = json.loads((folder / "result.json").read_text())["metrics"]
     ways = ("maps", "maps by strength in the field", "maps by sigmoid", "field copied")
@@ -181,9 +176,9 @@ def test_localize_cells_reads_cells_off_maps(shards, tmp_path):
     assert isinstance(models.load(folder / localize.FILE), models.FieldClassifier)
 
 
-def test_classify_cells_learns_what_each_cell_shows(shards, tmp_path):
+def test_classify_cells_learns_what_each_cell_shows(atlases, tmp_path):
     own = ["--recipe.resolution", "32", "--recipe.optimizer.steps", "2", "--recipe.tta", "1"]
-    assert classify_cells.main([*command(shards, tmp_path), *own, "--recipe.labels", "cells"]) == 0
+    assert classify_cells.main([*command(atlases, tmp_path), *own, "--recipe.labels", "cells"]) == 0
     folder = tmp_path / "default" / "seed1"
     metrics = json.loads((folder / "result.json").read_text())["metrics"]
     assert 0 < metrics["cell mAP"] < 1
@@ -251,8 +246,8 @@ def test_a_submission_has_every_cell_and_is_all_or_nothing(split, tmp_path):
 
 
 @pytest.mark.slow
-def test_distillation_learns_from_proteins_left_out(shards, tmp_path):
-    assert combine_labels.main([*command(shards, tmp_path), *WINDOW, *STEPS]) == 0
+def test_distillation_learns_from_proteins_left_out(atlases, tmp_path):
+    assert combine_labels.main([*command(atlases, tmp_path), *WINDOW, *STEPS]) == 0
     folder = tmp_path / "default" / "seed1"
     record = json.loads((folder / "result.json").read_text())
     assert {"mAP, distilled", "mAP, ensemble, distilled", "mAP, labels × distilled"} <= set(record["metrics"])

@@ -16,7 +16,7 @@ def _cells(fields=24, most=9, classes=4, strength=2.0, seed=0):
     of_fields = np.zeros((fields, classes), np.uint8)
     for row in of_fields:
         row[rng.choice(classes, rng.integers(1, 3), replace=False)] = 1
-    field = rng.permutation(np.repeat(np.arange(fields), rng.integers(1, most + 1, fields)))
+    field = rng.permutation(np.repeat(np.arange(fields), rng.permutation(np.arange(fields) % most + 1)))
     of_classes = rng.normal(size=(classes, 6))
     features = strength * of_fields[field] @ of_classes + rng.normal(size=(len(field), 6))
     return (100 + 3 * features).astype(np.float32), of_fields[field], np.array([f"field {each}" for each in field])

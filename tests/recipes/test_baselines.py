@@ -25,9 +25,8 @@ TINY = baselines.Config(
 
 
 @pytest.fixture(scope="module")
-def cells(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("atlas")
-    return open_cells(Data(atlas=Atlas(proteins=57, size=256), data_dir=folder))
+def cells(atlases):
+    return open_cells(Data(atlas=Atlas(proteins=57, size=256), data_dir=atlases))
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ def test_a_contrast_needs_pairs_of_one_protein_and_cells_of_two(tmp_path):
 
 
 def test_pairs_of_one_protein_are_of_two_fields(tmp_path):
-    made = Atlas(proteins=57, size=256, fields=2)
+    made = Atlas(proteins=57, size=160, fields=2)
     cells = open_cells(Data(atlas=made, data_dir=tmp_path))
     batch = inpaint.build(dataclasses.replace(TINY, pair="protein"), cells).batches[0]
     source, target = (cells.training.table.iloc[batch[name]] for name in ("index", "target_index"))
@@ -75,7 +75,7 @@ def test_pairs_of_one_protein_are_of_two_fields(tmp_path):
 
 
 def test_the_network_of_one_vector_learns_from_crops_of_another_resolution(tmp_path):
-    cells = open_cells(Data(atlas=Atlas(proteins=57, size=256), resolution=32, er=True, data_dir=tmp_path / "data"))
+    cells = open_cells(Data(atlas=Atlas(proteins=57, size=192), resolution=32, er=True, data_dir=tmp_path / "data"))
     assert (cells.size, cells.um_per_pixel) == (32, pytest.approx(1.28))
     config = dataclasses.replace(TINY, contrast=0.1, network=inpaint.Network(kind="vector", width=0.03))
     encoder = inpaint.train_model(config, cells, tmp_path / "run", seed=3)
@@ -99,7 +99,7 @@ def test_published_crops_are_of_their_own_size(tmp_path):
 
 def test_crops_are_as_wide_as_asked(tmp_path):
     """Of one scene a crop of half the width is the middle of the whole one."""
-    few = Atlas(proteins=57, size=256)
+    few = Atlas(proteins=57, size=192)
     whole, middle = (
         open_cells(Data(atlas=few, crop_um=crop_um, resolution=side, data_dir=tmp_path))
         for crop_um, side in ((40.96, 128), (20.48, 64))

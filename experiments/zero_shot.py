@@ -31,13 +31,17 @@ class Config:
     segmenter: Literal["networks", "classical"] = "networks"
     um_per_pixel: UmPerPixel = 0.0  # µm; 0: as the files state, or by the width; auto: by the nuclei
     camera_bits: int = 0  # of channels with more than 8 bits, such as 12; 0: the fewest that hold all pixels
-    tta: Annotated[int, tyro.conf.arg(aliases=("--turns",))] = 8  # views of each image: 1, 2, 4 or 8 flips and turns
+    tta: Annotated[int, tyro.conf.arg(aliases=("--turns",))] = 8  # views of each field: 1, 2, 4 or 8 flips and turns
+    cell_tta: int | None = None  # views of each cell; None: as many, at most 4 where a network looks at the field, too
     least: int = 4  # classes with fewer fields are left out of the means
     shown: int = 12  # mistakes with pictures
     seed: int = 0  # of the resamples
 
 
-SWEEPS: dict[str, tuple[dict, ...]] = {"tta": launch.grid(tta=[1, 2, 4, 8])}
+SWEEPS: dict[str, tuple[dict, ...]] = {
+    "tta": launch.grid(tta=[1, 2, 4, 8]),
+    "cell_tta": launch.grid(cell_tta=[1, 2, 4, 8]),
+}
 
 
 def run(config: Config, workdir: Path) -> launch.Result:
@@ -58,7 +62,9 @@ def run(config: Config, workdir: Path) -> launch.Result:
             camera_bits=config.camera_bits,
             segmenter=config.segmenter,
         )
-    told = study.predict(models.Ensemble.load(config.models, tta=config.tta), folder.known, folder.read)
+    told = study.predict(
+        models.Ensemble.load(config.models, tta=config.tta, cell_tta=config.cell_tta), folder.known, folder.read
+    )
     score = functools.partial(
         zero_shot.score, told.labels, ids=told.ids, groups=told.groups, least=config.least, seed=config.seed
     )

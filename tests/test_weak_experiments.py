@@ -75,7 +75,8 @@ def test_the_page_shows_strategies_cells_variation_calibration_and_classes(combi
 def test_what_is_left_is_what_was_scored(combined, split):
     """The folder of models and the two networks beside it give the probabilities that were submitted, to the bit."""
     ensemble = models.load(combined / "models")
-    alone = models.Ensemble.load([combined / name for name in (localize.FILE, classify.FILE)])
+    names = [combined / name for name in (localize.FILE, classify.FILE)]
+    alone = models.Ensemble.load(names, **ensemble.views)
     cells = anndata.read_h5ad(combined / "cells.h5ad")
     rows = [ensemble.predict(field).cells for field in split.test]
     np.testing.assert_array_equal(np.concatenate(rows).astype(np.float32), cells.obsm["prob"])

@@ -104,8 +104,7 @@ class Describer:
         said = b"" if prob is None else np.ascontiguousarray(prob, np.float32).tobytes()
         about = f"{field.image.shape} {field.image.dtype} {field.um_per_pixel} {dict(field.origin)} {self.layer}"
         labels = b"" if field.labels is None else field.labels.tobytes()
-        tta = max([each.tta for each in self.ensemble.fields] + [each.tta for each in self.ensemble.cells])
-        versions = f"{about} {tta} {hpax.__version__}"
+        versions = f"{about} {self.ensemble.views} {hpax.__version__}"
         pixels = np.ascontiguousarray(field.image).tobytes()
         return files.digest(pixels, masks_digest(field.found), said, labels, self.content, versions)
 

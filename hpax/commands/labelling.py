@@ -46,7 +46,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
     start, resumed = time.perf_counter(), any((config.workdir / "fields").glob("*.npz"))
     known, failures = survey(config.fields, config.annotations, planes=config.planes)
     loaded = networks(config.models)
-    ensemble = models.Ensemble.of(loaded, tta=config.tta)
+    ensemble = models.Ensemble.of(loaded, tta=config.tta, cell_tta=config.cell_tta)
     cells = of_segment(config)
     if config.masks is None:
         segmenter.by_name(cells.segmenter, cells.networks)  # before anything is written, if it cannot be made
@@ -184,7 +184,7 @@ class Labeller:
 
     def _key(self, cells: Cells) -> str:
         """What the answer depends on."""
-        options = f"{self.config.tta} {cells.um_per_pixel} {hpax.__version__}"
+        options = f"{self.ensemble.views} {cells.um_per_pixel} {hpax.__version__}"
         return files.digest(cells.pixels, masks_digest(cells.masks), self.networks, options)
 
     def _label(self, field: FolderField, load: Load, cells: Cells, path: Path, key: str, *, shown: bool) -> Said:

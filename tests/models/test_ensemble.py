@@ -184,11 +184,29 @@ def test_a_field_that_nobody_looked_for_cells_in_is_refused(both):
         both.predict(dataclasses.replace(FIELD, masks=None))
 
 
+def test_cells_are_seen_fewer_times_where_their_field_is_seen_too(networks):
+    for asked, found in ((8, 4), (4, 4), (2, 2), (1, 1)):
+        assert models.Ensemble.of(list(networks.values()), tta=asked).views == {"tta": asked, "cell_tta": found}
+    assert cells_alone(networks, 8).views == {"tta": 1, "cell_tta": 8}
+    with pytest.raises(ValueError, match="tta must be 1, 2, 4 or 8"):
+        models.Ensemble.of(list(networks.values()), cell_tta=0)
+
+
+def test_a_folder_that_says_one_number_of_views_means_both(networks, tmp_path):
+    folder = models.Ensemble.of(list(networks.values()), tta=4).save(tmp_path)
+    index = json.loads((folder / models.ensemble.INDEX).read_text())
+    del index["cell_tta"]  # as earlier versions wrote it
+    (folder / models.ensemble.INDEX).write_text(json.dumps(index))
+    assert models.load(folder).views == {"tta": 4, "cell_tta": 4}
+
+
 def test_a_folder_is_the_ensemble_again_to_the_bit(networks, tmp_path):
     saved = models.Ensemble.of([networks["cell-net"], networks["cam-net"], networks["cell-net"]], tta=1)
     loaded = models.load(saved.save(tmp_path / "models"))
     assert isinstance(loaded, models.Ensemble)
     assert {model.tta for model in (*loaded.fields, *loaded.cells)} == {1}
+    other = models.Ensemble.of(saved.networks, tta=2, cell_tta=8)
+    assert models.load(other.save(tmp_path / "other")).views == other.views == {"tta": 2, "cell_tta": 8}
     assert [net.architecture for net in loaded.networks] == ["cam-net", "cell-net", "cell-net"]
     for before, after in zip(saved.predict(FIELD), loaded.predict(FIELD), strict=True):
         np.testing.assert_array_equal(before, after)
@@ -215,6 +233,7 @@ def test_a_folder_is_the_ensemble_again_to_the_bit(networks, tmp_path):
         json.dumps({"networks": ["cell0.safetensors"], "tta": "8"}),
         json.dumps({"networks": ["cell0.safetensors"], "tta": True}),
         json.dumps({"networks": ["cell0.safetensors"], "tta": [1]}),
+        json.dumps({"networks": ["cell0.safetensors"], "tta": 1, "cell_tta": 3}),
         json.dumps({"networks": ["cell0.safetensors"], "tta": 1}) + " " * 2**16,
         "\udcff",
     ],

@@ -28,9 +28,8 @@ INDEX = "ensemble.json"
 """In the folder of a saved ensemble: which files it consists of."""
 
 CELL_VIEWS = 4
-"""Of each crop, where a network looks at the field, too: the fewest of 1, 2, 4 and 8 with which the mAP of cells of
-held-out simulated fields, plain and randomised, stays within about 0.001 of that with 8 (`label-cells` by itself, and
-with `label-fields`)."""
+"""Of each crop, where a network looks at the field, too: the fewest with which cells of held-out simulated fields were
+told as well as with 8, by `label-cells` alone and with `label-fields`."""
 
 MAX_INDEX = 2**16  # bytes
 MAX_MEMBERS = 64

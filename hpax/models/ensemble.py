@@ -73,9 +73,8 @@ class Ensemble:
         if not set(kinds) <= {"cam-net", "cell-net"}:
             raise ValueError(f"an ensemble needs networks of kind cam-net or cell-net, got {kinds}; leave others out")
         fields = [FieldClassifier(network, tta) for network in networks if network.architecture == "cam-net"]
-        if cell_tta is None:
-            cell_tta = min(tta, CELL_VIEWS) if fields else tta
-        cells = [CellClassifier(network, cell_tta) for network in networks if network.architecture == "cell-net"]
+        views = _cell_views(cell_tta, tta, alone=not fields)
+        cells = [CellClassifier(network, views) for network in networks if network.architecture == "cell-net"]
         return cls(tuple(fields), tuple(cells))
 
     @classmethod
@@ -129,6 +128,14 @@ class Ensemble:
                 model.save(folder / names[-1])
         files.write_json(folder / INDEX, {"networks": names, **self.views})
         return folder
+
+
+def _cell_views(asked: int | None, of_fields: int, *, alone: bool) -> int:
+    """The views of a crop; a ValueError if there is no such number of them, whether or not a network looks at crops."""
+    if asked is None:
+        return of_fields if alone else min(of_fields, CELL_VIEWS)
+    tta.check(asked)
+    return asked
 
 
 def read(folder: pathlib.Path) -> Ensemble:

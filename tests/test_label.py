@@ -1,5 +1,6 @@
 """Every cell of a folder is labelled, by what its pictures, masks and networks are now."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -218,6 +219,14 @@ def test_an_ensemble_is_its_folder(folder, network, tmp_path):
     assert run(folder, tmp_path / "folder", tmp_path / "ensemble") == 0
     for id, prob in answers(tmp_path / "folder").items():
         np.testing.assert_allclose(prob, answers(tmp_path / "files")[id], atol=1e-3)
+
+
+def test_cells_are_seen_as_often_as_a_saved_ensemble_saw_them(folder, network, tmp_path):
+    nets = [saved.labeller(tmp_path / "fields.safetensors", "cam-net", 2), network]
+    models.Ensemble.load(nets, cell_tta=8).save(tmp_path / "ensemble")
+    given = label.Config(folder, models=(tmp_path / "ensemble",))
+    for options, views in (({}, 8), ({"tta": 2}, 2), ({"cell_tta": 1}, 1), ({"models": tuple(nets)}, None)):
+        assert labelling.cell_views(dataclasses.replace(given, **options)) == views
 
 
 def test_a_workdir_belongs_to_one_process(folder, network, tmp_path, capsys):

@@ -42,7 +42,7 @@ class Config:
     camera_bits: int = 0  # of channels with more than 8 bits, such as 12; 0: the fewest that hold all pixels
     planes: Literal["clear", "own"] = "clear"  # own: of pictures in several colours, that of the channel in their name
     tta: Annotated[int, tyro.conf.arg(aliases=("--turns",))] = 8  # views of each field: 1, 2, 4 or 8 flips and turns
-    cell_tta: int | None = None  # views of each cell; None: as many, at most 4 where a network looks at the field, too
+    cell_tta: int | None = None  # views of each cell; None: as saved, or as many, at most 4 beside a network of fields
     negative: Literal["as predicted", "excludes", "is the rest"] = "as predicted"  # see hpax.predict.combine
     threshold: float = 0.4  # from which a class is among a cell's labels; of 0.1 to 0.5 the best F1 on simulated cells
     border_weights: bool = False  # lower the scores of small cells and of those that the border cuts

@@ -46,7 +46,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
     start, resumed = time.perf_counter(), any((config.workdir / "fields").glob("*.npz"))
     known, failures = survey(config.fields, config.annotations, planes=config.planes)
     loaded = networks(config.models)
-    ensemble = models.Ensemble.of(loaded, tta=config.tta, cell_tta=config.cell_tta)
+    ensemble = models.Ensemble.of(loaded, tta=config.tta, cell_tta=cell_views(config))
     cells = of_segment(config)
     if config.masks is None:
         segmenter.by_name(cells.segmenter, cells.networks)  # before anything is written, if it cannot be made
@@ -135,6 +135,14 @@ def networks(names: Sequence[Path]) -> list[Network]:
         else:
             found.append(load_network(name))
     return found
+
+
+def cell_views(config: Config) -> int | None:
+    """The views of each crop: as asked, or as in saved ensembles, at most as many as of fields; None: nothing says it."""
+    if config.cell_tta is not None:
+        return config.cell_tta
+    saved = [models.ensemble.read(name).views["cell_tta"] for name in config.models if name.is_dir()]
+    return min(config.tta, max(saved)) if saved else None
 
 
 def content(names: Sequence[Path]) -> str:

@@ -138,7 +138,7 @@ def networks(names: Sequence[Path]) -> list[Network]:
 
 
 def cell_views(config: Config) -> int | None:
-    """The views of each crop: as asked, or as in saved ensembles, at most as many as of fields; None: nothing says it."""
+    """The views of a crop: as asked, or as in saved ensembles, at most as many as of fields; None: nothing says it."""
     if config.cell_tta is not None:
         return config.cell_tta
     saved = [models.ensemble.read(name).views["cell_tta"] for name in config.models if name.is_dir()]

@@ -16,7 +16,7 @@ import tifffile
 
 from experiments import label_cells
 from hpax import atlas, files, models
-from hpax.commands import found_cells, label, labelling, main, segment
+from hpax.commands import cells_of_fields, found_cells, label, labelling, main, segment
 from hpax.data.hpa_fields import dummy
 from hpax.formats import fields, kaggle, masks
 
@@ -248,7 +248,8 @@ def test_networks_that_are_not_there_are_missed_before_anything_is_written(folde
 def test_the_first_name_still_works(folder, network, tmp_path):
     command = [*options(folder, tmp_path / "work", network), "--segmenter", "classical"]
     assert label_cells.main([*command, "--turns", "1"]) == 0
-    assert labelling.of_segment(label_cells.Config(folder, (network,))).workdir.parts[-2:] == ("label_cells", "cells")
+    asked = label_cells.Config(folder, (network,))
+    assert cells_of_fields.of_segment(asked, folder, shown=1).workdir.parts[-2:] == ("label_cells", "cells")
 
 
 def test_a_broken_field_is_named_and_pictures_show_cells_and_maps(folder, network, tmp_path, capsys):

@@ -14,14 +14,13 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import anndata
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32, UInt8, UInt16
 
-from hpax import atlas, files
+from hpax import atlas
 from hpax.explore import colour, overlays
 from hpax.fields import Field
 from hpax.formats import kept_arrays
@@ -53,23 +52,20 @@ class FieldCells:
 
     def save(self, path: pathlib.Path, key: str) -> None:
         """Writes it to an .npz file; `key` says what it was made of."""
-        columns: dict[str, Any] = {f"obs_{name}": _plain(self.obs[name]) for name in self.obs}
-        with files.replacing(path) as draft:
-            np.savez(
-                draft,
-                key=np.array(key),
-                index=self.obs.index.to_numpy(str),
-                prob=self.prob,
-                alone=self.alone,
-                features=self.features,
-                labels=self.labels,
-                truth=self.truth,
-                thumbs=self.thumbs,
-                outlines=self.outlines,
-                planes=np.frombuffer(self.planes, np.uint8),
-                maps=self.maps,
-                **columns,
-            )
+        arrays = {
+            "index": self.obs.index.to_numpy(str),
+            "prob": self.prob,
+            "alone": self.alone,
+            "features": self.features,
+            "labels": self.labels,
+            "truth": self.truth,
+            "thumbs": self.thumbs,
+            "outlines": self.outlines,
+            "planes": np.frombuffer(self.planes, np.uint8),
+            "maps": self.maps,
+        }
+        columns = {f"obs_{name}": _plain(self.obs[name]) for name in self.obs}
+        kept_arrays.write(path, key, arrays | columns)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,6 +1,5 @@
 """What `hpax label` does."""
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,26 +9,25 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 import hpax
-from hpax import ahead, atlas, files, launch, models, progress
+from hpax import atlas, files, launch, models, progress
 from hpax.analysis.atlas import Collection, field_cells
-from hpax.commands import label_explorer, label_page, plausibility, segment, segmenting, shares, tables
+from hpax.commands import label_explorer, label_page, plausibility, segmenting, tables
+from hpax.commands.cells_of_fields import Opened, attempted, opened
 from hpax.commands.command import Call
-from hpax.commands.folder import FolderField, Load, er_remarks, scaled, sized, survey
+from hpax.commands.folder import FolderField, Load, er_remarks
 from hpax.commands.found_cells import masks_digest
 from hpax.commands.label import Config
-from hpax.commands.mask_folders import CellFinder, Cells, Given, Segmented
+from hpax.commands.mask_folders import CellFinder, Cells
 from hpax.commands.shares import FieldShare
 from hpax.data import folders, pixel_sizes
 from hpax.data.failures import why
 from hpax.explore import colour, labelled, page
 from hpax.fields import Masks
 from hpax.formats import kaggle, kept_arrays
-from hpax.models import Network, load_network, segmenter
+from hpax.models import Network, load_network
 from hpax.models.store import path_of
 from hpax.predict import combine, refine, submission
 from hpax.segment import borders
-
-MOST_WORKERS = 4  # by themselves: each holds a field in memory
 
 Said = Float[np.ndarray, "2 k n"]
 """What is said of the cells of a field: together with it, and by themselves."""
@@ -42,33 +40,20 @@ def run(config: Config, call: Call) -> dict[str, str]:
         FileNotFoundError: no folder, no field in it, or no such network.
         ValueError: the workdir is another config's or another process's, or nothing could be labelled.
     """
-    segmenting.check_asked(config.segmenter, needed=config.masks is None)
     start, resumed = time.perf_counter(), any((config.workdir / "fields").glob("*.npz"))
-    known, failures = survey(config.fields, config.annotations, planes=config.planes)
     loaded = networks(config.models)
     ensemble = models.Ensemble.of(loaded, tta=config.tta, cell_tta=cell_views(config))
-    cells = of_segment(config)
-    if config.masks is None:
-        segmenter.by_name(cells.segmenter, cells.networks)  # before anything is written, if it cannot be made
-    asked = pixel_sizes.number(config.um_per_pixel)
-    find: CellFinder = Segmented(cells) if config.masks is None else Given(config.masks, asked)
-    share = shares.parse(config.share)
-    with _folders(config, cells, share):
-        known = scaled(known, config.camera_bits, config.workdir / segmenting.SCALE)
-        guesses: list[pixel_sizes.Guess] = []
-        if config.masks is None or config.um_per_pixel == "auto":
-            place = cells.workdir if config.masks is None else config.workdir
-            known, guesses = sized(known, config.um_per_pixel, place / pixel_sizes.FILE)
+    with opened(config, config.fields, shown=config.shown) as begun:
+        known, guesses, failures = begun.known, begun.guesses, dict(begun.failures)
         explored = Collection(config.workdir / label_explorer.FOLDER) if config.explorer else None
-        labeller = Labeller(config, ensemble, find, content(config.models), explored)
-        shown = segmenting.chosen(cells, known)
-        if share is not None:
-            return failures | label_share(labeller, known, share, shown=shown)
+        labeller = Labeller(config, ensemble, begun.find, content(config.models), explored)
+        if begun.share is not None:
+            return failures | label_share(labeller, begun, begun.share)
         with submission.writer(config.workdir) as writer:
-            rows, unlabelled, sizes = label_all(labeller, known, writer, shown=shown)
+            rows, unlabelled, sizes = label_all(labeller, begun, writer)
             failures |= unlabelled
             if config.masks is None:
-                segmenting.finish(cells, call, known, failures, guesses, start=start)
+                segmenting.finish(begun.cells, call, known, failures, guesses, start=start)
             table = writer.table()
             if not table.n_obs:
                 first = next(iter(failures.values()), "no cell was found")
@@ -89,36 +74,6 @@ def run(config: Config, call: Call) -> dict[str, str]:
             print(f"to explore the cells: {explorer}")
         print(f"the page: {config.workdir / 'index.html'}")
     return failures
-
-
-@contextlib.contextmanager
-def _folders(config: Config, cells: segment.Config, share: FieldShare | None) -> Iterator[None]:
-    """The workdir and that of the first half are ours as long as this lasts, or of a share its part of the work."""
-    with contextlib.ExitStack() as stack:
-        segmenting.make_folder(segment.Config(config.fields, config.workdir))
-        stack.enter_context(shares.exclusive(config.workdir, share))
-        if config.masks is None:
-            segmenting.make_folder(cells)
-            stack.enter_context(shares.exclusive(cells.workdir, share))
-            segmenting.claim(cells)
-        yield
-
-
-def of_segment(config: Config) -> segment.Config:
-    """The settings of the first half, where there is one."""
-    return segment.Config(
-        fields=config.fields,
-        workdir=config.workdir / "cells",
-        annotations=config.annotations,
-        segmenter=config.segmenter,
-        um_per_pixel=config.um_per_pixel,
-        camera_bits=config.camera_bits,
-        planes=config.planes,
-        overlays=False,
-        shown=config.shown,
-        shards=False,
-        share=config.share,
-    )
 
 
 def networks(names: Sequence[Path]) -> list[Network]:
@@ -213,8 +168,7 @@ class Labeller:
             shown_as = dataclasses.replace(seen, origin=named)
             part = field_cells(shown_as, said[0], features, alone=said[1], maps=found.maps)
             self.explored.add(field.id, part, _explorer_key(key, field))
-        with files.replacing(path) as draft:
-            np.savez(draft, key=np.array(key), said=said)
+        kept_arrays.write(path, key, {"said": said})
         return said
 
 
@@ -251,15 +205,12 @@ class Sizes:
 
 
 def label_all(
-    labeller: Labeller, known: Sequence[FolderField], writer: submission.Writer, *, shown: set[str]
+    labeller: Labeller, begun: Opened, writer: submission.Writer
 ) -> tuple[list[dict[str, str]], dict[str, str], Sizes]:
-    """Labels every field, and adds its cells to `writer`; the rows of refined.csv, why some fields failed, and sizes.
-
-    Those of `shown` are on the sheet of what was segmented.
-    """
-    config, rows, failures, sizes = labeller.config, [], {}, Sizes()
+    """Labels the fields, adds their cells to `writer`; the rows of refined.csv, why some fields failed, and sizes."""
+    config, known, rows, failures, sizes = labeller.config, begun.known, [], {}, Sizes()
     with progress.shown("fields", len(known)) as bar:
-        for field, found in attempted(labeller, known, known, shown):
+        for field, found in label_each(labeller, begun):
             bar.advance()
             try:
                 cells, (prob, own) = _or_raised(found)
@@ -276,18 +227,16 @@ def label_all(
     return rows, failures, sizes
 
 
-def label_share(
-    labeller: Labeller, known: Sequence[FolderField], share: FieldShare, *, shown: set[str]
-) -> dict[str, str]:
+def label_share(labeller: Labeller, begun: Opened, share: FieldShare) -> dict[str, str]:
     """Labels a share of the fields, and keeps what was said for the one who brings all together; why some failed."""
-    own, failures = share.of(known), {}
+    own, failures = begun.own, {}
     with progress.shown("fields", len(own)) as bar:
-        for field, found in attempted(labeller, own, known, shown):
+        for field, found in label_each(labeller, begun):
             bar.advance()
             if isinstance(found, Exception):
                 failures[field.id] = why(found)
                 bar.say(f"failed: {field.id}: {failures[field.id]}")
-    print(f"share {share}: {len(own)} of {len(known)} fields; once all are done, the same without --share")
+    print(share.told(len(own), len(begun.known)))
     return failures
 
 
@@ -295,21 +244,16 @@ Found = tuple[Cells, Said] | Exception
 """The cells of a field and what is said of them, or why there is nothing."""
 
 
-def attempted(
-    labeller: Labeller, own: Sequence[FolderField], known: Sequence[FolderField], shown: set[str]
-) -> Iterator[tuple[FolderField, Found]]:
-    """Some fields of all, each with what was found; several are worked on at once, and they come in their order."""
-    first = {field.id for field in known[: labeller.config.shown]}
+def label_each(labeller: Labeller, begun: Opened) -> Iterator[tuple[FolderField, Found]]:
+    """The fields of this process, each with what was found; several are worked on at once."""
+    config, on_sheet = labeller.config, begun.on_sheet
+    first = {field.id for field in begun.known[: config.shown]}
 
-    def attempt(field: FolderField) -> Found:
-        try:
-            kaggle.check_id(field.id)
-            return labeller(field, shown=field.id in first, on_sheet=field.id in shown)
-        except Exception as error:  # no field stops the others, whatever is wrong with it
-            return error
+    def label(field: FolderField) -> tuple[Cells, Said]:
+        kaggle.check_id(field.id)
+        return labeller(field, shown=field.id in first, on_sheet=field.id in on_sheet)
 
-    workers = labeller.config.workers or min(MOST_WORKERS, ahead.cores())
-    return zip(own, ahead.in_order(attempt, own, workers), strict=True)
+    return attempted(label, begun.own, config.workers)
 
 
 def _or_raised(found: Found) -> tuple[Cells, Said]:

@@ -64,7 +64,7 @@ def run(config: Config, call: Call) -> dict[str, str]:
         todo = [field for field in own if not finished(field, config)]
         failures |= segment_all(config, todo, shown=chosen(config, known))
         if share is not None:
-            print(f"share {share}: {len(own)} of {len(known)} fields; once all are done, the same without --share")
+            print(share.told(len(own), len(known)))
             return failures
         finish(config, call, known, failures, guesses, start=start, resumed=len(todo) < len(known))
     return failures

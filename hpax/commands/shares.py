@@ -26,6 +26,10 @@ class FieldShare:
         """Those that are this process's."""
         return list(known[self.number - 1 :: self.count])
 
+    def told(self, own: int, known: int) -> str:
+        """What to say at the end of a share of so many fields."""
+        return f"share {self}: {own} of {known} fields; once all are done, the same without --share"
+
 
 def parse(text: str) -> FieldShare | None:
     """The share that a command line names; None where it names none.

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, UInt, UInt8
@@ -11,7 +11,7 @@ from jaxtyping import Bool, UInt, UInt8
 from hpax import images
 from hpax.data import builder
 from hpax.fields import Masks
-from hpax.segment import crops, nuclei
+from hpax.segment import borders, crops, nuclei
 
 MASKS = ("cell_mask", "nucleus_mask")
 """The features that hold a cell's own masks: 1 inside, 0 outside."""
@@ -62,6 +62,30 @@ def cut(
         id = f"{origin['field']}_{index}"
         image_and_masks = {"image": images.resize(crop, (config.crop_size, config.crop_size)), **own}
         yield {**image_and_masks, "id": id, **origin, "x": x, "y": y, "labels": labels[index]}
+
+
+def cut_by_masks(
+    config: Cutting,
+    image: UInt[np.ndarray, "h w c"],
+    um_per_pixel: float,
+    masks: Masks,
+    labels: UInt[np.ndarray, " 19"],
+    origin: Mapping[str, Any],
+    *,
+    centre: Literal["nucleus", "cell"] = "nucleus",
+    neighbours: bool = True,
+) -> Iterator[dict[str, Any]]:
+    """The cells of one field by ascending index, as `cut` has them, with what its border took of them.
+
+    `labels` are those of the field; a cell without a nucleus is centred on itself.
+    """
+    centres = crops.centroids(masks.cells)
+    if centre == "nucleus":
+        centres |= {index: at for index, at in crops.centroids(masks.nuclei).items() if index in centres}
+    told = {row["index"]: row for row in borders.cell_properties(masks, um_per_pixel).to_dict("records")}
+    labels_of = dict.fromkeys(centres, labels)
+    found = cut(config, image, um_per_pixel, centres, labels_of, origin, masks=masks, neighbours=neighbours)
+    return ({**cell, **told[cell["index"]]} for cell in found)
 
 
 def _resized(mask: Bool[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray, "{size} {size} c"]:

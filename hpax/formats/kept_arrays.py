@@ -2,8 +2,20 @@
 
 import os
 import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from hpax import files
+
+
+def write(path: Path, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Keeps arrays, none of which is called "key"; the file appears when it is whole."""
+    named: dict[str, Any] = {"key": np.array(key), **arrays}
+    with files.replacing(path) as draft:
+        np.savez(draft, **named)
 
 
 def read(path: str | os.PathLike[str], key: str) -> dict[str, np.ndarray] | None:

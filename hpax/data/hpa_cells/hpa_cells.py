@@ -19,7 +19,7 @@ from hpax.data.shards import Failure, attempted
 from hpax.fields import Masks
 from hpax.formats import fields
 from hpax.formats import masks as mask_files
-from hpax.segment import borders, classical, crops, nuclei
+from hpax.segment import classical, nuclei
 
 RECIPES = (*nuclei.RECIPES, "classical", "masks")
 
@@ -155,13 +155,9 @@ def _by_masks(
     config: Config, files: fields.FieldFiles, image: Image, um_per_pixel: float, labels: Labels, known: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     masks = classical.segment(image, um_per_pixel) if config.recipe == "classical" else _read(config, files, image)
-    centres = crops.centroids(masks.cells)
-    if config.centre == "nucleus":
-        centres |= {index: at for index, at in crops.centroids(masks.nuclei).items() if index in centres}
-    told = {row["index"]: row for row in borders.cell_properties(masks, um_per_pixel).to_dict("records")}
-    labels_of = dict.fromkeys(centres, labels)
-    found = cells.cut(config, image, um_per_pixel, centres, labels_of, known, masks=masks, neighbours=config.neighbours)
-    return ({**cell, **told[cell["index"]]} for cell in found)
+    return cells.cut_by_masks(
+        config, image, um_per_pixel, masks, labels, known, centre=config.centre, neighbours=config.neighbours
+    )
 
 
 def _read(config: Config, files: fields.FieldFiles, image: Image) -> Masks:

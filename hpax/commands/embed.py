@@ -10,8 +10,9 @@ DIR/cells. Or takes published crops (--crops). An encoder inpaints, or labels ce
 last layer are features, too. Without --encoder takes the one that ships and knows most of such cells: of fields
 label-cells, of crops encode-cells or encode-yeast. Leaves in DIR features.h5ad (X holds the layers side by side,
 var["layer"] says which, obs where each cell comes from), index.html with a UMAP, nearest neighbours and a gallery of
-the cells, and result.json. Shards of the cells are kept in DIR/shards, so that the same command is fast the second
-time. Exit status 1: some fields or crops could not be read, and are left out; 2: nothing was done.
+the cells, and result.json. What was found of each field is kept in DIR/fields (of crops: shards in DIR/shards): a
+command that was stopped goes on where it was, and what depends on pictures, masks or an encoder that have changed is
+made again. Exit status 1: some fields or crops could not be read, and are left out; 2: nothing was done.
 """
 
 import dataclasses
@@ -38,12 +39,20 @@ class Config:
     annotations: str = ""  # of the fields: the labels' table in the folder; "": the only one there, if any
     um_per_pixel: UmPerPixel = 0.0  # µm, of the fields; 0: as the files state, or by the width; auto: by nuclei
     camera_bits: int = 0  # of channels with more than 8 bits, such as 12; 0: the fewest that hold all pixels
+    planes: Literal["clear", "own"] = "clear"  # own: of pictures in several colours, that of the channel in their name
+    workers: int = 0  # fields that are worked on at once; 0: as many as there are cores, 4 at most
+    share: str = ""  # of the fields, such as 2/4, for the second of four processes; afterwards, once without it
+    beam: str = ""  # flags of an Apache Beam pipeline, such as "--runner=FlinkRunner"; its workers share the fields
+    beam_shares: int = 8  # elements of that pipeline: so many workers can be busy
 
     def __post_init__(self) -> None:
         if (self.fields is None) == (self.crops is None):
             raise ValueError("cells come from --fields FOLDER or from --crops FOLDER; give one of them")
-        if self.masks is not None and self.fields is None:
-            raise ValueError("masks are those of fields; give --fields too")
+        for name in ("masks", "share", "beam"):
+            if getattr(self, name) and self.fields is None:
+                raise ValueError(f"{name} is of fields, got {getattr(self, name)} with crops; give --fields instead")
+        if self.workers < 0:
+            raise ValueError(f"workers must be a number of fields, or 0 for as many as fit, got {self.workers}")
 
     @property
     def named(self) -> Path:
@@ -58,9 +67,11 @@ FOR_CROPS = {"human": Path("encode-cells"), "yeast": Path("encode-yeast")}
 
 def work(config: Config, call: Call) -> Mapping[str, str]:
     """Cuts and embeds; returns what could not be read."""
-    from hpax.commands import embedding
+    from hpax.commands import beam, embedding
 
-    return embedding.run(config, call)
+    if config.beam:
+        beam.run_shares(embedding.run, config, call)
+    return embedding.run(dataclasses.replace(config, beam=""), call)
 
 
 COMMAND = Command("embed", __doc__, Config, work)

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import anndata
 import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Int, UInt, UInt8
 
-from hpax import atlas, data
+from hpax import atlas
 from hpax.explore import colour, grids, page, scatter
 from hpax.features import tables
 from hpax.metrics import neighbours
@@ -23,10 +24,26 @@ ROWS, COLUMNS = 12, 10  # of the gallery
 SIDE = 96  # pixels of a crop on the page, at least
 
 
-def write(encoder: Encoder, source: data.Source, features: Path, told: Mapping[str, str | float], path: Path) -> None:
-    """Leaves the page of the cells of `source`, whose rows are those of `features`; `told` says how they were made."""
-    names, what = named(source)
-    places = drawn(len(source), MOST)
+@runtime_checkable
+class Cells(Protocol):
+    """Single cells, a row of the table for each."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """What is known of each."""
+
+    @property
+    def labels(self) -> UInt[np.ndarray, "n 19"] | None:
+        """The labels of their fields; None: nothing knows labels."""
+
+    def crops(self, places: Sequence[int]) -> list[UInt[np.ndarray, "s s c"]]:
+        """Pictures of some of them, with the encoder's channels and perhaps further ones."""
+
+
+def write(encoder: Encoder, cells: Cells, features: Path, told: Mapping[str, str | float], path: Path) -> None:
+    """Leaves the page of cells whose rows are those of `features`; `told` says how they were made."""
+    names, what = named(cells)
+    places = drawn(len(names), MOST)
     table = anndata.read_h5ad(features, backed="r")
     layers = tables.layers(table)
     layer = LAYER if LAYER in layers else layers[-1]
@@ -34,22 +51,23 @@ def write(encoder: Encoder, source: data.Source, features: Path, told: Mapping[s
     sections = [
         page.Section("What was embedded", [page.Table(["what", "value"], [list(row) for row in told.items()])]),
         page.Section(f"Cells by {layer}", [plane(chosen, names[places], layer, what)]),
-        page.Section(f"Nearest neighbours by {layer}", [nearest(encoder, source, chosen, places, names)]),
-        page.Section("Gallery", [gallery(encoder, source, names)]),
+        page.Section(f"Nearest neighbours by {layer}", [nearest(encoder, cells, chosen, places, names)]),
+        page.Section("Gallery", [gallery(encoder, cells, names)]),
     ]
-    about = f"Features of {len(source)} single cells by the encoder {told['encoder']}, in {features.name}."
+    about = f"Features of {len(names)} single cells by the encoder {told['encoder']}, in {features.name}."
     page.write(path, page.page("Embedded cells", about, sections))
 
 
-def named(source: data.Source) -> tuple[np.ndarray, str]:
+def named(cells: Cells) -> tuple[np.ndarray, str]:
     """A name for every cell, and what it says: locations where any are known, else the protein, else the field."""
-    if "labels" in source.info.features and (labels := source.labels).any():
+    labels, table = cells.labels, cells.table
+    if labels is not None and labels.any():
         rows, kind = np.unique(labels, axis=0, return_inverse=True)
         return np.array([joined(row) for row in rows], object)[kind.reshape(-1)], "their field's locations"
     for column in ("protein", "field"):
-        if column in source.table and (known := texts(source.table, column)).astype(bool).any():
+        if column in table and (known := texts(table, column)).astype(bool).any():
             return np.where(known == "", UNKNOWN, known), f"their {column}"
-    return np.full(len(source), UNKNOWN, object), "their name"
+    return np.full(len(table), UNKNOWN, object), "their name"
 
 
 def joined(labels: UInt[np.ndarray, " 19"]) -> str:
@@ -79,13 +97,13 @@ def plane(features: Float32[np.ndarray, "n d"], names: np.ndarray, layer: str, w
 
 def nearest(
     encoder: Encoder,
-    source: data.Source,
+    cells: Cells,
     features: Float32[np.ndarray, "n d"],
     places: Int[np.ndarray, " n"],
     names: np.ndarray,
 ) -> page.Picture | page.Text:
     """Some cells, each beside those most like it in other fields; `places` says which cells the features are of."""
-    groups = texts(source.table, "field" if "field" in source.table else "group_id")[places]
+    groups = texts(cells.table, "field" if "field" in cells.table else "group_id")[places]
     queries = drawn(len(places), QUERIES)
     found = neighbours.nearest(features, groups, k=NEAREST, rows=queries)
     if (found < 0).all():
@@ -93,20 +111,20 @@ def nearest(
     rows = []
     for query, near in zip(queries, found, strict=True):
         wanted = [int(place) for place in (places[query], *places[near[near >= 0]])]
-        row = captioned(encoder, source, wanted, names)
+        row = captioned(encoder, cells, wanted, names)
         rows.append(row + [np.zeros_like(row[0])] * (NEAREST + 1 - len(row)))
     titles = ["cell", *(f"neighbour {rank}" for rank in range(1, NEAREST + 1))]
     caption = "Each row: a cell, and its nearest neighbours in other fields, the nearest first"
     return page.Picture(grids.grid(rows, titles=titles), "Crops of cells beside crops of their neighbours", caption)
 
 
-def gallery(encoder: Encoder, source: data.Source, names: np.ndarray) -> page.Picture:
+def gallery(encoder: Encoder, cells: Cells, names: np.ndarray) -> page.Picture:
     """Some cells of each name, the most frequent names first."""
     kinds = pd.Series(names).value_counts(sort=True)
     rows, titles = [], []
     for kind, count in list(kinds.items())[:ROWS]:
         own = np.flatnonzero(names == kind)
-        crops = pictures(encoder, source, own[drawn(len(own), COLUMNS)].tolist())
+        crops = pictures(encoder, cells, own[drawn(len(own), COLUMNS)].tolist())
         rows.append(crops + [np.zeros_like(crops[0])] * (COLUMNS - len(crops)))
         titles.append(f"{kind} ({count})")
     shown = "all of them" if len(kinds) <= ROWS else f"the {ROWS} most frequent of {len(kinds)} names"
@@ -114,18 +132,17 @@ def gallery(encoder: Encoder, source: data.Source, names: np.ndarray) -> page.Pi
 
 
 def captioned(
-    encoder: Encoder, source: data.Source, places: Sequence[int], names: np.ndarray
+    encoder: Encoder, cells: Cells, places: Sequence[int], names: np.ndarray
 ) -> list[UInt8[np.ndarray, "h w 3"]]:
     """Cells with their names below."""
-    crops = pictures(encoder, source, places)
+    crops = pictures(encoder, cells, places)
     return [grids.captioned(crop, str(names[place])) for crop, place in zip(crops, places, strict=True)]
 
 
-def pictures(encoder: Encoder, source: data.Source, places: Sequence[int]) -> list[UInt8[np.ndarray, "h w 3"]]:
+def pictures(encoder: Encoder, cells: Cells, places: Sequence[int]) -> list[UInt8[np.ndarray, "h w 3"]]:
     """Cells as the encoder sees them, in the HPA's colours, large enough to look at."""
     channels = len(encoder.channels)
-    stored = np.stack([source[place]["image"] for place in places])[..., :channels]
-    seen = encoder.prepare(stored)
+    seen = np.concatenate([encoder.prepare(crop[None, ..., :channels]) for crop in cells.crops(places)])
     painted = colour.picture(seen, colours=colour.YEAST if channels == len(colour.YEAST) else None)
     scale = -(-SIDE // painted.shape[1])
     return list(painted.repeat(scale, axis=1).repeat(scale, axis=2))

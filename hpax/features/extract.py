@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pandas as pd
 from jax.experimental import multihost_utils
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from hpax import files
 from hpax.formats import cell_tables
@@ -22,6 +22,10 @@ from hpax.types import Array, Batch
 
 Encode = Callable[[Float[Array, "b h w c"]], Mapping[str, Float[Array, "b k"]]]
 """Images → layer → features of each image."""
+
+
+Block = tuple[Int[np.ndarray, " b"], Mapping[str, Float[np.ndarray, "b k"]]]
+"""Rows of the table of cells, and layer → features of these rows."""
 
 
 def extract(
@@ -61,27 +65,35 @@ def extract(
     """
     path = pathlib.Path(path)
     with together("the extraction of features"):
-        _extract(path, _blocks(encode, batches, layers), obs, names or {}, {"obsm": obsm, "uns": uns}, progress)
+        blocks = _blocks(encode, batches, layers)
+        write(path, blocks, obs, names=names, obsm=obsm, uns=uns, progress=progress)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(f"features in {path.name}")
     return path
 
 
-def _extract(
+def write(
     path: pathlib.Path,
-    blocks: "Iterator[Block]",
+    blocks: Iterator[Block],
     obs: pd.DataFrame,
-    names: Mapping[str, Sequence[str]],
-    more: Mapping[str, Any],
-    progress: bool,
+    *,
+    names: Mapping[str, Sequence[str]] | None = None,
+    obsm: Mapping[str, np.ndarray] | None = None,
+    uns: Mapping[str, Any] | None = None,
+    progress: bool = True,
 ) -> None:
+    """Writes features that are known by now as `extract` does, holding one block of cells at a time.
+
+    Raises:
+        ValueError: as `extract`.
+    """
     first = next(blocks, None)
     if first is None:
         raise ValueError(f"there must be at least one batch to extract, got none for {len(obs)} cells; check the split")
     named = cell_tables.uns([name for name in ("label",) if name in obs])
-    obsm = {cell_tables.SPATIAL: cell_tables.spatial(obs), **(more["obsm"] or {})}
-    uns = {**named, **(more["uns"] or {})}
-    table = anndata.AnnData(obs=_with_text_index(obs), var=_columns(first[1], names), obsm=obsm, uns=uns)
+    told = {cell_tables.SPATIAL: cell_tables.spatial(obs), **(obsm or {})}
+    known = {**named, **(uns or {})}
+    table = anndata.AnnData(obs=_with_text_index(obs), var=_columns(first[1], names or {}), obsm=told, uns=known)
     writes = jax.process_index() == 0
     with _matrix(path, table) if writes else contextlib.nullcontext() as matrix:
         seen = np.zeros(len(obs), bool)
@@ -121,9 +133,6 @@ def on_devices(encode: Callable, *state: Any, devices: Sequence[jax.Device] | No
         return {layer: values[:count] for layer, values in features.items()} if missing else features
 
     return call
-
-
-Block = tuple[np.ndarray, dict[str, np.ndarray]]  # rows of obs, layer → features of these rows
 
 
 def _blocks(encode: Encode, batches: Iterable[Batch], layers: Sequence[str] | None) -> Iterator[Block]:

@@ -137,6 +137,21 @@ def test_pixels_have_the_size_that_segment_took(folder, network, tmp_path):
         np.testing.assert_array_equal(prob, answers(tmp_path / "told")[id])
 
 
+@pytest.mark.usefixtures("quick")
+def test_channels_mean_what_segment_took_them_for(folder, network, tmp_path):
+    for path in folder.glob("*.tif"):
+        tifffile.imwrite(path, tifffile.imread(path).astype(np.uint16) * 8)  # 11 bits are filled, the camera had 12
+    assert segmented(folder, tmp_path / "cells", "--camera-bits", "12") == 0
+    given = ["--masks", str(tmp_path / "cells")]
+    assert run(folder, tmp_path / "taken", network, *given) == 0
+    assert run(folder, tmp_path / "told", network, *given, "--camera-bits", "12") == 0
+    for id, prob in answers(tmp_path / "taken").items():
+        np.testing.assert_array_equal(prob, answers(tmp_path / "told")[id])
+    assert run(folder, tmp_path / "other", network, *given, "--camera-bits", "16") == 2
+    (tmp_path / "cells" / "config.json").write_text("[]")
+    assert run(folder, tmp_path / "unknown", network, *given) == 2
+
+
 def other_picture(folder, id):
     """The protein of a field is replaced by another of the same size in bytes."""
     path = folder / f"{id}_green.tif"

@@ -2,12 +2,11 @@
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from typing import Literal, Protocol, TypeVar, get_args, runtime_checkable
 
-from hpax import ahead
+from hpax import ahead, files
 from hpax.atlas import UmPerPixel
 from hpax.commands import segment, segmenting, shares
 from hpax.commands.folder import FolderField, scaled, sized, survey
@@ -145,11 +144,12 @@ def of_segment(config: Asked, fields: Path, *, shown: int) -> segment.Config:
 
 def as_segmented(config: segment.Config, masks: Path) -> segment.Config:
     """The same, with what `hpax segment` took the channels for when it left `masks`, unless something else is asked."""
-    path = masks / "config.json"
-    there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    bits = config.camera_bits or int(there.get("camera_bits", 0))
-    planes = there.get("planes", config.planes) if config.planes == segment.Config.planes else config.planes
-    return dataclasses.replace(config, camera_bits=bits, planes=planes)
+    there = files.read_json(masks / "config.json")
+    if not config.camera_bits and isinstance(there.get("camera_bits"), int):
+        config = dataclasses.replace(config, camera_bits=there["camera_bits"])
+    if config.planes == segment.Config.planes and there.get("planes") in get_args(field_files.Planes):
+        config = dataclasses.replace(config, planes=there["planes"])
+    return config
 
 
 def attempted(

@@ -12,6 +12,7 @@ from jaxtyping import Float32, Int, UInt
 
 import hpax
 from hpax import ahead, files, progress
+from hpax.batching import in_full_batches
 from hpax.commands.cells_of_fields import Opened, attempted
 from hpax.commands.embed import Config
 from hpax.commands.folder import FolderField, Load
@@ -20,7 +21,7 @@ from hpax.commands.mask_folders import CellFinder, Cells
 from hpax.data import pixel_sizes
 from hpax.data.cells import Cutting, cut_by_masks
 from hpax.data.failures import why
-from hpax.features import Block, encoded, write
+from hpax.features import Block, write
 from hpax.formats import kept_arrays
 from hpax.models import Encoder
 from hpax.models.encoder import SIZE
@@ -140,7 +141,7 @@ def embed_fields(embedder: Embedder, begun: Opened) -> tuple[dict[str, str], dic
                 yield (field, found[0]), found[1]
 
     with progress.shown("fields", len(own)) as bar:
-        for (field, found), features in encoded(embedder.encoder.encode, attempts(), embedder.encoder.batch):
+        for (field, found), features in in_full_batches(embedder.encoder.encode, attempts(), embedder.encoder.together):
             bar.advance()
             try:
                 if isinstance(found, Exception):

@@ -117,7 +117,9 @@ class StoredCells:
 
     def write(self, path: Path, obs: pd.DataFrame, *, layers: Sequence[str], **more: Any) -> None:
         """Writes their features."""
-        batches = data.CellBatches(self.source, self.encoder.batch, prepare=lambda crops: self._seen(np.asarray(crops)))
+        batches = data.CellBatches(
+            self.source, self.encoder.together, prepare=lambda crops: self._seen(np.asarray(crops))
+        )
         extract(self.encoder.encode, batches, obs, path, layers=layers, **more)
 
     def _seen(self, crops: UInt[np.ndarray, "*b s s c"]) -> Float32[np.ndarray, "*b s s d"]:

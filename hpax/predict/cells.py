@@ -1,6 +1,5 @@
 """Crops of cells to probabilities, in full batches across fields."""
 
-import itertools
 from collections.abc import Iterable, Iterator
 
 import jax
@@ -8,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt
 
 from hpax import atlas, images
+from hpax.batching import in_full_batches
 from hpax.predict.tta import PredictCells
 
 BATCH, CPU_BATCH = 64, 8
@@ -22,24 +22,10 @@ def of_crops(
     Batches are filled across fields, so that few rows are padding and one shape is compiled; it holds the fields that
     share a batch and no others.
     """
+
+    def look(crops: UInt[np.ndarray, "b s s c"]) -> dict[str, np.ndarray]:
+        return {"prob": np.asarray(predict(images.as_float(crops)))}
+
     batch = batch or (CPU_BATCH if jax.default_backend() == "cpu" else BATCH)
-    owed: list[int] = []  # cells of each field that is still to come
-    waiting: list[np.ndarray] = []  # crops
-    done: list[np.ndarray] = []  # probabilities of each cell
-    for own in itertools.chain(fields, [None]):
-        if own is not None:
-            owed.append(len(own))
-            waiting.extend(own)
-        while len(waiting) >= batch or (own is None and waiting):
-            done.extend(_predicted(predict, waiting[:batch], batch))
-            del waiting[:batch]
-        while owed and owed[0] <= len(done):
-            count = owed.pop(0)
-            yield np.stack(done[:count]) if count else np.zeros((0, len(atlas.LOCATIONS)), np.float32)
-            del done[:count]
-
-
-def _predicted(predict: PredictCells, crops: list[np.ndarray], batch: int) -> Float[np.ndarray, "k n"]:
-    seen = np.zeros((batch, *crops[0].shape), crops[0].dtype)
-    seen[: len(crops)] = crops
-    return np.asarray(predict(images.as_float(seen)))[: len(crops)]
+    for _, rows in in_full_batches(look, ((None, own) for own in fields), batch):
+        yield rows["prob"] if rows else np.zeros((0, len(atlas.LOCATIONS)), np.float32)

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpax.features import encoded
+from hpax.batching import in_full_batches
 
 
 class Sums:
-    """Layers that say which image they are of; keeps the sizes of the batches that it saw."""
+    """Rows that say which image they are of; keeps the sizes of the batches that it saw."""
 
     def __init__(self):
         self.sizes = []
@@ -25,7 +25,7 @@ def test_each_item_has_the_features_of_its_images_and_batches_are_full(counts, b
     images = np.arange(1, sum(counts) + 1, dtype=np.float32).reshape(-1, 1, 1, 1)
     parts = np.split(images, np.cumsum(counts)[:-1]) if counts else []
     encode = Sums()
-    found = list(encoded(encode, enumerate(parts), batch))
+    found = list(in_full_batches(encode, enumerate(parts), batch))
     assert [item for item, _ in found] == list(range(len(counts)))
     assert encode.sizes == [batch] * -(-sum(counts) // batch)
     for (_, features), own in zip(found, parts, strict=True):
@@ -35,7 +35,7 @@ def test_each_item_has_the_features_of_its_images_and_batches_are_full(counts, b
             np.testing.assert_array_equal(features["two"], np.stack([own.ravel(), -own.ravel()], axis=1))
 
 
-def test_an_item_comes_out_as_soon_as_its_last_image_is_encoded():
+def test_an_item_comes_out_as_soon_as_its_last_image_was_looked_at():
     begun = []
 
     def items():
@@ -43,7 +43,7 @@ def test_an_item_comes_out_as_soon_as_its_last_image_is_encoded():
             begun.append(item)
             yield item, np.ones((count, 1, 1, 1), np.float32)
 
-    after = {item: list(begun) for item, _ in encoded(Sums(), items(), 4)}
+    after = {item: list(begun) for item, _ in in_full_batches(Sums(), items(), 4)}
     assert after == {0: [0, 1], 1: [0, 1], 2: [0, 1, 2], 3: [0, 1, 2, 3, 4], 4: [0, 1, 2, 3, 4]}
 
 
@@ -52,4 +52,4 @@ def test_what_encoding_raises_is_raised():
         raise ValueError("no such channel")
 
     with pytest.raises(ValueError, match="no such channel"):
-        list(encoded(fails, [(0, np.ones((1, 2, 2, 1), np.float32))], 2))
+        list(in_full_batches(fails, [(0, np.ones((1, 2, 2, 1), np.float32))], 2))

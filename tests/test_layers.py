@@ -10,8 +10,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = """types, ahead, atlas, batching, files, processes, progress < images < fields < ops, simulate, formats
-            < nn, metrics, segment < explore < data < task < tasks, train < features, predict < models < recipes, analysis
-            < launch, report < commands < __main__"""
+            < nn, metrics, segment < explore < data < task < tasks, train < features, predict < models
+            < recipes, analysis < launch, report < commands < __main__"""
 RANK = {name.strip(): rank for rank, layer in enumerate(LAYERS.split("<")) for name in layer.split(",")}
 FILES = sorted((ROOT / "hpax").rglob("*.py"))
 NUMPY_ONLY = {

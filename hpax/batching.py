@@ -24,23 +24,33 @@ def in_full_batches(
     in memory. Only the last batch is padded, with zeros. Of an item without images nothing is said, under no name.
     """
     waiting: collections.deque[tuple[Item, int]] = collections.deque()
-    images: list[np.ndarray] = []  # of the items that are waiting, not looked at yet
+    images: collections.deque[np.ndarray] = collections.deque()  # of the items that are waiting, not looked at yet
     found: list[Rows] = []  # rows of the first images of those that are waiting
     for item, own in items:
         waiting.append((item, len(own)))
-        if len(own):
-            images.append(own)
+        images.append(own)
         while sum(map(len, images)) >= batch:
-            whole = np.concatenate(images)
-            found.append(_rows(look, whole[:batch]))
-            images = [whole[batch:]] if len(whole) > batch else []
+            found.append(_rows(look, _taken(images, batch)))
         yield from _ready(waiting, found)
-    if images:
-        whole = np.concatenate(images)
-        padded = np.zeros((batch, *whole.shape[1:]), whole.dtype)
-        padded[: len(whole)] = whole
-        found.append({name: rows[: len(whole)] for name, rows in _rows(look, padded).items()})
+    if left := sum(map(len, images)):
+        last = _taken(images, left)
+        padded = np.zeros((batch, *last.shape[1:]), last.dtype)
+        padded[:left] = last
+        found.append({name: rows[:left] for name, rows in _rows(look, padded).items()})
     yield from _ready(waiting, found)
+
+
+def _taken(images: collections.deque[np.ndarray], count: int) -> np.ndarray:
+    """The first so many images, which are taken away; copied only where they are of several items."""
+    parts = []
+    while count:
+        first = images.popleft()
+        parts.append(first[:count])
+        if len(first) > count:
+            images.appendleft(first[count:])
+        count -= len(parts[-1])
+    parts = [part for part in parts if len(part)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _rows(look: Look, images: np.ndarray) -> Rows:

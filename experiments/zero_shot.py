@@ -33,6 +33,7 @@ class Config:
     camera_bits: int = 0  # of channels with more than 8 bits, such as 12; 0: the fewest that hold all pixels
     tta: Annotated[int, tyro.conf.arg(aliases=("--turns",))] = 8  # views of each field: 1, 2, 4 or 8 flips and turns
     cell_tta: int | None = None  # views of each cell; None: as many, at most 4 where a network looks at the field, too
+    adapt: float = 0.0  # share of the networks' batch averages taken from these fields, without their labels: 0 to 1
     least: int = 4  # classes with fewer fields are left out of the means
     shown: int = 12  # mistakes with pictures
     seed: int = 0  # of the resamples
@@ -41,6 +42,7 @@ class Config:
 SWEEPS: dict[str, tuple[dict, ...]] = {
     "tta": launch.grid(tta=[1, 2, 4, 8]),
     "cell_tta": launch.grid(cell_tta=[1, 2, 4, 8]),
+    "adapt": launch.grid(adapt=[0.0, 0.5, 1.0]),
 }
 
 
@@ -62,9 +64,10 @@ def run(config: Config, workdir: Path) -> launch.Result:
             camera_bits=config.camera_bits,
             segmenter=config.segmenter,
         )
-    told = study.predict(
-        models.Ensemble.load(config.models, tta=config.tta, cell_tta=config.cell_tta), folder.known, folder.read
-    )
+        labeller = models.Ensemble.load(config.models, tta=config.tta, cell_tta=config.cell_tta)
+    if config.adapt:
+        labeller = models.adapted(labeller, [folder.read(field) for field in folder.known], share=config.adapt)
+    told = study.predict(labeller, folder.known, folder.read)
     score = functools.partial(
         zero_shot.score, told.labels, ids=told.ids, groups=told.groups, least=config.least, seed=config.seed
     )

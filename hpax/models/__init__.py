@@ -10,6 +10,7 @@ probabilities = labeller.predict(field).cells
 import os
 import pathlib
 
+from hpax.models.adapt import adapted
 from hpax.models.card import card, card_table, with_table
 from hpax.models.card import summary as card_summary
 from hpax.models.catalogue import Entry, catalogue
@@ -38,6 +39,7 @@ __all__ = [
     "Model",
     "Network",
     "Segmenter",
+    "adapted",
     "card",
     "card_summary",
     "card_table",

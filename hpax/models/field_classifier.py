@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt
 
 from hpax import images
 from hpax.fields import Field
@@ -50,12 +50,15 @@ class FieldClassifier:
 
     def predict(self, field: Field) -> FieldPrediction:
         """The probabilities and maps of a field."""
-        network, stride = self.network, self.network.model.stride
-        channels = images.channels(field.image, network.channels)
-        seen = images.to_um_per_pixel(channels, field.um_per_pixel, network.um_per_pixel)
-        whole = images.padded(seen, stride)
+        seen = self.seen(field)
+        whole = images.padded(seen, self.network.model.stride)
         probabilities, maps = self._views(images.as_float(whole)[None])
         return FieldPrediction(np.asarray(probabilities)[0], _within(np.asarray(maps)[0], seen.shape, whole.shape))
+
+    def seen(self, field: Field) -> UInt[np.ndarray, "y x c"]:
+        """The field with the channels and the pixel size of the network."""
+        channels = images.channels(field.image, self.network.channels)
+        return images.to_um_per_pixel(channels, field.um_per_pixel, self.network.um_per_pixel)
 
     def save(self, path: str | os.PathLike) -> pathlib.Path:
         """Writes the network to a .safetensors file, its card beside it; `hpax.load` reads it."""

@@ -38,6 +38,10 @@ class Config:
     shown: int = 12  # mistakes with pictures
     seed: int = 0  # of the resamples
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.adapt <= 1:
+            raise ValueError(f"adapt must be a share from 0 to 1, got {self.adapt}")
+
 
 SWEEPS: dict[str, tuple[dict, ...]] = {
     "tta": launch.grid(tta=[1, 2, 4, 8]),
@@ -65,8 +69,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
             segmenter=config.segmenter,
         )
         labeller = models.Ensemble.load(config.models, tta=config.tta, cell_tta=config.cell_tta)
-    if config.adapt:
-        labeller = models.adapted(labeller, [folder.read(field) for field in folder.known], share=config.adapt)
+        if config.adapt:
+            labeller = models.adapted(labeller, [folder.read(field) for field in folder.known], share=config.adapt)
     told = study.predict(labeller, folder.known, folder.read)
     score = functools.partial(
         zero_shot.score, told.labels, ids=told.ids, groups=told.groups, least=config.least, seed=config.seed

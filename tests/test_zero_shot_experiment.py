@@ -35,6 +35,7 @@ def done(tmp_path_factory):
     command += ["--least", "2", "--shown", "2", "--workdir", str(folder / "out"), "--models"]
     command += [str(folder / "field.safetensors"), str(folder / "cell.safetensors")]
     assert zero_shot.main(command) == 0
+    assert zero_shot.main([*command, "--adapt", "1", "--workdir", str(folder / "adapted")]) == 0
     return folder / "out" / "default" / "seed0"
 
 
@@ -56,6 +57,16 @@ def test_the_probabilities_are_those_of_the_cells(done):
     assert heads["cells"].shape == heads["cells alone"].shape == heads["field"].shape == (4, 19)
     assert not np.allclose(heads["cells"], heads["field"])
     assert np.flatnonzero(kept["labels"][-1]).tolist() == [0, 17]
+
+
+def test_networks_may_take_their_averages_from_the_fields(done):
+    own, adapted = (
+        np.load(done.parents[2] / name / "default" / "seed0" / "probabilities.npz") for name in ("out", "adapted")
+    )
+    assert own["ids"].tolist() == adapted["ids"].tolist()
+    assert np.abs(own["probabilities"] - adapted["probabilities"]).max(axis=(1, 2)).min() > 1e-3  # both networks moved
+    with pytest.raises(ValueError, match="adapt must be a share from 0 to 1, got 2"):
+        zero_shot.Config(adapt=2.0)
 
 
 def test_the_table_and_the_page_name_classes_and_mistakes(done):

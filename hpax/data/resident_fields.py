@@ -59,8 +59,8 @@ class ResidentBatches(abc.ABC):
 
     def __getitem__(self, step: int) -> HostBatch:
         draw = self.draw(step)
-        examples = self._examples(np.maximum(np.asarray(self._numbers(draw)), 0))
-        made = _compiled(self.materialise, examples, draw)
+        numbers = np.maximum(np.asarray(self._numbers(draw)), 0)
+        made = _compiled(self.materialise, self._examples(numbers), numbers, draw)
         return {name: np.asarray(value) for name, value in made.items()}
 
     def iterate(self, start: int = 0) -> Iterator[HostBatch]:
@@ -77,8 +77,14 @@ class ResidentBatches(abc.ABC):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _compiled(materialise: Callable[[Take, Batch], Batch], examples: Batch, draw: Batch) -> Batch:
-    return materialise(lambda numbers: dict(examples), draw)
+def _compiled(
+    materialise: Callable[[Take, Batch], Batch], examples: Batch, numbers: Int[Array, " k"], draw: Batch
+) -> Batch:
+    def take(wanted: Int[Array, " n"]) -> dict[str, Array]:
+        places = jnp.argmax(wanted[:, None] == numbers, axis=1)
+        return {name: jnp.asarray(value)[places] for name, value in examples.items()}
+
+    return materialise(take, draw)
 
 
 class ResidentFields(ResidentBatches):

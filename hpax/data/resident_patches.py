@@ -114,15 +114,19 @@ class PatchesOfDevice:
     def __call__(self, take: Take, draw: Batch) -> dict[str, Array]:
         """The batch of `ResidentPatches`."""
         batch = dict(draw)
-        keys, field = device_augment.keys(batch.pop("random")), batch.pop("field")
-        cell, box, turn, corner = (batch.pop(name) for name in ("cell", "box", "turn", "corner"))
-        held = take(jnp.maximum(field.reshape(-1), 0))
-        image, cells = (held[name].reshape(*field.shape, *held[name].shape[1:]) for name in ("image", "cells"))
-        patches: Array = jnp.zeros((len(field), self.size, self.size, image.shape[-1]), jnp.uint8)
-        for piece in range(field.shape[1]):
-            own = (value[:, piece] for value in (image, cells, field, cell, box, turn, corner))
-            patches = jax.vmap(laid)(patches, *own)
-        extents = np.full((len(field), 2), self.size, np.int32)
+        keys = device_augment.keys(batch.pop("random"))
+        pieces = [jnp.swapaxes(batch.pop(name), 0, 1) for name in ("field", "cell", "box", "turn", "corner")]
+
+        def lay(patches: Array | None, piece: Sequence[Array]) -> tuple[Array, None]:
+            held = take(jnp.maximum(piece[0], 0))  # of this piece alone, as whole fields are large
+            image = held["image"]
+            if patches is None:
+                patches = jnp.zeros((len(image), self.size, self.size, image.shape[-1]), jnp.uint8)
+            return jax.vmap(laid)(patches, image, held["cells"], *piece), None
+
+        first, _ = lay(None, [each[0] for each in pieces])
+        patches, _ = jax.lax.scan(lay, first, [each[1:] for each in pieces])
+        extents = np.full((len(patches), 2), self.size, np.int32)
         seen = device_augment.varied(keys, self.augmentation, patches, extents, size=self.size)
         return batch | {"image": jnp.where(draw["mask"][:, None, None, None] > 0, seen, 0)}
 

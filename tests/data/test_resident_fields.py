@@ -157,6 +157,19 @@ def drawn_by(batches, step, place):
     return np.random.default_rng((0, 1, epoch, place)), batches._plan(epoch), place
 
 
+def test_patches_take_no_whole_fields_beside_those_that_are_held():
+    batches = CopyPasteBatches(FIELDS, 8, um_per_pixel=0.25, size=16, augmentation=augment.NONE, pasted=4)
+    made = ResidentPatches(batches)
+    held = jax.device_put(made.examples(0, N))
+
+    def make(held, draw):
+        return made.materialise(lambda numbers: {name: value[numbers] for name, value in held.items()}, draw)
+
+    memory = jax.jit(make).lower(held, made.draw(0)).compile().memory_analysis()
+    field = sum(value[0].nbytes for value in held.values())
+    assert memory.temp_size_in_bytes < field  # of eight patches of up to five pieces
+
+
 def test_more_cells_than_devices_tell_apart_are_refused():
     crowded = Fields(1)
     cells = np.zeros((40, 40), np.uint32)

@@ -166,7 +166,7 @@ class EmbeddedCells:
     @functools.cached_property
     def table(self) -> pd.DataFrame:
         """What is known of each, as the data set hpa_cells has it."""
-        parts = [self._kept(field) for field in self.fields]
+        parts = self._columns
         ids = [f"{field.id}_{index}" for field, part in zip(self.fields, parts, strict=True) for index in part["index"]]
         texts = {}
         for name in self.fields[0].origin if self.fields else ():
@@ -195,22 +195,26 @@ class EmbeddedCells:
         write(path, self._blocks(layers), obs, **more)
 
     @functools.cached_property
+    def _columns(self) -> list[dict[str, np.ndarray]]:
+        """What is kept of each field but its features, which may not fit into memory."""
+        return [self._kept(field, list(COLUMNS)) for field in self.fields]
+
+    @property
     def _counts(self) -> Int[np.ndarray, " f"]:
         """Cells of each field."""
-        return np.array([len(self._kept(field)["index"]) for field in self.fields], int)
+        return np.array([len(part["index"]) for part in self._columns], int)
 
     def _blocks(self, layers: Sequence[str]) -> Iterator[Block]:
         start = 0
-        for field in self.fields:
-            kept = self._kept(field)
-            count = len(kept["index"])
+        for field, count in zip(self.fields, self._counts.tolist(), strict=True):
             if count:
+                kept = self._kept(field, [LAYER + layer for layer in layers])
                 yield np.arange(start, start + count), {layer: kept[LAYER + layer] for layer in layers}
             start += count
 
-    def _kept(self, field: FolderField) -> dict[str, np.ndarray]:
+    def _kept(self, field: FolderField, names: Sequence[str]) -> dict[str, np.ndarray]:
         path = self.embedder.path(field)
-        kept = kept_arrays.read(path, self.keys[field.id])
+        kept = kept_arrays.read(path, self.keys[field.id], names)
         if kept is None:
             raise FileNotFoundError(f"{path} was there and is no longer; run the command again")
         return kept

@@ -260,6 +260,7 @@ def test_segment_fields_learns_nuclei_and_then_cells(tmp_path):
 
     cells = ["--target", "cells", "--nuclei", str(folder / "segment-nuclei.safetensors")]
     cells += ["--fields", str(tmp_path / "fields"), "--workdir", str(tmp_path / "cells")]
+    cells += ["--recipe.network.dtype", "bfloat16"]
     assert segment_fields.main([*small, *cells]) == 0
     record = result(tmp_path / "cells" / "default" / "seed0")
     assert record["data"] == "simulated"

@@ -241,6 +241,8 @@ def test_fine_tuning_begins_with_the_file_and_learns_from_the_other_folds_alone(
     fields, _ = probe.open_fields(folder, tmp_path / "data")
     there, state = models.load_network(trained), probe.build(config, fields).initial()
     jax.tree.map(np.testing.assert_array_equal, {"params": state.params, **state.model_state}, dict(there.variables))
+    half = probe.build(dataclasses.replace(config, dtype="bfloat16"), fields)
+    assert half.task.model.backbone.dtype == "bfloat16"
 
     seen, built = [], probe.build
 

@@ -1,5 +1,8 @@
 """The inpainter's source encoder under other heads, so that ways to learn features differ in nothing but the task."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Float
@@ -17,6 +20,7 @@ from hpax.nn.inpainter import (
     pooled,
     scaled,
 )
+from hpax.nn.network import in_dtype
 from hpax.nn.vector_inpainter import VectorInpainter
 from hpax.types import Array
 
@@ -29,6 +33,7 @@ class Autoencoder(nn.Module):
     decoder_width: float | None = None  # of the decoder; None: as the encoder
     axis_name: str | None = None
     momentum: float = 0.99
+    dtype: jax.typing.DTypeLike | None = None  # as that of `nn.inpainter.Inpainter`
     stride = STRIDE
 
     def setup(self) -> None:
@@ -41,12 +46,17 @@ class Autoencoder(nn.Module):
         self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
     ) -> Float[Array, "b h w c"]:
         """The cells as painted."""
-        code, _ = self.source(images, mask=mask, train=train)
-        return self.decoder(code)
+        return in_dtype(self.dtype, self._painted, images, mask, train)
 
     def encode(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b k"]]:
         """As `nn.inpainter.Inpainter.encode`."""
-        return pooled(self.source, images)
+        return in_dtype(self.dtype, functools.partial(pooled, self.source), images)
+
+    def _painted(
+        self, images: Float[Array, "b h w c"], mask: Float[Array, " b"] | None, train: bool
+    ) -> Float[Array, "b h w c"]:
+        code, _ = self.source(images, mask=mask, train=train)
+        return self.decoder(code)
 
 
 class Projector(nn.Module):
@@ -57,6 +67,7 @@ class Projector(nn.Module):
     width: float = 1.0
     axis_name: str | None = None
     momentum: float = 0.99
+    dtype: jax.typing.DTypeLike | None = None  # of the encoder, as that of `nn.inpainter.Inpainter`
     stride = STRIDE
 
     def setup(self) -> None:
@@ -69,13 +80,18 @@ class Projector(nn.Module):
         self, images: Float[Array, "b h w c"], *, mask: Float[Array, " b"] | None = None, train: bool = False
     ) -> Float[Array, "b {self.outputs}"]:
         """The numbers of each cell."""
-        code, _ = self.source(images, mask=mask, train=train)
-        features = pool.strongest(code)
+        features = in_dtype(self.dtype, self._summary, images, mask, train)
         return self.out(features if self.between is None else nn.relu(self.between(features)))
 
     def encode(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b k"]]:
         """As `nn.inpainter.Inpainter.encode`."""
-        return pooled(self.source, images)
+        return in_dtype(self.dtype, functools.partial(pooled, self.source), images)
+
+    def _summary(
+        self, images: Float[Array, "b h w c"], mask: Float[Array, " b"] | None, train: bool
+    ) -> Float[Array, "b k"]:
+        code, _ = self.source(images, mask=mask, train=train)
+        return pool.strongest(code)
 
 
 class ContrastedInpainter(Inpainter):

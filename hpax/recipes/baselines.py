@@ -33,6 +33,7 @@ from hpax.recipes.configs import (
     UNTRAINED_BASELINES,
     Adam,
     Optimizer,
+    computed_in,
 )
 from hpax.recipes.configs import Baselines as Config
 from hpax.task import Task
@@ -149,6 +150,8 @@ def _alike(name: str, cells: Cells, source: data.Source | data.Joined | Part) ->
 def _task(name: str, config: Config, cells: Cells, source: data.Source | data.Joined | Part) -> Task:
     network, alike = config.inpaint.network, _alike(name, cells, source)
     if name.startswith("masked"):
+        if network.dtype != "float32":
+            raise ValueError(f"{name!r} is learnt in float32 alone, got network.dtype {network.dtype}; leave one out")
         model = MaskedTransformer(len(cells.channels), config.embedding, cells.size)
         return MaskedCells(model, alike, config.contrasts if name == "masked and contrasts" else 0.0)
     if name == "autoencoder":
@@ -159,9 +162,16 @@ def _task(name: str, config: Config, cells: Cells, source: data.Source | data.Jo
                 decoder_width=network.decoder_width,
                 axis_name=train.AXIS,
                 momentum=network.momentum,
+                dtype=computed_in(network.dtype),
             )
         )
-    projector = functools.partial(Projector, width=network.width, axis_name=train.AXIS, momentum=network.momentum)
+    projector = functools.partial(
+        Projector,
+        width=network.width,
+        axis_name=train.AXIS,
+        momentum=network.momentum,
+        dtype=computed_in(network.dtype),
+    )
     if name == "supervised":
         classes = _classes(cells, source)
         return Supervision(projector(int(classes.max()) + 1), classes)

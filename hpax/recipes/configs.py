@@ -362,6 +362,7 @@ class Probe:
     um_per_pixel: float = 0.0  # as the network sees fields; 0: as a trained one has learnt, or 0.64
     tta: int = 1  # views of a field whose features are averaged: 1, 2, 4 or 8 flips and rotations
     window: int = 256  # pixels of a field that it is shown at once in training
+    dtype: Dtype = "float32"  # what training computes in; parameters and what is saved are float32 either way
     optimizer: Optimizer = Optimizer(learning_rate=1e-3, steps=60)  # from every beginning the same, which nobody tuned
 
 
@@ -372,6 +373,7 @@ class SegmentNetwork:
     model: Literal["light", "dpn"] = "light"
     widths: tuple[int, ...] = ()  # channels of each level; none: the model's own
     momentum: float = 0.95  # of BatchNorm's averages
+    dtype: Dtype = "float32"  # what training computes in; parameters and what is saved are float32 either way
 
 
 @dataclasses.dataclass(frozen=True)

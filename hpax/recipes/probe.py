@@ -32,6 +32,7 @@ from hpax.predict import tta
 from hpax.recipes import distil, learning
 from hpax.recipes.configs import Probe as Config
 from hpax.recipes.configs import ProbeStart as Start
+from hpax.recipes.configs import computed_in
 from hpax.tasks.localize import Localization
 
 FILE = "finetuned.safetensors"
@@ -130,7 +131,9 @@ def um_per_pixel(config: Config) -> float:
 def build(config: Config, fields: FieldSource, *, seed: int = 0) -> train.Run:
     """The training of all classes on labelled fields; its initial state is what is probed."""
     model, init, *_ = beginning(config.start)
-    model = model.clone(backbone=model.backbone.clone(axis_name=train.AXIS, momentum=MOMENTUM), dropout=DROPOUT)
+    dtype = computed_in(config.dtype)
+    backbone = model.backbone.clone(axis_name=train.AXIS, momentum=MOMENTUM, dtype=dtype)
+    model = model.clone(backbone=backbone, dropout=DROPOUT)
     batches = ImageBatches(
         fields,
         config.optimizer.batch_size,

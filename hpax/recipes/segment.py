@@ -27,6 +27,7 @@ from hpax.models.store import Network as StoredNetwork
 from hpax.models.store import Trained
 from hpax.recipes.configs import Segment as Config
 from hpax.recipes.configs import SegmentNetwork as Network
+from hpax.recipes.configs import computed_in
 from hpax.recipes.data_configs import SegmentAtlas as Atlas
 from hpax.recipes.data_configs import SegmentData as Data
 from hpax.recipes.data_configs import Target
@@ -103,7 +104,8 @@ def build(config: Config, fields: Fields, *, seed: int = 0) -> train.Run:
     steps = config.optimizer.steps_of(patched.steps_per_epoch)
     held = batches(fields.validation, VALIDATION_BATCH, augmentation=augment.NONE, patches=VALIDATION_PATCHES)
     architecture, options = _architecture(config.network)
-    task = Segmentation(models.ARCHITECTURES[architecture](axis_name=train.AXIS, **options))
+    dtype = computed_in(config.network.dtype)
+    task = Segmentation(models.ARCHITECTURES[architecture](axis_name=train.AXIS, dtype=dtype, **options))
     return train.Run(
         task=task,
         batches=patched,

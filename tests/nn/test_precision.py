@@ -13,7 +13,9 @@ import pytest
 from hpax import train
 from hpax.nn import conv
 from hpax.nn.backbones import BACKBONES
+from hpax.nn.embedder import Autoencoder, Projector
 from hpax.nn.inpainter import Inpainter
+from hpax.nn.unet import DualPathUNet, LightUNet
 from hpax.tasks.inpaint import PairedInpainting
 from hpax.train.update import update
 
@@ -85,6 +87,30 @@ def test_networks_agree_with_float32(name):
     answers = [jax.jit(network.apply)(variables, x) for network in (rough, exact)]
     assert all_float32(answers)
     assert 0 < apart(*answers) < 0.03
+    kinds = convolutions(rough.apply, variables, x)
+    assert kinds
+    assert set(kinds) == {("bf16", "bf16")}
+
+
+SMALL = {
+    "light-unet": LightUNet(widths=(8, 12)),
+    "dpn-unet": DualPathUNet(4, (16, 24), (4, 4), (1, 1), 8, 4),
+    "projector": Projector(5, hidden=8, width=0.1),
+    "autoencoder": Autoencoder(3, width=0.1),
+}
+"""Networks of segmentation, and of the rivals of inpainting."""
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_networks_of_every_recipe_agree_with_float32(name):
+    exact, rough, x = SMALL[name], SMALL[name].clone(dtype=jnp.bfloat16), images(2, 32, 3)
+    variables = properties.drawn(exact.init, x)
+    answers = [
+        jax.jit(partial(network.apply, train=True, mutable=["batch_stats"]))(variables, x) for network in (rough, exact)
+    ]
+    assert all_float32(answers)
+    assert 0 < apart(*(answer for answer, _ in answers)) < 0.05
+    assert apart(*(state for _, state in answers)) < 0.05
     kinds = convolutions(rough.apply, variables, x)
     assert kinds
     assert set(kinds) == {("bf16", "bf16")}

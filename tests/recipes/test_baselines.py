@@ -73,6 +73,17 @@ def test_all_see_as_many_cells(cells):
         assert run.steps * run.batches.batch_size * each == 2 * pairs
 
 
+def test_rivals_compute_in_what_inpainting_computes_in(cells):
+    network = dataclasses.replace(TINY.inpaint.network, dtype="bfloat16")
+    half = dataclasses.replace(TINY, inpaint=dataclasses.replace(TINY.inpaint, network=network))
+    for name in baselines.TRAINED_BASELINES:
+        if name.startswith("masked"):
+            with pytest.raises(ValueError, match=r"is learnt in float32 alone, got network\.dtype bfloat16"):
+                baselines.build(name, half, cells)
+        else:
+            assert baselines.build(name, half, cells).task.model.dtype == "bfloat16"
+
+
 def test_larger_batches_learn_at_a_rate_that_grows_with_their_root():
     own, larger = TINY.inpaint.optimizer, TINY.compared
     assert (larger.batch_size, larger.steps) == (16, 2)

@@ -224,6 +224,16 @@ def test_cells_that_segment_found_come_with_the_labels_of_their_field(folder, tm
     assert told.count("<img ") == 3
 
 
+def test_fields_without_er_are_embedded_and_page_and_table_say_so(folder, tmp_path):
+    own = shutil.copytree(folder / "fields", tmp_path / "fields")
+    for path in own.rglob("*_yellow.*"):
+        path.unlink()
+    assert call(folder, "human", *classical(own, tmp_path / "work")) == 0
+    told = "no field has ER (yellow), so black stands for it"
+    assert told in (tmp_path / "work" / "index.html").read_text()
+    assert told in features(tmp_path / "work").uns["made_of"]["remarks"]
+
+
 def test_crops_to_features_of_a_layer(folder, tmp_path):
     options = ["--crops", folder / "yeast", "--organism", "yeast", "--layers", "conv2", "--workdir", tmp_path]
     assert call(folder, "yeast", *options) == 0

@@ -17,6 +17,7 @@ from hpax.commands.cells_of_fields import opened
 from hpax.commands.command import Call
 from hpax.commands.embed import Config
 from hpax.commands.embedded_fields import EmbeddedCells, Embedder, embed_fields
+from hpax.commands.folder import er_remarks
 from hpax.data import folders
 from hpax.features import extract
 from hpax.models import store
@@ -73,13 +74,25 @@ def _embed_fields(config: Config, call: Call, encoder: models.Encoder, fields: P
             first = next(iter(failures.values()), "no cell was found")
             raise ValueError(f"no cell in any of {len(begun.known)} fields, {len(failures)} of which failed: {first}")
         found = dataclasses.replace(config, masks=config.masks or begun.cells.workdir)
-        _leave(found, call, encoder, cells, start=start, resumed=resumed)
+        remarks = er_remarks(begun.known) + [guess.remark(config.um_per_pixel) for guess in begun.guesses]
+        _leave(found, call, encoder, cells, start=start, resumed=resumed, remarks=remarks)
     return failures
 
 
-def _leave(config: Config, call: Call, encoder: models.Encoder, cells: Cells, *, start: float, resumed: bool) -> None:
+def _leave(
+    config: Config,
+    call: Call,
+    encoder: models.Encoder,
+    cells: Cells,
+    *,
+    start: float,
+    resumed: bool,
+    remarks: Sequence[str] = (),
+) -> None:
     """Leaves the table, the page and the record, and says where."""
     facts = told(config, encoder, cells)
+    if remarks:
+        facts["remarks"] = "; ".join(remarks)
     path = config.workdir / FEATURES
     cells.write(
         path,

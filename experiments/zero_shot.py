@@ -43,6 +43,9 @@ class Config:
             raise ValueError(f"adapt must be a share from 0 to 1, got {self.adapt}")
 
 
+ADAPTED_TO = 256
+"""Fields that averages are taken from, at most, evenly spread: they are held in memory together."""
+
 SWEEPS: dict[str, tuple[dict, ...]] = {
     "tta": launch.grid(tta=[1, 2, 4, 8]),
     "cell_tta": launch.grid(cell_tta=[1, 2, 4, 8]),
@@ -57,6 +60,7 @@ def run(config: Config, workdir: Path) -> launch.Result:
     from hpax import models
     from hpax.commands import zero_shot_study as study
     from hpax.explore import page
+    from hpax.formats.fields import spread
     from hpax.metrics import zero_shot
 
     with launch.opening():
@@ -70,7 +74,8 @@ def run(config: Config, workdir: Path) -> launch.Result:
         )
         labeller = models.Ensemble.load(config.models, tta=config.tta, cell_tta=config.cell_tta)
         if config.adapt:
-            labeller = models.adapted(labeller, [folder.read(field) for field in folder.known], share=config.adapt)
+            fields = [folder.read(field) for field in spread(folder.known, ADAPTED_TO)]
+            labeller = models.adapted(labeller, fields, share=config.adapt)
     told = study.predict(labeller, folder.known, folder.read)
     score = functools.partial(
         zero_shot.score, told.labels, ids=told.ids, groups=told.groups, least=config.least, seed=config.seed

@@ -145,7 +145,7 @@ def of_segment(config: Asked, fields: Path, *, shown: int) -> segment.Config:
 def as_segmented(config: segment.Config, masks: Path) -> segment.Config:
     """The same, with what `hpax segment` took the channels for when it left `masks`, unless something else is asked."""
     there = files.read_json(masks / "config.json")
-    if not config.camera_bits and isinstance(there.get("camera_bits"), int):
+    if not config.camera_bits and type(there.get("camera_bits")) is int:
         config = dataclasses.replace(config, camera_bits=there["camera_bits"])
     if config.planes == segment.Config.planes and there.get("planes") in get_args(field_files.Planes):
         config = dataclasses.replace(config, planes=there["planes"])

@@ -1,7 +1,5 @@
 """The inpainter's source encoder under other heads, so that ways to learn features differ in nothing but the task."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -50,7 +48,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b k"]]:
         """As `nn.inpainter.Inpainter.encode`."""
-        return in_dtype(self.dtype, functools.partial(pooled, self.source), images)
+        return pooled(self.source, images, self.dtype)
 
     def _painted(
         self, images: Float[Array, "b h w c"], mask: Float[Array, " b"] | None, train: bool
@@ -85,7 +83,7 @@ class Projector(nn.Module):
 
     def encode(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b k"]]:
         """As `nn.inpainter.Inpainter.encode`."""
-        return in_dtype(self.dtype, functools.partial(pooled, self.source), images)
+        return pooled(self.source, images, self.dtype)
 
     def _summary(
         self, images: Float[Array, "b h w c"], mask: Float[Array, " b"] | None, train: bool

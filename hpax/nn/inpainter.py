@@ -110,8 +110,7 @@ class Inpainter(nn.Module):
 
     def encode(self, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b k"]]:
         """The features of cells: the maximum over space of each source layer `conv1` … `conv5` after its ReLU."""
-        features = pooled(self.source, self._cast(images))
-        return {layer: values.astype(images.dtype) for layer, values in features.items()}
+        return pooled(self.source, images, self.dtype)
 
     def _tell(self, source: Float[Array, "b h w c"], **options: Any) -> Float[Array, "b *space k"]:
         """What painting knows of the source cells: the last map of their encoder."""
@@ -132,10 +131,12 @@ class Inpainter(nn.Module):
         return images if self.dtype is None else images.astype(self.dtype)
 
 
-def pooled(encoder: Encoder, images: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b k"]]:
-    """Layer → the maximum over space of its channels, after its ReLU."""
-    _, taps = encoder(images)
-    return {layer: tap.max((1, 2)) for layer, tap in taps.items()}
+def pooled(
+    encoder: Encoder, images: Float[Array, "b h w c"], dtype: jax.typing.DTypeLike | None = None
+) -> dict[str, Float[Array, "b k"]]:
+    """Layer → the maximum over space of its channels, after its ReLU: computed in `dtype`, told in the images'."""
+    _, taps = encoder(images if dtype is None else images.astype(dtype))
+    return {layer: tap.max((1, 2)).astype(images.dtype) for layer, tap in taps.items()}
 
 
 def scaled(widths: tuple[int, ...], factor: float) -> tuple[int, ...]:
